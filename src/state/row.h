@@ -1,0 +1,65 @@
+/*
+ * row.h: records, as every layer above sees them.
+ *
+ * A record is a generated struct (gen/rec.h) whose first member is `struct row`. A published record
+ * never changes; a transaction works on a private copy (txn.h). What can be said of all classes
+ * alike - copying, comparing, turning into a value or text and back - is done here by walking the
+ * descriptors. Records are counted; members are owned by the record (rstr and val references).
+ *
+ * Canonical text of a value, as in the store, in filters (get_all_records_where) and in the
+ * database dump: bool true/false, int decimal, float %.18g, datetime as on the wire, enum its name,
+ * ref its text, set ('a' 'b'), map (('k' 'v') ('k2' 'v2')) with ' and \ escaped by \.
+ *
+ * Any thread, except where a function says that the row must be private.
+ */
+#pragma once
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/rstr.h"
+#include "base/str.h"
+#include "base/val.h"
+#include "state/desc.h"
+
+struct row {
+    const struct class_desc *cls;
+    atomic_uint refs;
+    const char *ref;   /* rstr, "OpaqueRef:…" */
+    uint64_t created;  /* generation */
+    uint64_t modified; /* generation of the last change */
+};
+
+#define REF_NULL "OpaqueRef:NULL"
+/* A reference that names nothing: OpaqueRef:NULL or "". */
+bool ref_is_null(const char *ref);
+/* A fresh reference; the caller owns the rstr. */
+const char *ref_new(void);
+
+/* A private record with every field at its default. `ref` is taken over. */
+struct row *row_new(const struct class_desc *cls, const char *ref);
+struct row *row_copy(const struct row *r); /* private copy; shares strings and values */
+struct row *row_ref(const struct row *r);
+void row_unref(const struct row *r); /* NULL is fine */
+static inline void row_unrefp(const struct row **r)
+{
+    row_unref(*r);
+    *r = NULL;
+}
+
+/* A field as a value (a new reference), with enums by name. */
+struct val *row_get(const struct row *r, const struct field_desc *f);
+/* Sets a field of a private row from a value of the fitting kind; the reference stays the caller's.
+ * -EINVAL if the kind does not fit or an enum name is unknown. */
+int row_set(struct row *r, const struct field_desc *f, const struct val *v) _must_use_;
+bool row_field_equal(const struct row *a, const struct row *b, const struct field_desc *f);
+/* The whole record as the API shows it (no internal fields). */
+struct val *row_record(const struct row *r);
+
+/* Canonical text. row_parse gives -EINVAL for text that is not canonical. */
+void row_text(const struct row *r, const struct field_desc *f, struct buf *ret);
+void val_text(const struct val *v, const struct type *t, struct buf *ret);
+int val_parse(struct view text, const struct type *t, struct val **ret) _must_use_;
+int row_parse(struct row *r, const struct field_desc *f, struct view text) _must_use_;

@@ -1,0 +1,150 @@
+/* Tests of src/base. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/fd.h"
+#include "base/rstr.h"
+#include "base/str.h"
+#include "base/val.h"
+
+static void numbers_keep_their_range(void **state)
+{
+    (void)state;
+    uint64_t u = 7;
+    int64_t i;
+    assert_int_equal(str_u64(view_of("18446744073709551615"), 0, UINT64_MAX, &u), 0);
+    assert_true(u == UINT64_MAX);
+    assert_int_equal(str_u64(view_of("18446744073709551616"), 0, UINT64_MAX, &u), -ERANGE);
+    assert_int_equal(str_u64(view_of("12x"), 0, 99, &u), -EINVAL);
+    assert_int_equal(str_u64(view_of(""), 0, 99, &u), -EINVAL);
+    assert_int_equal(str_i64(view_of("-9223372036854775808"), INT64_MIN, INT64_MAX, &i), 0);
+    assert_true(i == INT64_MIN);
+    assert_int_equal(str_i64(view_of("9223372036854775808"), INT64_MIN, INT64_MAX, &i), -ERANGE);
+    assert_int_equal(str_size(view_of("2MiB"), &u), 0);
+    assert_int_equal(u, 2 << 20);
+    assert_int_equal(str_size(view_of("16777216TiB"), &u), -ERANGE);
+}
+
+static void datetimes_round_trip(void **state)
+{
+    (void)state;
+    static const char *const forms[] = {"20250319T04:16:24Z", "2025-03-19T04:16:24Z",
+                                        "20250319T04:16:24.123Z", "20250319T04:16:24",
+                                        "20250319T05:16:24+01:00"};
+    for (size_t n = 0; n < ARRAY_LEN(forms); n++) {
+        int64_t t;
+        char text[DATETIME_SIZE];
+        assert_int_equal(str_parse_datetime(view_of(forms[n]), &t), 0);
+        str_datetime(t, text);
+        assert_string_equal(text, "20250319T04:16:24Z");
+    }
+    int64_t t;
+    assert_int_equal(str_parse_datetime(view_of("20251319T04:16:24Z"), &t), -EINVAL);
+    assert_int_equal(str_parse_datetime(view_of("20250319T04:16:24Zx"), &t), -EINVAL);
+}
+
+static void utf8_is_judged_strictly(void **state)
+{
+    (void)state;
+    assert_true(str_is_utf8(view_of("grüße €𝄞")));
+    assert_false(str_is_utf8(view_of("\xc0\xaf")));
+    assert_false(str_is_utf8(view_of("\xed\xa0\x80")));
+    assert_false(str_is_utf8(view_of("\xe2\x82")));
+}
+
+static void buffers_never_pass_their_ceiling(void **state)
+{
+    (void)state;
+    _cleanup_(buf_done)
+    struct buf b;
+    buf_init(&b, 8);
+    buf_puts(&b, "12345678");
+    assert_true(buf_ok(&b));
+    buf_putc(&b, '9');
+    assert_false(buf_ok(&b));
+    assert_string_equal(buf_str(&b), "12345678");
+}
+
+static void maps_find_keys_small_and_large(void **state)
+{
+    (void)state;
+    _cleanup_(val_unrefp)
+    struct val *m = val_map();
+    char key[16];
+    for (int i = 0; i < 1000; i++) {
+        snprintf(key, sizeof(key), "k%d", i);
+        val_put_int(m, key, i);
+    }
+    val_del(m, "k500");
+    assert_null(val_map_get(m, "k500"));
+    for (int i = 0; i < 1000; i += 7) {
+        snprintf(key, sizeof(key), "k%d", i);
+        assert_int_equal(val_get_int(val_map_get(m, key)), i);
+    }
+    _cleanup_(val_unrefp)
+    struct val *n = val_with(m, "k1", "x");
+    assert_int_equal(val_get_int(val_map_get(m, "k1")), 1);
+    assert_string_equal(val_map_str(n, "k1", ""), "x");
+    assert_false(val_equal(m, n));
+}
+
+static void errors_carry_code_and_parameters(void **state)
+{
+    (void)state;
+    _cleanup_(err_freep)
+    struct err *e = err_make("VM_BAD_POWER_STATE", __FILE__, __LINE__, 3, "r", "halted", "running");
+    e = err_wrap(e, "starting '%s'", "demo");
+    assert_true(err_is(e, "VM_BAD_POWER_STATE"));
+    assert_string_equal(err_param(e, 2), "running");
+    assert_string_equal(err_param(e, 3), "");
+    _cleanup_(freep)
+    char *text = err_text(e);
+    assert_non_null(strstr(text, "starting 'demo': VM_BAD_POWER_STATE('r', 'halted', 'running')"));
+}
+
+static void files_are_replaced_whole(void **state)
+{
+    (void)state;
+    char dir[] = "/tmp/cairn-base-XXXXXX";
+    assert_non_null(mkdtemp(dir));
+    _cleanup_(freep)
+    char *deep = mem_printf("%s/a/b", dir);
+    _cleanup_(freep)
+    char *path = mem_printf("%s/f", deep);
+    assert_int_equal(fd_mkdirs(deep, 0700), 0);
+    assert_int_equal(fd_replace_file(path, "hello", 5, 0600), 0);
+    _cleanup_(buf_done)
+    struct buf b;
+    buf_init(&b, 100);
+    assert_int_equal(fd_read_file(path, 100, &b), 0);
+    assert_string_equal(buf_str(&b), "hello");
+    buf_clear(&b);
+    assert_int_equal(fd_read_file(path, 4, &b), -E2BIG);
+    assert_int_equal(fd_remove_tree(dir), 0);
+    assert_int_equal(access(dir, F_OK), -1);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(numbers_keep_their_range),
+        cmocka_unit_test(datetimes_round_trip),
+        cmocka_unit_test(utf8_is_judged_strictly),
+        cmocka_unit_test(buffers_never_pass_their_ceiling),
+        cmocka_unit_test(maps_find_keys_small_and_large),
+        cmocka_unit_test(errors_carry_code_and_parameters),
+        cmocka_unit_test(files_are_replaced_whole),
+    };
+    return cmocka_run_group_tests_name("base", tests, NULL, NULL);
+}
