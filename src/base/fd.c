@@ -102,20 +102,18 @@ int fd_read_file(const char *path, size_t max, struct buf *ret)
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return -errno;
+    char piece[16384];
     for (;;) {
-        size_t room = max - ret->size;
-        char *at = buf_reserve(ret, room < 65536 ? room + 1 : 65536);
-        if (!at)
-            return -E2BIG;
-        ssize_t n = read(fd, at, room < 65536 ? room + 1 : 65536);
+        ssize_t n = read(fd, piece, sizeof(piece));
         if (n < 0 && errno != EINTR)
             return -errno;
         if (n == 0)
             return 0;
-        if (n > 0 && (size_t)n > room)
+        if (n < 0)
+            continue;
+        if ((size_t)n > max - ret->size)
             return -E2BIG;
-        if (n > 0)
-            buf_added(ret, (size_t)n);
+        buf_put(ret, piece, (size_t)n);
     }
 }
 
