@@ -1,0 +1,47 @@
+# The front door; the work is done by Meson and tools/. `make help` lists the targets.
+.PHONY: help deps build up down test bench fuzz docs install check-all clean
+.DEFAULT_GOAL := help
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+deps: ## install what is missing, from Debian's packages
+	@tools/deps
+
+build: deps ## compile into build/
+	@[ -f build/build.ninja ] || meson setup build >/dev/null
+	@ninja -C build
+
+up: ## install what is missing, build, start a host and a demo guest
+	@CAIRN_DEPS=run tools/deps
+	@tools/up
+
+down: ## stop what `make up` started
+	@tools/down
+
+test: ## every test of the gate; last line `N passed, N failed`
+	@tools/deps
+	@tools/test
+
+bench: ## the benchmarks as tables
+	@tools/deps
+	@[ -f build/build.ninja ] || meson setup build >/dev/null
+	@ninja -C build >/dev/null
+	@bench/run
+
+fuzz: ## each fuzz target for 60 s (clang)
+	@CAIRN_DEPS=extra tools/deps
+	@tools/fuzz 60
+
+docs: ## check the documentation and generate its generated pages
+	@tools/docs
+
+check-all: ## what CI leaves out: clang, coverage, a bare Debian root
+	@CAIRN_DEPS=extra tools/deps
+	@tools/check-all
+
+install: build ## install under DESTDIR
+	@meson install -C build --destdir "$(DESTDIR)"
+
+clean: ## remove build folders
+	@rm -rf build build-*
