@@ -1,0 +1,120 @@
+/*
+ * api.h: what a call may do, and doing it.
+ *
+ * Everything that speaks XenAPI - the XML-RPC and JSON-RPC paths, the command line, the HTTP
+ * handlers - comes through here. A call is found in the tables of the model (state/desc.h), its
+ * session and role are looked up, its arguments are brought into the declared types, and then it is
+ * answered: implicit messages from the descriptors, events from state/watch, everything else by a
+ * handler that the task layer runs.
+ *
+ *     struct api *api;
+ *     TRY(api_new(&(struct api_config){.db = db, .tasks = tasks, .auth = auth}, &api));
+ *
+ *     // a body that came over HTTP; loop thread, never blocks
+ *     api_rpc(api, &(struct api_request){.wire = API_XML, .body = body, .peer = peer}, reply,
+ * conn);
+ *
+ *     // in process, from a thread that may wait
+ *     _cleanup_(rstr_unrefp) const char *session = NULL;
+ *     TRY(api_login(api, &peer, "root", password, "cli", &session));
+ *     TRY(api_call(api, session, "VM.get_all", NULL, &result));
+ *     TRY(api_call(api, session, "session.logout", NULL, NULL));
+ *
+ * Threads: api_rpc, api_rpc_drop and api_authenticate belong to loops; api_call and api_login wait
+ * and must not be called on one; all may be called from many threads at once.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/rstr.h"
+#include "base/str.h"
+#include "base/val.h"
+#include "state/desc.h"
+
+struct api;
+struct auth;
+struct db;
+struct host;
+struct tasks;
+
+struct api_config {
+    struct db *db;
+    struct tasks *tasks;
+    struct host *host;       /* handed to handlers in struct op; may be NULL */
+    struct auth *auth;       /* who may log in (auth.h); NULL: nobody with a password */
+    const char *pool_secret; /* of slave_login; NULL or "": none */
+};
+
+struct err *api_new(const struct api_config *, struct api **ret);
+/* Ends all sessions, answers what is parked with SESSION_INVALID, waits for running calls. */
+void api_free(struct api *); /* NULL is fine */
+
+/* Who is at the other end of a connection. */
+struct api_peer {
+    bool trusted;        /* the local socket, and its peer is root or the owner of a development
+                            run: local superuser without a password */
+    const char *address; /* "192.0.2.7"; "" for the local socket */
+};
+
+/* ---- calls from the wire ---- */
+
+enum api_wire { API_XML, API_JSON };
+
+struct api_request {
+    enum api_wire wire;
+    struct api_peer peer;
+    struct view body; /* read before api_rpc returns */
+    /* Values of the headers of these names, or NULL. */
+    const char *task_id, *subtask_of, *originator, *user_agent;
+};
+
+struct api_rpc; /* a call under way */
+
+/* The answer. Called once, on any thread (also inside api_rpc), must not block; `body` may be
+ * emptied by buf_take. `status` is 200 but for a body that is no call at all. */
+typedef void (*api_reply_fn)(void *arg, unsigned status, const char *content_type,
+                             struct buf *body);
+
+/* Returns NULL if the answer was given already, else a handle to be dropped after the answer or
+ * when nobody waits for it any more. */
+struct api_rpc *api_rpc(struct api *, const struct api_request *, api_reply_fn reply, void *arg);
+/* When it returns, `reply` has run or never will. A parked event.from ends, an operation goes on.
+ */
+void api_rpc_drop(struct api_rpc *);
+
+/* ---- calls in process ---- */
+
+/* `params` is a set without the session, in order, of values as they come from JSON or as strings;
+ * NULL: none. `ret` may be NULL. `name` may begin with "Async." */
+struct err *api_call(struct api *, const char *session, const char *name, const struct val *params,
+                     struct val **ret) _must_use_;
+/* As session.login_with_password; a trusted peer needs neither name nor password. */
+struct err *api_login(struct api *, const struct api_peer *, const char *user, const char *password,
+                      const char *originator, const char **ret_session) _must_use_;
+
+/* ---- who speaks, for the other HTTP handlers ---- */
+
+/* What a session may do: copied facts. */
+struct api_session {
+    const char *ref; /* rstr */
+    bool superuser;  /* not role-checked */
+    bool pool;
+    uint32_t roles; /* bit 1<<enum role, lower ones included */
+};
+void api_session_done(struct api_session *);
+
+/* Facts of a live session; SESSION_INVALID. */
+struct err *api_authenticate(struct api *, const char *session, struct api_session *ret) _must_use_;
+/* RBAC_PERMISSION_DENIED unless the session has `role` or a higher one. `permission` is what the
+ * error names, e.g. "http/get_export". */
+struct err *api_check_role(const struct api_session *, enum role role, const char *permission)
+    _must_use_;
+
+/* Every 30 s or so, from any thread but a loop: drops sessions that were idle for 24 h. */
+void api_expire(struct api *);
+/* One line each: sessions, parked calls, calls under way. */
+void api_dump(struct api *, struct buf *out);

@@ -1,0 +1,50 @@
+/*
+ * auth.h: is this the right password?
+ *
+ * A checker is asked on one of the auth threads and may take its time. Two exist: a file of hashes
+ * (development runs) and the machine's accounts through cairn-privd and PAM (installed hosts). A
+ * right password is remembered for five minutes as a keyed hash in memory, so that clients that log
+ * in for every call are quick; a wrong one always takes the slow path.
+ *
+ *     struct auth *a;
+ *     a = auth_new_file("var/passwd");
+ *     auth_check_async(a, "root", "secret", on_checked, call);   // on_checked on an auth thread
+ */
+#pragma once
+
+#include <stdint.h>
+
+#include "base/err.h"
+#include "loop/loop.h"
+
+struct auth;
+
+/* What a checker says about a good password. */
+struct auth_facts {
+    bool superuser;
+    uint32_t roles; /* bit 1<<enum role; all lower ones included */
+};
+
+struct auth_ops {
+    /* On an auth thread. NULL and *ret if the password is right, SESSION_AUTHENTICATION_FAILED if
+     * not. */
+    struct err *(*check)(void *arg, const char *user, const char *password, struct auth_facts *ret);
+    void (*free)(void *arg); /* may be NULL */
+};
+
+/* Two threads; `arg` is taken over. */
+struct auth *auth_new(const struct auth_ops *ops, void *arg);
+/* Lines "name:hash" with a hash of crypt(5), or "name:hash:role" for an account that is no
+ * superuser but has one role of the model ("vm-operator"). The file is read at each check. */
+struct auth *auth_new_file(const char *path);
+void auth_free(struct auth *); /* waits for checks under way; NULL is fine */
+
+/* `done` takes over the error and runs on an auth thread. */
+void auth_check_async(struct auth *, const char *user, const char *password,
+                      void (*done)(void *arg, struct err *e, const struct auth_facts *facts),
+                      void *arg);
+/* Waits; not on a loop. */
+struct err *auth_check(struct auth *, const char *user, const char *password,
+                       struct auth_facts *ret) _must_use_;
+/* Forgets remembered passwords, all (NULL) or one user's. */
+void auth_forget(struct auth *, const char *user);
