@@ -1,0 +1,27 @@
+/*
+ * fault.h: named places where a test can make things go wrong.
+ *
+ *     TRY(fault_point("vm_start/attach disks/before"));
+ *
+ * In a normal run a fault point costs one relaxed load. A test arms either the n-th point passed
+ * (fault_fail_nth: that one returns an error) or a death (fault_die_at: the process ends there with
+ * _exit(FAULT_EXIT), or a hook of the test is called instead). Names of points passed can be
+ * recorded, so a test can try all of them. Any thread; arming only while nothing runs.
+ */
+#pragma once
+
+#include "base/err.h"
+
+#define FAULT_EXIT 86
+
+struct err *fault_point(const char *name) _must_use_;
+/* The same where nothing can fail, only die. */
+void fault_mark(const char *name);
+
+void fault_clear(void);
+void fault_fail_nth(unsigned n); /* from 1 */
+void fault_die_nth(unsigned n);  /* from 1, of all marks and points passed */
+void fault_on_death(void (*fn)(const char *name, void *arg), void *arg);
+unsigned fault_count(void);       /* points passed since fault_clear */
+unsigned fault_count_marks(void); /* marks and points */
+const char *fault_last(void);     /* name of the one that struck; "" if none did */
