@@ -1,0 +1,122 @@
+/*
+ * host.h: the hands of one host.
+ *
+ * Operations command a host through these verbs; the host commands hypervisor, disk processes and
+ * storage. It has no policy and writes no state: what it finds out goes up as facts, through the
+ * one function given at creation.
+ *
+ *     struct verb v = {.id = {epoch, op_ref, step, 0}, .deadline = clock_now() + 30 *
+ * USEC_PER_SEC}; TRY(host_disks_attach(h, &v, boot));       // diskd serves them; idempotent
+ *     TRY(host_vm_build(h, &v, boot, NULL));     // paused
+ *     TRY(host_vm_unpause(h, &v, boot->vm));
+ *
+ * Once: a verb with an id that was executed before is not executed again and gives the same result;
+ * an id of an older epoch than one seen is refused. An op of "" is executed always (internal use).
+ * Recovery after a crash asks host_list(), host_disks_list() and host_vm_query() what is true;
+ * every undo verb (kill, detach, vdi_delete) succeeds when there is nothing to undo.
+ *
+ * All functions but host_new, host_free and host_start may be called from any thread except a loop;
+ * they block. Verbs on one VM queue up; verbs on different VMs run side by side.
+ */
+#pragma once
+
+#include "host/boot.h"
+#include "host/hypervisor.h"
+
+struct host;
+
+struct host_config {
+    const char *run_dir; /* sockets, pid files, logs of guests; gone after a boot of the machine */
+    const char *state_dir; /* UEFI variables and other lasting things of guests */
+    bool simulate;         /* hypervisor and disks are simulated */
+    const char *world_dir; /* the simulated world outlives the process here; NULL: run_dir/world */
+    const char *accel;     /* "kvm", "tcg", or NULL: find out */
+    const char *diskd;     /* program; NULL: "cairn-diskd" beside this one, else on PATH */
+    const char *privd;     /* socket of cairn-privd, NULL: none, verbs that need root say so */
+    host_fact_fn fact;     /* called from threads of the host */
+    void *fact_arg;
+};
+
+struct err *host_new(const struct host_config *c, struct host **ret) _must_use_;
+/* Begins to watch what runs already; facts flow from here on, also about guests found. */
+struct err *host_start(struct host *h) _must_use_;
+/* Stops watching; guests and their disks run on. */
+void host_free(struct host *h);
+static inline void host_freep(struct host **h)
+{
+    host_free(*h);
+    *h = NULL;
+}
+
+/* --- facts about the host --- */
+struct host_caps {
+    char *accel;        /* "kvm", "tcg", "sim" */
+    char *accel_reason; /* a sentence: why this one */
+    char *hypervisor;   /* "QEMU 7.2.22" */
+    char *machine;      /* machine type for new guests */
+    char *cpu;          /* CPU model for new guests */
+    bool uefi;          /* OVMF is installed */
+    bool root;          /* verbs that need root work: mount, tap, mkfs */
+    unsigned cpus;
+    uint64_t memory_bytes, memory_free_bytes; /* of the machine; simulated: a fixed size */
+    char *cpu_vendor, *cpu_model_name;
+    int64_t cpu_mhz;
+};
+/* Borrowed from the host, fixed after host_new except memory_free_bytes. */
+const struct host_caps *host_caps(const struct host *h);
+uint64_t host_memory_free(struct host *h);
+/* What a guest with this record takes from the host's memory. */
+uint64_t host_guest_memory(const struct boot *b);
+
+/* --- guests; see struct hypervisor_ops for what each promises --- */
+struct err *host_vm_build(struct host *h, const struct verb *v, const struct boot *b,
+                          const struct image *from) _must_use_;
+struct err *host_vm_unpause(struct host *h, const struct verb *v, const char *vm) _must_use_;
+struct err *host_vm_pause(struct host *h, const struct verb *v, const char *vm) _must_use_;
+struct err *host_vm_shutdown(struct host *h, const struct verb *v, const char *vm,
+                             enum shutdown_how how, bool reboot) _must_use_;
+struct err *host_vm_reset(struct host *h, const struct verb *v, const char *vm, int64_t domid)
+    _must_use_;
+struct err *host_vm_kill(struct host *h, const struct verb *v, const char *vm) _must_use_;
+struct err *host_vm_plug_disk(struct host *h, const struct verb *v, const char *vm,
+                              const struct boot_disk *d) _must_use_;
+struct err *host_vm_unplug_disk(struct host *h, const struct verb *v, const char *vm,
+                                unsigned device, bool force) _must_use_;
+struct err *host_vm_insert_cd(struct host *h, const struct verb *v, const char *vm,
+                              const struct boot_disk *d) _must_use_;
+struct err *host_vm_eject_cd(struct host *h, const struct verb *v, const char *vm, unsigned device)
+    _must_use_;
+struct err *host_vm_plug_nic(struct host *h, const struct verb *v, const char *vm,
+                             const struct boot_nic *n) _must_use_;
+struct err *host_vm_unplug_nic(struct host *h, const struct verb *v, const char *vm,
+                               unsigned device, bool force) _must_use_;
+struct err *host_vm_save(struct host *h, const struct verb *v, const char *vm,
+                         const struct image *to) _must_use_;
+struct err *host_vm_save_size(struct host *h, const char *vm, uint64_t *ret_bytes) _must_use_;
+struct err *host_vm_set_domid(struct host *h, const struct verb *v, const char *vm, int64_t domid)
+    _must_use_;
+struct err *host_vm_query(struct host *h, const char *vm, struct guest_info *ret) _must_use_;
+/* Waits until the guest's state is one of the bits 1 << GUEST_…; late: INTERNAL_ERROR with
+ * ETIMEDOUT as its errno. Looks at v->cancelled. */
+struct err *host_vm_wait(struct host *h, const struct verb *v, const char *vm, unsigned states,
+                         enum guest_state *ret) _must_use_;
+struct err *host_list(struct host *h, struct guest_item **ret, size_t *ret_n) _must_use_;
+char *host_vm_vnc_path(struct host *h, const char *vm);
+struct err *host_vm_serial_open(struct host *h, const char *vm, int *ret_fd) _must_use_;
+
+/* --- disks: a VM's set is served by one process, which is started when needed and ends with the
+ * last disk. `owner` is the VM's uuid, or a transfer's. --- */
+/* All disks of the record that have an image, ready for use by host_vm_build. */
+struct err *host_disks_attach(struct host *h, const struct verb *v, const struct boot *b)
+    _must_use_;
+struct err *host_disk_attach(struct host *h, const struct verb *v, const char *owner,
+                             const struct boot_disk *d) _must_use_;
+struct err *host_disk_detach(struct host *h, const struct verb *v, const char *owner,
+                             unsigned device) _must_use_;
+/* All of them, and the process; what is not there is fine. */
+struct err *host_disks_detach(struct host *h, const struct verb *v, const char *owner) _must_use_;
+/* Owners that have a disk process; for recovery. Array and strings are the caller's. */
+struct err *host_disks_list(struct host *h, char ***ret, size_t *ret_n) _must_use_;
+/* The NBD socket of an attached disk, for transfers (see nbdio.h); simulated disks have none and
+ * the caller gets NULL. Owned by the caller. */
+char *host_disk_nbd_path(struct host *h, const char *owner, unsigned device);

@@ -1,0 +1,101 @@
+/*
+ * sr.h: storage repositories, what a kind of storage must do and how operations reach it.
+ *
+ * An operation describes the repository by a `struct sr_ref`, made from its records; nothing is
+ * kept here between calls, so every verb can be repeated, and after a crash what is true is asked
+ * of the storage itself. A kind is a table in one file (sr_file.c, sr_iso.c, sr_udev.c), found by
+ * type.
+ *
+ *     struct sr_ref sr = {.uuid = rec->uuid, .type = rec->type, .device_config =
+ * pbd->device_config}; TRY(sr_attach(h, &v, &sr));                         // PBD.plug
+ *     TRY(sr_vdi_create(h, &v, &sr, uuid, size, sm_config, &vol));   // vol.path, .format: a boot
+ * record
+ *
+ * Errors are XenAPI's SR_BACKEND_FAILURE_<n> ["", reason, details] with the numbers clients know
+ * (16 in use, 44 no space, 46 VDI unavailable, 47 SR unavailable, 79 size, 90 device missing …).
+ * Functions block; any thread but a loop.
+ */
+#pragma once
+
+#include "base/val.h"
+#include "host/host.h"
+
+/* Borrowed strings and values; lives for one call. */
+struct sr_ref {
+    const char *uuid;
+    const char *type;
+    const struct val *device_config; /* of the PBD */
+    const struct val *sm_config;
+};
+
+struct sr_volume {
+    char *uuid;     /* "" when the storage keeps none (ISO): the caller keeps its own */
+    char *location; /* file name inside the repository, device path */
+    char *name;     /* "" when the storage knows none */
+    char *path;     /* for diskd */
+    char *format;
+    char *problem; /* "" or why it cannot be read */
+    uint64_t virtual_bytes, physical_bytes;
+    bool readonly;
+};
+
+struct sr_stat {
+    uint64_t size_bytes, used_bytes;
+};
+
+struct sr_kind {
+    const char *type; /* "ext" */
+    const char *name, *description;
+    const char *content_type;       /* "user", "iso", "disk" */
+    const char *const *features;    /* "SR_PROBE", … NULL-terminated; goes to SM.features */
+    const char *const (*config)[2]; /* device-config key, what it is; ends with NULL */
+    bool shared;
+
+    /* What could be (or is) a repository there, as XenAPI's probe XML; owned by the caller. */
+    struct err *(*probe)(struct host *h, const struct verb *v, const struct sr_ref *sr, char **ret);
+    struct err *(*create)(struct host *h, const struct verb *v, const struct sr_ref *sr);
+    struct err *(*destroy)(struct host *h, const struct verb *v, const struct sr_ref *sr);
+    struct err *(*attach)(struct host *h, const struct verb *v, const struct sr_ref *sr);
+    struct err *(*detach)(struct host *h, const struct verb *v, const struct sr_ref *sr);
+    struct err *(*scan)(struct host *h, const struct verb *v, const struct sr_ref *sr,
+                        struct sr_volume **ret, size_t *ret_n);
+    struct err *(*stat)(struct host *h, const struct sr_ref *sr, struct sr_stat *ret);
+    struct err *(*vdi_create)(struct host *h, const struct verb *v, const struct sr_ref *sr,
+                              const char *uuid, uint64_t size, const struct val *sm_config,
+                              struct sr_volume *ret);
+    struct err *(*vdi_delete)(struct host *h, const struct verb *v, const struct sr_ref *sr,
+                              const char *location);
+    struct err *(*vdi_resize)(struct host *h, const struct verb *v, const struct sr_ref *sr,
+                              const char *location, uint64_t size, struct sr_volume *ret);
+    /* One volume by its location: VDI.introduce, VDI.update. */
+    struct err *(*vdi_info)(struct host *h, const struct sr_ref *sr, const char *location,
+                            struct sr_volume *ret);
+};
+
+/* The kinds this build knows, NULL-terminated; and one by its type, NULL if unknown. */
+const struct sr_kind *const *sr_kinds(void);
+const struct sr_kind *sr_kind(const char *type);
+
+/* As the members of sr_kind; SR_UNKNOWN_DRIVER for an unknown type, SR_OPERATION_NOT_SUPPORTED for
+ * what a kind cannot do. They are executed once by v->id, like all verbs of host.h. */
+struct err *sr_probe(struct host *h, const struct verb *v, const struct sr_ref *sr, char **ret)
+    _must_use_;
+struct err *sr_create(struct host *h, const struct verb *v, const struct sr_ref *sr) _must_use_;
+struct err *sr_destroy(struct host *h, const struct verb *v, const struct sr_ref *sr) _must_use_;
+struct err *sr_attach(struct host *h, const struct verb *v, const struct sr_ref *sr) _must_use_;
+struct err *sr_detach(struct host *h, const struct verb *v, const struct sr_ref *sr) _must_use_;
+struct err *sr_scan(struct host *h, const struct verb *v, const struct sr_ref *sr,
+                    struct sr_volume **ret, size_t *ret_n) _must_use_;
+struct err *sr_stat(struct host *h, const struct sr_ref *sr, struct sr_stat *ret) _must_use_;
+struct err *sr_vdi_create(struct host *h, const struct verb *v, const struct sr_ref *sr,
+                          const char *uuid, uint64_t size, const struct val *sm_config,
+                          struct sr_volume *ret) _must_use_;
+struct err *sr_vdi_delete(struct host *h, const struct verb *v, const struct sr_ref *sr,
+                          const char *location) _must_use_;
+struct err *sr_vdi_resize(struct host *h, const struct verb *v, const struct sr_ref *sr,
+                          const char *location, uint64_t size, struct sr_volume *ret) _must_use_;
+struct err *sr_vdi_info(struct host *h, const struct sr_ref *sr, const char *location,
+                        struct sr_volume *ret) _must_use_;
+
+void sr_volume_done(struct sr_volume *vol);
+void sr_volumes_free(struct sr_volume *vols, size_t n);
