@@ -76,6 +76,7 @@ enum field_flag {
     FIELD_SECRET = 1 << 4,   /* never logged */
     FIELD_REMOVED = 1 << 5,  /* still in records, always at its default */
     FIELD_REQUIRED = 1 << 6, /* no default: a constructor must be given it */
+    FIELD_GIVEN = 1 << 7,    /* a member of the constructor's record */
 };
 
 /* A protected key of a map field; a trailing '*' makes it a prefix. */
@@ -128,6 +129,10 @@ enum msg_flag {
     MSG_UNIMPLEMENTED = 1 << 8, /* declared; answers NOT_IMPLEMENTED */
     MSG_INLINE = 1 << 9,        /* the handler only reads and never waits: it may run on a loop */
     MSG_HANDLER = 1 << 10, /* has a handler in gen/msg.c (explicit ones, custom make/delete/set) */
+    MSG_RAW_RESULT = 1 << 11, /* the handler's value goes out as it is, not by the declared type */
+    MSG_EXTENSION = 1 << 12,  /* served by an extension script of the message's name */
+    MSG_EMERGENCY = 1 << 13,  /* answered in emergency mode too */
+    MSG_NOT_FORWARDED = 1 << 14, /* served by the member asked, never by the coordinator */
 };
 
 struct param_desc {
@@ -143,11 +148,22 @@ struct claim_desc {
     int op;    /* value in the other class's operation enum */
 };
 
+/* Which special objects an operation may run on. Without a flag: ordinary ones only. */
+enum op_flag {
+    OP_ON_TEMPLATE = 1 << 0,         /* also templates, unless they are default templates */
+    OP_ON_DEFAULT_TEMPLATE = 1 << 1, /* also default templates */
+    OP_TEMPLATE_ONLY = 1 << 2,       /* nothing but templates (of the two kinds above) */
+    OP_ON_SNAPSHOT = 1 << 3,         /* also snapshots */
+    OP_SNAPSHOT_ONLY = 1 << 4,       /* nothing but snapshots */
+    OP_ON_CONTROL_DOMAIN = 1 << 5,   /* also control domains */
+};
+
 /* When an operation may run. Meaning of each member: docs/model-language.md. */
 struct op_desc {
     int op;            /* value in the class's allowed_operations enum */
-    uint32_t states;   /* bit per value of the class's state enum (VM.power_state); 0: any */
+    uint32_t states;   /* bit per value of the state field (a bool has bits 0 and 1); 0: any */
     uint64_t along[2]; /* bit per operation that may already be running on the object */
+    unsigned flags;    /* OP_* */
     const struct claim_desc *claims;
     unsigned n_claims;
     const char *custom; /* name of a further rule in task/claim, NULL if none */
@@ -155,6 +171,7 @@ struct op_desc {
 
 struct msg_desc {
     const char *name; /* e.g. "start" */
+    unsigned num;     /* index in desc_msgs and msg_handlers */
     int cls;
     enum msg_kind kind;
     unsigned flags; /* MSG_* */
@@ -179,6 +196,7 @@ enum class_flag {
     CLASS_GET_ALL = 1 << 4,
     CLASS_CUSTOM_READ = 1 << 5, /* getters are served by code, not from rows */
     CLASS_INTERNAL = 1 << 6,    /* the house's own bookkeeping, not on the wire */
+    CLASS_NO_TASK = 1 << 7,     /* calls never make a task */
 };
 
 struct class_desc {
@@ -191,14 +209,39 @@ struct class_desc {
     size_t rec_size;                    /* of struct rec_VM */
     const struct msg_desc *const *msgs; /* every message of the class, explicit and implicit */
     unsigned n_msgs;
+    const struct op_desc *const *ops; /* by value of the operation enum; NULL: never allowed */
+    unsigned n_ops;                   /* values of that enum; 0 if the class has no rules */
     int field_uuid, field_name_label, field_state, field_allowed, field_current; /* -1 if none */
     const char *doc;
 };
 
-extern const struct class_desc *const desc_classes[];
+struct role_desc {
+    const char *name;
+    const char *uuid;
+    bool internal;
+};
+
+/* A permission that belongs to no message, e.g. "task.destroy/any". */
+struct permission_desc {
+    const char *name;
+    enum role role;
+};
+
+struct alert_desc {
+    const char *name;
+    int priority; /* 1 (worst) … 5 */
+};
+
+extern const struct class_desc *const desc_classes[];          /* by number, sorted by name */
+extern const struct class_desc *const desc_classes_by_lname[]; /* the same, sorted by lname */
 extern const unsigned desc_n_classes;
 extern const struct msg_desc *const desc_msgs[]; /* sorted by "class.message" */
 extern const unsigned desc_n_msgs;
+extern const struct role_desc desc_roles[ROLE_N]; /* by enum role */
+extern const struct permission_desc desc_permissions[];
+extern const unsigned desc_n_permissions;
+extern const struct alert_desc desc_alerts[]; /* sorted by name; a '*' stands for any text */
+extern const unsigned desc_n_alerts;
 
 #define desc_each_field(f, c)                                                                      \
     for (const struct field_desc *f = (c)->fields; f < (c)->fields + (c)->n_fields; f++)
@@ -210,6 +253,8 @@ const struct field_desc *desc_field_by_column(const struct class_desc *c, const 
 /* 'name' is "class.message" or "class_message", without Async; NULL if none. */
 const struct msg_desc *desc_msg(const char *name);
 int desc_enum_value(const struct enum_desc *e, const char *text); /* any case; -1 if none */
-const char *desc_role_name(enum role role);
+const char *desc_role_name(enum role role);    /* "local-root", "unchecked" for what is no role */
+enum role desc_role_by_name(const char *name); /* ROLE_UNCHECKED if there is none */
+int desc_alert_priority(const char *name);     /* 3 for a name nobody declared */
 /* Writes e.g. "map(ref VM,record VM)" and returns buf. */
 const char *desc_type_name(const struct type *t, char *buf, size_t size);
