@@ -29,7 +29,12 @@ struct row {
     atomic_uint refs;
     const char *ref;   /* rstr, "OpaqueRef:…" */
     uint64_t created;  /* generation */
-    uint64_t modified; /* generation of the last change */
+    uint64_t modified; /* generation of the last durable change; the id of its event */
+    /* Kept by db. */
+    uint64_t seq;    /* number of creation, unique among all rows; the order of a class */
+    uint64_t born;   /* gen + vol of this process at creation */
+    uint64_t stamp;  /* gen + vol at the last change; 0: private to an open transaction */
+    uint64_t change; /* place in the list of changes */
 };
 
 #define REF_NULL "OpaqueRef:NULL"
@@ -41,6 +46,7 @@ const char *ref_new(void);
 /* A private record with every field at its default. `ref` is taken over. */
 struct row *row_new(const struct class_desc *cls, const char *ref);
 struct row *row_copy(const struct row *r); /* private copy; shares strings and values */
+bool row_is_equal(const struct row *a, const struct row *b); /* all fields */
 struct row *row_ref(const struct row *r);
 void row_unref(const struct row *r); /* NULL is fine */
 static inline void row_unrefp(const struct row **r)
@@ -63,3 +69,11 @@ void row_text(const struct row *r, const struct field_desc *f, struct buf *ret);
 void val_text(const struct val *v, const struct type *t, struct buf *ret);
 int val_parse(struct view text, const struct type *t, struct val **ret) _must_use_;
 int row_parse(struct row *r, const struct field_desc *f, struct view text) _must_use_;
+
+/* What a store keeps of a row: (('column' 'text') …) of the stored fields that differ from their
+ * defaults; volatile and derived fields are left out. */
+bool field_is_stored(const struct field_desc *f);
+void row_encode(const struct row *r, struct buf *ret);
+/* Sets the fields of a fresh row. Columns that the class does not have any more and text that does
+ * not fit are left out and counted in *ret_skipped; -EINVAL if `data` is no such list. */
+int row_decode(struct row *r, struct view data, unsigned *ret_skipped) _must_use_;
