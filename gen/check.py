@@ -190,9 +190,11 @@ class Checker:
             for rule in cls.ops:
                 self.check_rule(cls, rule, known)
             ruled = {r.name for r in cls.ops}
-            for m in cls.explicit:
-                if m.op and m.op not in ruled:
-                    self.complain(m.place, f"operation {m.op} of {cls.name} has no rule")
+            used = [(m.place, m.op) for m in cls.explicit] + [(cls.place, cls.destroy_op)]
+            used += [(f.place, f.op) for f in cls.fields]
+            for place, op in used:
+                if op and op not in ruled:
+                    self.complain(place, f"operation {op} of {cls.name} has no rule")
 
     def op_values(self, cls):
         name = cls.op_enum()
@@ -206,6 +208,8 @@ class Checker:
         for s in rule.states:
             if s not in states:
                 self.complain(rule.place, f"{cls.name} has no state '{s}'")
+        if rule.state_error and rule.state_error not in self.model.errors:
+            self.complain(rule.place, f"unknown error '{rule.state_error}'")
         for field_name, op in rule.claims:
             f = cls.field(field_name)
             t = f and (f.type.elem if f.type.kind == "set" else f.type)

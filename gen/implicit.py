@@ -28,6 +28,7 @@ def field_messages(cls, f):
     setter = of_field(f, "set_" + f.name, "setter", [me, Param("value", f.type)], None, f.roles)
     if f.effect:
         make_custom(setter, f.implemented, f.inline)
+        setter.op = f.op
     yield setter
     if f.type.kind == "map":
         key = Param("key", f.type.key)
@@ -84,8 +85,9 @@ def class_messages(cls):
     if cls.create:
         yield constructor(cls, message("create", "make", [Param("args", record)], me, cls.roles,
                                        "async"), cls.create)
-        yield constructor(cls, message("destroy", "delete", one, Type("void"), cls.roles, "async"),
-                          cls.destroy)
+        end = message("destroy", "delete", one, Type("void"), cls.roles, "async")
+        end.op = cls.destroy_op
+        yield constructor(cls, end, cls.destroy)
 
 
 def constructor(cls, m, words):

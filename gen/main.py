@@ -13,12 +13,12 @@ import os
 import sys
 
 from check import check
-from out_c import error_c, error_h, msg_c, msg_h, rec_h
+from out_c import error_c, error_h, msg_c, msg_h, rec_h, typed_h
 from out_desc import desc_c
 from out_json import model_json
 from parse import parse
 
-OUTPUTS = {"rec.h": rec_h, "desc.c": desc_c, "msg.h": msg_h, "msg.c": msg_c, "error.h": error_h,
+OUTPUTS = {"rec.h": rec_h, "typed.h": typed_h, "desc.c": desc_c, "msg.h": msg_h, "msg.c": msg_c, "error.h": error_h,
            "error.c": error_c, "model.json": model_json}
 
 

@@ -1,4 +1,4 @@
-"""Model -> C: gen/rec.h, gen/msg.h, gen/msg.c, gen/error.h, gen/error.c.
+"""Model -> C: gen/rec.h, gen/typed.h, gen/msg.h, gen/msg.c, gen/error.h, gen/error.c.
 
 Structs, enums and prototypes; the tables are in out_desc.py. Nothing here is logic: what walks the
 tables is written by hand (src/state/desc.h says how they look).
@@ -44,6 +44,48 @@ def record(k):
             "{", f"    assert(!r || r->cls->num == CLASS_{k.name});",
             f"    return (const struct rec_{k.name} *)r;", "}", ""]
     return out
+
+
+# ---- typed.h -------------------------------------------------------------------------------------
+
+TYPED_H = '''/*
+ * The functions of state/db.h and state/txn.h per class, with the right types: snap_VM(s, ref),
+ * snap_VM_by_uuid(s, uuid), txn_VM(t, ref), txn_VM_by_uuid(t, uuid), txn_edit_VM(t, ref),
+ * txn_add_VM(t). Borrowed rows, NULL if there is none; see there.
+ */
+#pragma once
+
+#include "gen/rec.h"
+#include "state/txn.h"
+'''
+
+
+def typed_h(model):
+    out = [c.HEADER, TYPED_H]
+    for k in sorted_classes(model):
+        if k.storage != "virtual":
+            out += typed_class(k.name) + [""]
+    return "\n".join(out)
+
+
+def typed_class(name):
+    rec, cls = f"struct rec_{name} *", f"CLASS_{name}"
+
+    def function(result, head, body):
+        return [f"static inline {result}{head}", "{", f"    return ({result}){body};", "}"]
+
+    by_uuid = "const char *uuid"
+    return (function(f"const {rec}", f"snap_{name}(const struct snap *s, const char *ref)",
+                     f"snap_row(s, {cls}, ref)")
+            + function(f"const {rec}", f"snap_{name}_by_uuid(const struct snap *s, {by_uuid})",
+                       f"snap_by_uuid(s, {cls}, uuid)")
+            + function(f"const {rec}", f"txn_{name}(struct txn *t, const char *ref)",
+                       f"txn_row(t, {cls}, ref)")
+            + function(f"const {rec}", f"txn_{name}_by_uuid(struct txn *t, {by_uuid})",
+                       f"txn_by_uuid(t, {cls}, uuid)")
+            + function(rec, f"txn_edit_{name}(struct txn *t, const char *ref)",
+                       f"txn_edit(t, {cls}, ref)")
+            + function(rec, f"txn_add_{name}(struct txn *t)", f"txn_add(t, {cls}, NULL, NULL)"))
 
 
 # ---- msg.h, msg.c --------------------------------------------------------------------------------

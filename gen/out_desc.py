@@ -178,10 +178,12 @@ class Desc:
                         c.wrap([self.claim(k, f, op) for f, op in r.claims]), "};"]
                 claims = f"claims_{k.name}_{r.name}, {len(r.claims)}"
             along = set(enum.values) - set(r.along) if not r.alone else set(r.along)
+            along |= {other.name for other in k.ops if other.light}
             bits = sum(1 << enum.values.index(v) for v in along)
             states = sum(1 << self.states(k).index(s) for s in r.states)
             out += [f"static const struct op_desc op_{k.name}_{r.name} = {{"
-                    f"{c.const(enum.name, r.name)}, {hex(states)},",
+                    f"{c.const(enum.name, r.name)}, {hex(states)}, "
+                    f"{c.string(r.state_error or None)},",
                     f"    {{{hex(bits & (2**64 - 1))}, {hex(bits >> 64)}}}, "
                     f"{c.flags([OP_FLAGS[m] for m in r.marks])}, {claims}, "
                     f"{c.string(r.rule or None)}}};"]

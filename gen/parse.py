@@ -249,6 +249,8 @@ def parse_class_clause(cur, cls):
         made = {"yes"}
         while cur.peek() in ("custom", "unimplemented", "inline"):
             made.add(cur.take())
+        if word == "destroy" and cur.accept("op"):
+            cls.destroy_op = cur.word("an operation")
         setattr(cls, word, made)
     elif not parse_life(word, cur, cls.life):
         cur.fail(f"unknown clause '{word}' of a class")
@@ -327,6 +329,8 @@ def parse_field_clause(cur, field):
     elif word == "effect":
         field.effect = True
         field.implemented = not cur.accept("unimplemented")
+        if cur.accept("op"):
+            field.op = cur.word("an operation")
     elif word == "inverse":
         field.inverse = cur.word("Class.field")
     elif word in ("roles", "read"):
@@ -419,6 +423,8 @@ def parse_rule(cur, place, name, cls, must):
         if word == "state":
             cur.take()
             rule.states = cur.words("a state")
+            if cur.accept("else"):
+                rule.state_error = cur.word("an error code")
         elif word == "excludes":
             cur.take()
             parse_excludes(cur, rule)
@@ -430,9 +436,15 @@ def parse_rule(cur, place, name, cls, must):
         elif word == "allows":
             cur.take()
             rule.marks = cur.words("a kind of object")
+            unknown = [m for m in rule.marks if m not in OP_MARKS]
+            if unknown:
+                cur.fail(f"unknown kind of object '{unknown[0]}'")
         elif word == "rule":
             cur.take()
             rule.rule = cur.word("the name of a rule")
+        elif word == "light":
+            cur.take()
+            rule.light = True
         else:
             break
         said = True

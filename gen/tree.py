@@ -89,6 +89,7 @@ class Field:
     volatile: bool = False
     effect: bool = False
     implemented: bool = True  # of an effect setter
+    op: str = ""  # of an effect setter
     inline: bool = False
     inverse: str = ""  # "Class.field"
     plain: bool = False
@@ -124,6 +125,8 @@ class OpRule:
     claims: list = attr(default_factory=list)  # (field, operation)
     marks: list = attr(default_factory=list)  # see OP_MARKS in parse.py
     rule: str = ""
+    light: bool = False  # in nobody's way
+    state_error: str = ""  # raised with the object when the state does not fit
 
 
 @dataclass
@@ -160,6 +163,7 @@ class Class:
     state: str = ""
     create: set = attr(default_factory=set)  # words after `create`; with "yes" if present
     destroy: set = attr(default_factory=set)
+    destroy_op: str = ""
     enums: list = attr(default_factory=list)
     fields: list = attr(default_factory=list)
     ops: list = attr(default_factory=list)

@@ -160,10 +160,11 @@ enum op_flag {
 
 /* When an operation may run. Meaning of each member: docs/model-language.md. */
 struct op_desc {
-    int op;            /* value in the class's allowed_operations enum */
-    uint32_t states;   /* bit per value of the state field (a bool has bits 0 and 1); 0: any */
-    uint64_t along[2]; /* bit per operation that may already be running on the object */
-    unsigned flags;    /* OP_* */
+    int op;          /* value in the class's allowed_operations enum */
+    uint32_t states; /* bit per value of the state field (a bool has bits 0 and 1); 0: any */
+    const char *state_error; /* raised with the object's ref in another state; NULL: it depends */
+    uint64_t along[2];       /* bit per operation that may already be running on the object */
+    unsigned flags;          /* OP_* */
     const struct claim_desc *claims;
     unsigned n_claims;
     const char *custom; /* name of a further rule in task/claim, NULL if none */
