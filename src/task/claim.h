@@ -56,6 +56,11 @@ struct err *claim_take(struct txn *t, const struct claim *claims, unsigned n, co
 /* Takes the holder's entries away; rows that are gone are skipped. */
 void claim_drop(struct txn *t, const struct claim *claims, unsigned n, const char *holder);
 
+/* Enters them without asking: after a start, for what the journal says is held. */
+void claim_restore(struct txn *t, const struct claim *claims, unsigned n, const char *holder);
+
 /* Keeps allowed_operations true: recomputes it, in the same transaction, on every object that the
  * transaction touched or whose rules look at one that it touched. Once, before db writes begin. */
 void claim_hook(struct db *db);
+/* After the store was loaded: the field is kept in memory only. */
+struct err *claim_refresh_all(struct db *db) _must_use_;

@@ -3,7 +3,7 @@
  *
  *     TRY(fault_point("vm_start/attach disks/before"));
  *
- * In a normal run a fault point costs one relaxed load. A test arms either the n-th point passed
+ * In a normal run a fault point costs a counter. A test arms either the n-th point passed
  * (fault_fail_nth: that one returns an error) or a death (fault_die_at: the process ends there with
  * _exit(FAULT_EXIT), or a hook of the test is called instead). Names of points passed can be
  * recorded, so a test can try all of them. Any thread; arming only while nothing runs.

@@ -98,8 +98,9 @@ const struct op_kind *const *op_kinds(unsigned *ret_n);
  * run, in reverse, and returns the first error. An operation runs one table. */
 struct err *op_run_steps(struct op *op, const char *kind) _must_use_;
 
-/* The operation's context. op_get gives "" for an absent key; the string is valid until that key
- * is put again. op_save makes the context durable now, in the middle of a step. */
+/* The operation's context. The key "result" is what a task of a dead process answers when its
+ * operation was past the commit. op_get gives "" for an absent key; the string is valid until that
+ * key is put again. op_save makes the context durable now, in the middle of a step. */
 const char *op_get(struct op *op, const char *key);
 int64_t op_get_int(struct op *op, const char *key); /* 0 if absent */
 bool op_get_bool(struct op *op, const char *key);
@@ -118,6 +119,7 @@ struct err *op_commit(struct op *op, const char *name, struct err *(*fn)(struct 
 /* The durable identity of the operation (uuid), for host verbs, and the number of the next verb:
  * distinct for every verb of every step, the same again when a step is repeated. */
 const char *op_id(const struct op *op);
+unsigned op_step(const struct op *op); /* undo of a step has another number than its run */
 unsigned op_next_verb(struct op *op);
 
 /* Inside a step: 0 to 1 of it. */

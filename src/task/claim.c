@@ -1,0 +1,395 @@
+/*
+ * claim.c: the op rules, asked and kept.
+ *
+ * One function (check) decides; claim_take, allowed_operations and VM.assert_operation_valid all
+ * come here. Rows are read through their descriptors, so a class gets claims by having the fields
+ * allowed_operations and current_operations and rules in the model.
+ */
+#include "task/claim.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/buf.h"
+#include "base/vec.h"
+#include "gen/error.h"
+#include "gen/rec.h"
+#include "state/db.h"
+#include "state/row.h"
+#include "state/txn.h"
+#include "task/claim_rules.h"
+
+/* ---- reading an object ---- */
+
+static const void *member(const struct row *row, const struct field_desc *f)
+{
+    return (const char *)row + f->offset;
+}
+
+static const struct val *val_member(const struct row *row, int field)
+{
+    return *(const struct val *const *)member(row, &row->cls->fields[field]);
+}
+
+static const struct enum_desc *op_enum(const struct class_desc *c)
+{
+    return c->field_allowed < 0 ? NULL : c->fields[c->field_allowed].type->elem->enm;
+}
+
+const struct row *claim_view_row(const struct claim_view *v, int cls, const char *ref)
+{
+    return v->txn ? txn_row(v->txn, cls, ref) : snap_row(v->snap, cls, ref);
+}
+
+const struct op_desc *claim_rule(const struct class_desc *c, int operation)
+{
+    return operation >= 0 && (unsigned)operation < c->n_ops ? c->ops[operation] : NULL;
+}
+
+/* ---- the steps of a check, in the order in which a caller sees them ---- */
+
+static struct err *check_blocked(const struct row *row, const char *op_name)
+{
+    const struct field_desc *f = desc_field(row->cls, "blocked_operations");
+    if (!f)
+        return NULL;
+    const struct val *blocked = *(const struct val *const *)member(row, f);
+    const char *why = val_map_str(blocked, op_name, NULL);
+    return why ? err_OPERATION_BLOCKED(row->ref, why) : NULL;
+}
+
+static unsigned state_of(const struct row *row)
+{
+    const struct field_desc *f = &row->cls->fields[row->cls->field_state];
+    if (f->type->kind == TYPE_BOOL)
+        return *(const bool *)member(row, f);
+    return *(const unsigned *)member(row, f);
+}
+
+static void lower_name(char *out, size_t size, const char *name)
+{
+    size_t n = 0;
+    for (; name[n] && n + 1 < size; n++)
+        out[n] = name[n] >= 'A' && name[n] <= 'Z' ? (char)(name[n] + 32) : name[n];
+    out[n] = '\0';
+}
+
+static struct err *bad_power_state(const struct row *row, const struct op_desc *rule,
+                                   unsigned state)
+{
+    const struct enum_desc *e = row->cls->fields[row->cls->field_state].type->enm;
+    char expected[128] = "", actual[32], one[32];
+    for (unsigned i = 0; i < e->n_values; i++) {
+        if (!(rule->states & 1u << i))
+            continue;
+        lower_name(one, sizeof(one), e->values[i]);
+        size_t at = strlen(expected);
+        snprintf(expected + at, sizeof(expected) - at, "%s%s", at ? ", " : "", one);
+    }
+    lower_name(actual, sizeof(actual), e->values[state]);
+    return err_VM_BAD_POWER_STATE(row->ref, expected, actual);
+}
+
+static struct err *check_state(const struct row *row, const struct op_desc *rule)
+{
+    if (!rule->states || row->cls->field_state < 0)
+        return NULL;
+    unsigned state = state_of(row);
+    if (rule->states & 1u << state)
+        return NULL;
+    if (row->cls->fields[row->cls->field_state].type->kind == TYPE_ENUM)
+        return bad_power_state(row, rule, state);
+    return state ? err_DEVICE_ALREADY_ATTACHED(row->ref) : err_DEVICE_ALREADY_DETACHED(row->ref);
+}
+
+static bool may_run_along(const struct op_desc *rule, int other)
+{
+    return other >= 0 && other < 128 && (rule->along[other / 64] >> (other % 64) & 1);
+}
+
+/* One name as it is, several in braces. */
+static void list_text(struct buf *b, const struct val *set)
+{
+    if (val_count(set) == 1) {
+        buf_puts(b, val_str_at(set, 0));
+        return;
+    }
+    for (size_t i = 0; i < val_count(set); i++)
+        buf_printf(b, "%s%s", i ? "," : "{", val_str_at(set, i));
+    buf_putc(b, '}');
+}
+
+static struct err *check_concurrency(const struct row *row, const struct op_desc *rule)
+{
+    const struct enum_desc *e = op_enum(row->cls);
+    const struct val *running = val_member(row, row->cls->field_current);
+    _cleanup_(val_unrefp)
+    struct val *ops = val_set();
+    _cleanup_(val_unrefp)
+    struct val *holders = val_set();
+    for (size_t i = 0; i < val_count(running); i++) {
+        const char *name = val_str_at(running, i);
+        if (may_run_along(rule, desc_enum_value(e, name)))
+            continue;
+        val_add_str(ops, name);
+        val_add_str(holders, val_key_at(running, i));
+    }
+    if (val_count(ops) == 0)
+        return NULL;
+    _cleanup_(buf_done)
+    struct buf a, b;
+    buf_init(&a, 4096);
+    buf_init(&b, 4096);
+    list_text(&a, ops);
+    list_text(&b, holders);
+    return err_OTHER_OPERATION_IN_PROGRESS(row->cls->name, row->ref, buf_str(&a), buf_str(&b));
+}
+
+static struct err *check_vm_kind(const struct rec_VM *vm, const struct op_desc *rule,
+                                 const char *op_name)
+{
+    unsigned f = rule->flags;
+    if (vm->is_a_snapshot) {
+        if (!(f & (OP_ON_SNAPSHOT | OP_SNAPSHOT_ONLY)))
+            return err_VM_IS_SNAPSHOT(vm->row.ref, op_name);
+    } else if (vm->is_a_template) {
+        unsigned need = OP_ON_DEFAULT_TEMPLATE | (vm->is_default_template ? 0 : OP_ON_TEMPLATE);
+        if (!(f & need))
+            return err_make("VM_IS_TEMPLATE", __FILE__, __LINE__, 2, vm->row.ref, op_name);
+    }
+    if ((f & OP_TEMPLATE_ONLY) && !vm->is_a_template)
+        return err_OPERATION_NOT_ALLOWED("the VM is not a template");
+    if ((f & OP_SNAPSHOT_ONLY) && !vm->is_a_snapshot)
+        return err_OPERATION_NOT_ALLOWED("the VM is not a snapshot");
+    if (vm->is_control_domain && !(f & OP_ON_CONTROL_DOMAIN))
+        return err_OPERATION_NOT_ALLOWED("this operation is not allowed on a control domain");
+    return NULL;
+}
+
+static struct err *check_named(const struct claim_view *v, const struct row *row,
+                               const struct op_desc *rule)
+{
+    if (!rule->custom)
+        return NULL;
+    claim_rule_fn fn = claim_rule_named(rule->custom);
+    return fn ? fn(v, row, rule->op) : err_internal("no rule is named '%s'", rule->custom);
+}
+
+struct err *claim_check(const struct claim_view *v, const struct row *row, int operation)
+{
+    const struct op_desc *rule = claim_rule(row->cls, operation);
+    const struct enum_desc *e = op_enum(row->cls);
+    if (!rule || !e)
+        return err_OPERATION_NOT_ALLOWED("no such operation on this object");
+    const char *name = e->values[operation];
+    TRY(check_blocked(row, name));
+    TRY(check_state(row, rule));
+    TRY(check_concurrency(row, rule));
+    if (row->cls->num == CLASS_VM)
+        TRY(check_vm_kind(rec_VM(row), rule, name));
+    return check_named(v, row, rule);
+}
+
+/* ---- lists of claims ---- */
+
+typedef VEC(struct claim) claim_vec;
+
+static void add_claim(claim_vec *list, int cls, const char *ref, int operation)
+{
+    if (!ref_is_null(ref))
+        vec_push(list, ((struct claim){cls, rstr_new(ref), operation}));
+}
+
+static void add_related(claim_vec *list, const struct row *row, const struct claim_desc *cd)
+{
+    const struct field_desc *f = &row->cls->fields[cd->field];
+    if (f->type->kind == TYPE_REF) {
+        add_claim(list, f->type->cls, *(const char *const *)member(row, f), cd->op);
+        return;
+    }
+    const struct val *refs = *(const struct val *const *)member(row, f);
+    for (size_t i = 0; i < val_count(refs); i++)
+        add_claim(list, f->type->elem->cls, val_str_at(refs, i), cd->op);
+}
+
+struct err *claim_list(const struct claim_view *v, const struct msg_desc *msg, const char *ref,
+                       struct claim **ret, unsigned *ret_n)
+{
+    *ret = NULL;
+    *ret_n = 0;
+    if (!msg || !msg->op || !ref)
+        return NULL;
+    const struct row *row = claim_view_row(v, msg->cls, ref);
+    if (!row)
+        return err_HANDLE_INVALID(desc_classes[msg->cls]->name, ref);
+    claim_vec list = {0};
+    add_claim(&list, msg->cls, ref, msg->op->op);
+    for (unsigned i = 0; i < msg->op->n_claims; i++)
+        add_related(&list, row, &msg->op->claims[i]);
+    *ret = list.v;
+    *ret_n = (unsigned)list.n;
+    return NULL;
+}
+
+void claim_list_free(struct claim *claims, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++)
+        rstr_unref(claims[i].ref);
+    free(claims);
+}
+
+/* ---- taking and dropping ---- */
+
+static void set_current(struct txn *t, const struct claim *c, const char *holder, bool on)
+{
+    struct row *row = txn_edit(t, c->cls, c->ref);
+    if (!row)
+        return;
+    const struct field_desc *f = &row->cls->fields[row->cls->field_current];
+    const struct val **slot = (const struct val **)((char *)row + f->offset);
+    const char *name = op_enum(row->cls)->values[c->operation];
+    val_assign(slot, on ? val_with(*slot, holder, name) : val_without(*slot, holder));
+}
+
+struct err *claim_take(struct txn *t, const struct claim *claims, unsigned n, const char *holder)
+{
+    struct claim_view v = {.txn = t};
+    for (unsigned i = 0; i < n; i++) {
+        const struct row *row = txn_row(t, claims[i].cls, claims[i].ref);
+        if (!row)
+            return err_HANDLE_INVALID(desc_classes[claims[i].cls]->name, claims[i].ref);
+        TRY(claim_check(&v, row, claims[i].operation));
+    }
+    for (unsigned i = 0; i < n; i++)
+        set_current(t, &claims[i], holder, true);
+    return NULL;
+}
+
+void claim_drop(struct txn *t, const struct claim *claims, unsigned n, const char *holder)
+{
+    for (unsigned i = 0; i < n; i++)
+        set_current(t, &claims[i], holder, false);
+}
+
+void claim_restore(struct txn *t, const struct claim *claims, unsigned n, const char *holder)
+{
+    for (unsigned i = 0; i < n; i++)
+        set_current(t, &claims[i], holder, true);
+}
+
+/* ---- allowed_operations ---- */
+
+/* Operations that a call can begin: some message for it has a handler, or it has no message of its
+ * own (it is claimed by operations on other objects). */
+static bool is_offered(const struct class_desc *c, int operation)
+{
+    bool has_message = false;
+    for (unsigned i = 0; i < c->n_msgs; i++) {
+        const struct msg_desc *m = c->msgs[i];
+        if (!m->op || m->op->op != operation)
+            continue;
+        if (!(m->flags & (MSG_UNIMPLEMENTED | MSG_REMOVED)))
+            return true;
+        has_message = true;
+    }
+    return !has_message;
+}
+
+static struct val *allowed(const struct claim_view *v, const struct row *row)
+{
+    struct val *set = val_set();
+    const struct enum_desc *e = op_enum(row->cls);
+    for (unsigned op = 0; op < row->cls->n_ops; op++) {
+        if (!row->cls->ops[op] || !is_offered(row->cls, (int)op))
+            continue;
+        struct err *refused = claim_check(v, row, (int)op);
+        if (!refused)
+            val_add_str(set, e->values[op]);
+        err_free(refused);
+    }
+    return set;
+}
+
+static void refresh(struct txn *t, int cls, const char *ref)
+{
+    const struct row *row = ref_is_null(ref) ? NULL : txn_row(t, cls, ref);
+    if (!row || row->cls->n_ops == 0 || row->cls->field_allowed < 0)
+        return;
+    struct claim_view v = {.txn = t};
+    _cleanup_(val_unrefp)
+    struct val *now = allowed(&v, row);
+    if (val_equal(now, val_member(row, row->cls->field_allowed)))
+        return;
+    struct row *edit = txn_edit(t, cls, ref);
+    const struct field_desc *f = &edit->cls->fields[edit->cls->field_allowed];
+    val_assign((const struct val **)((char *)edit + f->offset), val_ref(now));
+}
+
+static void refresh_field(struct txn *t, const struct row *row, const char *field)
+{
+    const struct field_desc *f = desc_field(row->cls, field);
+    if (f->type->kind == TYPE_REF) {
+        refresh(t, f->type->cls, *(const char *const *)member(row, f));
+        return;
+    }
+    _cleanup_(val_unrefp)
+    struct val *refs = val_ref(*(const struct val *const *)member(row, f));
+    for (size_t i = 0; i < val_count(refs); i++)
+        refresh(t, f->type->elem->cls, val_str_at(refs, i));
+}
+
+static void refresh_around(struct txn *t, const struct row *row)
+{
+    if (!row)
+        return;
+    const char *const *f = claim_rule_followers(row->cls->name);
+    for (; f && *f; f++)
+        refresh_field(t, row, *f);
+}
+
+static struct err *keep_allowed(struct txn *t, void *arg)
+{
+    struct txn_change c;
+    for (size_t i = 0; txn_change(t, i, &c); i++) {
+        if (c.after)
+            refresh(t, c.cls, c.ref);
+        refresh_around(t, c.after);
+        refresh_around(t, c.before);
+    }
+    return NULL;
+}
+
+void claim_hook(struct db *db)
+{
+    db_add_hook(db, keep_allowed, NULL);
+}
+
+struct refresh_batch {
+    int cls;
+    const struct row *next; /* of snap */
+    const struct snap *snap;
+};
+
+#define BATCH_ROWS 200
+
+static struct err *refresh_some(struct txn *t, void *arg)
+{
+    struct refresh_batch *b = arg;
+    for (unsigned n = 0; b->next && n < BATCH_ROWS; n++, b->next = snap_after(b->snap, b->next))
+        refresh(t, b->cls, b->next->ref);
+    return NULL;
+}
+
+struct err *claim_refresh_all(struct db *db)
+{
+    _cleanup_(snap_unrefp)
+    struct snap *s = snap_get(db);
+    for (unsigned cls = 0; cls < db_n_classes(db); cls++) {
+        if (db_class(db, (int)cls)->n_ops == 0)
+            continue;
+        struct refresh_batch b = {.cls = (int)cls, .next = snap_first(s, (int)cls), .snap = s};
+        while (b.next)
+            TRY(db_write(db, "allowed operations", refresh_some, &b));
+    }
+    return NULL;
+}

@@ -1,0 +1,21 @@
+/*
+ * claim_rules.h: what the model's op rules cannot say; private to claim.c.
+ *
+ * A rule is a function named in the model (`rule <name>`). It sees the object and, through the
+ * view, the objects around it, and says why the operation may not start. Thread: any.
+ */
+#pragma once
+
+#include "base/err.h"
+#include "state/row.h"
+#include "task/claim.h"
+
+typedef struct err *(*claim_rule_fn)(const struct claim_view *v, const struct row *row,
+                                     int operation);
+
+/* NULL if there is no such rule. */
+claim_rule_fn claim_rule_named(const char *name);
+
+/* Objects of other classes whose rules look at objects of `cls`: the fields of cls that lead to
+ * them, ended by NULL. */
+const char *const *claim_rule_followers(const char *cls);

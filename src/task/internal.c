@@ -1,0 +1,155 @@
+/*
+ * internal.c: work of the house itself, one at a time and in order of arrival for each object.
+ *
+ * A guest that powered itself off, a folder that changed: nobody waits for an answer, so a claim
+ * that cannot be had now is tried again when claims were dropped, instead of being refused.
+ */
+#include <string.h>
+
+#include "base/log.h"
+#include "base/rstr.h"
+#include "gen/error.h"
+#include "gen/rec.h"
+#include "state/db.h"
+#include "state/txn.h"
+#include "task/op_run.h"
+#include "task/tasks_impl.h"
+
+struct queued {
+    struct queued *next;
+    struct op_run *run;
+    bool trying;
+};
+
+static struct err *begin_internal(struct txn *t, void *arg)
+{
+    struct op_run *r = arg;
+    if (r->n_claims == 0) {
+        r->claims = mem_new(struct claim);
+        r->claims[0] = (struct claim){r->internal_cls, rstr_ref(r->op.self), r->internal_op};
+        r->n_claims = 1;
+    }
+    if (r->internal_op >= 0)
+        TRY(claim_take(t, r->claims, r->n_claims, r->holder));
+    else
+        r->claims[0].operation = 0;
+    return journal_add(t, r);
+}
+
+/* Takes the entry out of the queue; it has begun or never will. */
+static void leave_queue(struct tasks *ts, struct queued *q)
+{
+    pthread_mutex_lock(&ts->lock);
+    for (struct queued **p = &ts->waiting; *p; p = &(*p)->next) {
+        if (*p == q) {
+            *p = q->next;
+            if (!q->next)
+                ts->waiting_last = p;
+            break;
+        }
+    }
+    pthread_mutex_unlock(&ts->lock);
+}
+
+static void log_failure(const struct op_run *r)
+{
+    _cleanup_(freep)
+    char *text = err_text(r->failed);
+    log_warn("event=internal-failed kind=%s object=%s error=%s", r->kind_name, r->op.self, text);
+}
+
+static void try_run(void *arg)
+{
+    struct queued *q = arg;
+    struct op_run *r = q->run;
+    struct tasks *ts = r->op.tasks;
+    struct err *e = db_write(ts->cfg.db, "begin internal", begin_internal, r);
+    if (err_is(e, "OTHER_OPERATION_IN_PROGRESS")) {
+        err_free(e);
+        pthread_mutex_lock(&ts->lock);
+        q->trying = false;
+        pthread_mutex_unlock(&ts->lock);
+        return;
+    }
+    leave_queue(ts, q);
+    free(q);
+    r->journaled = e == NULL;
+    tasks_enlist(ts, r);
+    r->failed = e ? e : op_run_steps(&r->op, r->kind_name);
+    if (e) {
+        claim_list_free(r->claims, r->n_claims);
+        r->n_claims = 0;
+    }
+    if (r->failed)
+        log_failure(r);
+    tasks_end_run(r);
+}
+
+static bool is_first_of_its_object(struct tasks *ts, const struct queued *q)
+{
+    for (const struct queued *o = ts->waiting; o != q; o = o->next) {
+        if (str_eq(o->run->op.self, q->run->op.self))
+            return false;
+    }
+    return true;
+}
+
+/* The next entry to be tried, marked as such; NULL if none. */
+static struct queued *pick(struct tasks *ts)
+{
+    struct queued *found = NULL;
+    pthread_mutex_lock(&ts->lock);
+    for (struct queued *q = ts->waiting; q && !found; q = q->next) {
+        if (!q->trying && !ts->stopping && is_first_of_its_object(ts, q))
+            found = q;
+    }
+    if (found)
+        found->trying = true;
+    pthread_mutex_unlock(&ts->lock);
+    return found;
+}
+
+void internal_kick(struct tasks *ts)
+{
+    if (ts->cfg.single) {
+        /* One pass: what cannot begin now is tried after the next end. */
+        struct queued *q = pick(ts);
+        if (q)
+            try_run(q);
+        return;
+    }
+    for (struct queued *q = pick(ts); q; q = pick(ts))
+        runner_submit(ts->pool, try_run, q);
+}
+
+void tasks_run_internal(struct tasks *ts, const char *kind, int cls, const char *ref, int operation,
+                        struct val *ctx)
+{
+    struct op_run *r = op_run_new(ts);
+    r->kind_name = rstr_new(kind);
+    rstr_set(&r->label, kind);
+    rstr_set(&r->op.self, ref);
+    r->internal_cls = cls;
+    r->internal_op = operation;
+    if (ctx) {
+        val_unref(r->ctx);
+        r->ctx = ctx;
+    }
+    struct queued *q = mem_new(struct queued);
+    q->run = r;
+    pthread_mutex_lock(&ts->lock);
+    *ts->waiting_last = q;
+    ts->waiting_last = &q->next;
+    pthread_mutex_unlock(&ts->lock);
+    internal_kick(ts);
+}
+
+void internal_free(struct tasks *ts)
+{
+    while (ts->waiting) {
+        struct queued *q = ts->waiting;
+        ts->waiting = q->next;
+        op_run_free(q->run);
+        free(q);
+    }
+}
