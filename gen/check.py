@@ -190,11 +190,27 @@ class Checker:
             for rule in cls.ops:
                 self.check_rule(cls, rule, known)
             ruled = {r.name for r in cls.ops}
+            idle = {r.name for r in cls.ops if r.unimplemented}
             used = [(m.place, m.op) for m in cls.explicit] + [(cls.place, cls.destroy_op)]
             used += [(f.place, f.op) for f in cls.fields]
             for place, op in used:
                 if op and op not in ruled:
                     self.complain(place, f"operation {op} of {cls.name} has no rule")
+                elif op in idle:
+                    self.complain(place, f"operation {op} has a message: drop 'unimplemented'")
+
+            for m in cls.explicit:
+                if m.op and m.handler:
+                    self.check_claims(cls, m)
+
+    def check_claims(self, cls, m):
+        """What an implemented message claims must be an operation that can be claimed."""
+        for rule in (r for r in cls.ops if r.name == m.op):
+            for field_name, op in rule.claims:
+                t = cls.field(field_name).type
+                other = self.model.classes[(t.elem or t).name]
+                if any(r.name == op and r.unimplemented for r in other.ops):
+                    self.complain(rule.place, f"{other.name} operation {op} is unimplemented")
 
     def op_values(self, cls):
         name = cls.op_enum()

@@ -172,6 +172,8 @@ class Desc:
         enum = self.model.enums[k.op_enum()]
         out = []
         for r in k.ops:
+            if r.unimplemented:
+                continue
             claims = "NULL, 0"
             if r.claims:
                 out += [f"static const struct claim_desc claims_{k.name}_{r.name}[] = {{",
@@ -187,7 +189,7 @@ class Desc:
                     f"    {{{hex(bits & (2**64 - 1))}, {hex(bits >> 64)}}}, "
                     f"{c.flags([OP_FLAGS[m] for m in r.marks])}, {claims}, "
                     f"{c.string(r.rule or None)}}};"]
-        ruled = {r.name for r in k.ops}
+        ruled = {r.name for r in k.ops if not r.unimplemented}
         slots = [f"&op_{k.name}_{v}" if v in ruled else "NULL" for v in enum.values]
         return out + [f"static const struct op_desc *const ops_{k.name}[] = {{", c.wrap(slots),
                       "};"]

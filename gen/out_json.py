@@ -66,7 +66,8 @@ def op_json(r):
     return without_empty({"name": r.name, "states": r.states,
                           "excludes": "all-but" if r.alone else "only", "except": r.along,
                           "claims": [list(c) for c in r.claims], "allows": r.marks,
-                          "rule": r.rule, "light": r.light, "state_error": r.state_error})
+                          "rule": r.rule, "light": r.light,
+                          "unimplemented": r.unimplemented, "state_error": r.state_error})
 
 
 def message_json(m):

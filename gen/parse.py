@@ -442,9 +442,9 @@ def parse_rule(cur, place, name, cls, must):
         elif word == "rule":
             cur.take()
             rule.rule = cur.word("the name of a rule")
-        elif word == "light":
+        elif word in ("light", "unimplemented") and (must or word == "light"):
             cur.take()
-            rule.light = True
+            setattr(rule, word, True)
         else:
             break
         said = True

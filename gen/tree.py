@@ -126,6 +126,7 @@ class OpRule:
     marks: list = attr(default_factory=list)  # see OP_MARKS in parse.py
     rule: str = ""
     light: bool = False  # in nobody's way
+    unimplemented: bool = False  # nothing claims it yet: never allowed
     state_error: str = ""  # raised with the object when the state does not fit
 
 
