@@ -26,6 +26,8 @@ def field_messages(cls, f):
     if f.qual != "rw":
         return
     setter = of_field(f, "set_" + f.name, "setter", [me, Param("value", f.type)], None, f.roles)
+    if f.client_cert:
+        setter.flags.add("client-cert")
     if f.effect:
         make_custom(setter, f.implemented, f.inline)
         setter.op = f.op

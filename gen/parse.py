@@ -21,7 +21,7 @@ TOKEN = re.compile(r'''\s*(?:
 SIMPLE_TYPES = ("void", "bool", "int", "float", "string", "datetime")
 CLASS_STORAGE = ("stored", "volatile", "virtual")
 CLASS_FLAGS = ("events", "get-all", "custom-read", "no-task", "no-by-name", "internal")
-FIELD_FLAGS = ("internal", "volatile", "plain", "given", "secret", "inline")
+FIELD_FLAGS = ("internal", "volatile", "plain", "given", "secret", "inline", "client-cert")
 MESSAGE_FLAGS = ("async", "hidden", "no-session", "pool-internal", "secret", "no-current-op",
                  "client-cert", "unimplemented", "inline", "raw-result", "extension", "emergency",
                  "not-forwarded")
@@ -322,10 +322,8 @@ def parse_field_clause(cur, field):
     word = cur.take()
     if word == "=":
         field.default = parse_value(cur)
-    elif word in FIELD_FLAGS:
-        setattr(field, word, True)
-    elif word == "wire-only":
-        field.wire_only = True
+    elif word in FIELD_FLAGS or word == "wire-only":
+        setattr(field, word.replace("-", "_"), True)
     elif word == "effect":
         field.effect = True
         field.implemented = not cur.accept("unimplemented")

@@ -96,6 +96,7 @@ class Field:
     given: bool = False
     secret: bool = False
     wire_only: bool = False
+    client_cert: bool = False  # the setter is open to client certificates too
     roles: str = ""
     read: str = ""
     life: Life = attr(default_factory=Life)
