@@ -1,0 +1,351 @@
+/*
+ * image_vhd.c: from a VHD file to an image with its block map, and what is written at the end.
+ *
+ * What a crash may leave, and what is made of it when the image is opened for writing:
+ *   - no footer at the end, or a half-written block there: the file is cut behind the last block
+ *     that the BAT knows, and the footer is put there;
+ *   - a BAT entry that points behind the end (its block was never flushed): the entry is dropped.
+ * Everything else that does not fit together is refused.
+ */
+#include "disk/image_vhd.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/mem.h"
+#include "codec/bytes.h"
+
+#define FAIL(why)                                                                                  \
+    do {                                                                                           \
+        *ret_why = (why);                                                                          \
+        return -EINVAL;                                                                            \
+    } while (0)
+
+/* A range of the file that blocks may not touch. */
+struct range {
+    uint64_t from, to;
+};
+
+static int read_footers(struct image *im, uint64_t file_size, uint64_t *ret_end,
+                        const char **ret_why);
+static int read_header(struct image *im, const char **ret_why);
+static int read_bat(struct image *im, uint64_t file_size, const char **ret_why);
+static int check_blocks(struct image *im, uint64_t file_size, const char **ret_why);
+static int check_overlap(const struct blockmap *m, const char **ret_why);
+static void read_batmap(struct image *im);
+static int find_end(struct image *im, uint64_t file_size, uint64_t footer_at, const char **ret_why);
+static int drop_lost_blocks(struct image *im);
+
+int image_vhd_open_fixed(struct image *im, uint64_t file_size, const char **ret_why)
+{
+    uint64_t at = 0;
+    int r = image_vhd_end_footer(im->fd, file_size, &im->footer, im->footer_bytes, &at, ret_why);
+    if (r < 0)
+        return r;
+    if (im->footer.type != VHD_FIXED)
+        FAIL("this is not a fixed image");
+    im->size = vhd_virtual_size(&im->footer);
+    if (im->size == 0 || im->size % VHD_SECTOR || im->size > at)
+        FAIL("the size in the footer does not fit the file");
+    im->is_footer_at_end = true;
+    return 0;
+}
+
+int image_vhd_open_dynamic(struct image *im, uint64_t file_size, const char **ret_why)
+{
+    uint64_t footer_at = 0;
+    int r = read_footers(im, file_size, &footer_at, ret_why);
+    if (r == 0)
+        r = read_header(im, ret_why);
+    if (r == 0)
+        r = read_bat(im, file_size, ret_why);
+    if (r < 0)
+        return r;
+    read_batmap(im);
+    r = check_blocks(im, file_size, ret_why);
+    if (r < 0 || im->is_readonly)
+        return r;
+    r = check_overlap(&im->map, ret_why);
+    if (r == 0)
+        r = find_end(im, file_size, footer_at, ret_why);
+    return r;
+}
+
+/* Offset 0 counts. The end only says whether the image was closed properly, and stands in when
+ * the copy is damaged. */
+static int read_footers(struct image *im, uint64_t file_size, uint64_t *ret_end,
+                        const char **ret_why)
+{
+    uint8_t copy[VHD_FOOTER_SIZE], end_bytes[VHD_FOOTER_SIZE];
+    int r = fd_pread_all(im->fd, copy, sizeof(copy), 0);
+    if (r < 0)
+        return r;
+    r = vhd_footer_parse(copy, sizeof(copy), &im->footer, ret_why);
+    if (r == -EACCES)
+        return r;
+    struct vhd_footer end;
+    const char *end_why = "";
+    int e = image_vhd_end_footer(im->fd, file_size, &end, end_bytes, ret_end, &end_why);
+    if (e == -EACCES)
+        *ret_why = end_why;
+    if (e == -EACCES)
+        return e;
+    if (r < 0 && e == 0 && end.type == VHD_FIXED)
+        FAIL("this is a fixed image");
+    if (r < 0 && e < 0)
+        return r;
+    if (r < 0) {
+        im->footer = end;
+        memcpy(copy, end_bytes, sizeof(copy));
+    }
+    if (im->footer.type == VHD_FIXED)
+        FAIL("this is a fixed image");
+    if (memcmp(im->footer.creator, "tap", 4) == 0 && im->footer.creator_version < 0x00010001u)
+        FAIL("its bitmaps have the bit order of a release that is too old");
+    memcpy(im->footer_bytes, copy, sizeof(copy));
+    im->is_footer_at_end = e == 0 && memcmp(end.uuid, im->footer.uuid, 16) == 0;
+    im->size = vhd_virtual_size(&im->footer);
+    im->has_parent = im->footer.type == VHD_DIFFERENCING;
+    *ret_why = "";
+    return 0;
+}
+
+int image_vhd_end_footer(int fd, uint64_t file_size, struct vhd_footer *ret,
+                         uint8_t bytes[VHD_FOOTER_SIZE], uint64_t *ret_at, const char **ret_why)
+{
+    int r = -ENOENT;
+    *ret_why = "there is no footer";
+    for (unsigned size = VHD_FOOTER_SIZE; size >= VHD_FOOTER_SIZE - 1; size--) {
+        if (file_size < size)
+            continue;
+        memset(bytes, 0, VHD_FOOTER_SIZE);
+        int e = fd_pread_all(fd, bytes, size, (off_t)(file_size - size));
+        if (e < 0)
+            return e;
+        r = vhd_footer_parse(bytes, size, ret, ret_why);
+        if (r == 0)
+            *ret_at = file_size - size;
+        if (r == 0 || r == -EACCES)
+            return r;
+    }
+    return r;
+}
+
+static int read_header(struct image *im, const char **ret_why)
+{
+    uint8_t bytes[VHD_HEADER_SIZE];
+    int r = fd_pread_all(im->fd, bytes, sizeof(bytes), (off_t)im->footer.data_offset);
+    if (r < 0)
+        FAIL("the header is cut short");
+    r = vhd_header_parse(bytes, sizeof(bytes), &im->header, ret_why);
+    if (r < 0)
+        return r;
+    if (im->size == 0 || im->size % VHD_SECTOR || im->size > 1ull << 41)
+        FAIL("the size in the footer is not possible");
+    uint64_t blocks = (im->size + im->header.block_size - 1) / im->header.block_size;
+    if (blocks > im->header.max_bat_size)
+        FAIL("the allocation table is smaller than the disk");
+    r = blockmap_init(&im->map, (uint32_t)blocks, im->header.block_size);
+    im->map.table_offset = im->header.table_offset;
+    im->map.zeroes_behind = !im->has_parent;
+    return r;
+}
+
+static int read_bat(struct image *im, uint64_t file_size, const char **ret_why)
+{
+    struct blockmap *m = &im->map;
+    size_t size = (size_t)m->n_blocks * 4;
+    if (m->table_offset + size > file_size)
+        FAIL("the allocation table is cut short");
+    int r = fd_pread_all(im->fd, m->bat, size, (off_t)m->table_offset);
+    if (r < 0)
+        return r;
+    for (uint32_t i = 0; i < m->n_blocks; i++)
+        m->bat[i] = get_be32(&m->bat[i]);
+    if (!vhd_has_batmap(&im->footer))
+        return 0;
+    uint8_t bytes[VHD_SECTOR];
+    struct vhd_batmap_header h;
+    uint64_t at = m->table_offset + vhd_bat_size(im->header.max_bat_size);
+    if (fd_pread_all(im->fd, bytes, sizeof(bytes), (off_t)at) < 0 ||
+        vhd_batmap_parse(bytes, sizeof(bytes), &h) < 0)
+        return 0;
+    if (h.encrypted)
+        FAIL("the image is encrypted");
+    uint64_t need = ((uint64_t)m->n_blocks / 8 + VHD_SECTOR) / VHD_SECTOR;
+    if (h.offset != at + VHD_SECTOR || h.sectors < need - 1 || h.sectors > need + 8192)
+        return 0;
+    im->batmap_at = at;
+    im->batmap_sectors = h.sectors;
+    return 0;
+}
+
+/* A batmap that does not match its checksum says nothing; the bitmaps know it all. */
+static void read_batmap(struct image *im)
+{
+    if (!im->batmap_at)
+        return;
+    size_t size = (size_t)im->batmap_sectors * VHD_SECTOR;
+    uint64_t sum_size = vhd_batmap_sum_size(im->size);
+    uint8_t head[VHD_SECTOR];
+    struct vhd_batmap_header h;
+    _cleanup_(freep)
+    uint8_t *map = mem_try_alloc(size, 1);
+    if (!map || sum_size > size || fd_pread_all(im->fd, head, sizeof(head), (off_t)im->batmap_at) ||
+        vhd_batmap_parse(head, sizeof(head), &h) < 0 ||
+        fd_pread_all(im->fd, map, size, (off_t)im->batmap_at + VHD_SECTOR) < 0)
+        return;
+    if (vhd_checksum(map, sum_size) != h.checksum)
+        return;
+    for (uint32_t i = 0; i < im->map.n_blocks && i / 8 < size; i++)
+        if (im->map.bat[i] != VHD_UNALLOCATED && map[i / 8] & (0x80u >> i % 8))
+            blockmap_set_full(&im->map, i);
+}
+
+static bool hits(uint64_t from, uint64_t to, struct range r)
+{
+    return from < r.to && r.from < to;
+}
+
+static int check_blocks(struct image *im, uint64_t file_size, const char **ret_why)
+{
+    struct blockmap *m = &im->map;
+    uint64_t stride = (uint64_t)vhd_bitmap_sectors(m->block_size) * VHD_SECTOR + m->block_size;
+    uint64_t bat_end = m->table_offset + vhd_bat_size(im->header.max_bat_size);
+    uint64_t map_end = im->batmap_at + (im->batmap_sectors + 1ull) * VHD_SECTOR;
+    struct range taken[] = {
+        {0, VHD_FOOTER_SIZE},
+        {im->footer.data_offset, im->footer.data_offset + VHD_HEADER_SIZE},
+        {m->table_offset, bat_end},
+        {im->batmap_at, im->batmap_at ? map_end : 0},
+    };
+    for (uint32_t i = 0; i < m->n_blocks; i++) {
+        if (m->bat[i] == VHD_UNALLOCATED)
+            continue;
+        uint64_t from = blockmap_bitmap_at(m, i), to = from + stride;
+        for (size_t k = 0; k < ARRAY_LEN(taken); k++)
+            if (hits(from, to, taken[k]))
+                FAIL("a block lies in the metadata");
+        m->n_allocated++;
+        if (from < file_size)
+            continue;
+        if (im->is_footer_at_end || im->is_readonly)
+            FAIL("a block lies behind the end of the file");
+        m->bat[i] = VHD_UNALLOCATED;
+        m->full[i / 8] &= (uint8_t) ~(0x80u >> i % 8);
+        m->n_allocated--;
+        im->lost_blocks++;
+    }
+    return 0;
+}
+
+static int compare_u32(const void *a, const void *b)
+{
+    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+static int check_overlap(const struct blockmap *m, const char **ret_why)
+{
+    _cleanup_(freep)
+    uint32_t *sorted = mem_try_alloc(m->n_blocks, sizeof(*sorted));
+    if (!sorted)
+        return -ENOMEM;
+    memcpy(sorted, m->bat, (size_t)m->n_blocks * sizeof(*sorted));
+    qsort(sorted, m->n_blocks, sizeof(*sorted), compare_u32);
+    uint64_t stride = vhd_bitmap_sectors(m->block_size) + m->block_size / VHD_SECTOR;
+    for (uint32_t i = 1; i < m->n_blocks && sorted[i] != VHD_UNALLOCATED; i++)
+        if (sorted[i] < sorted[i - 1] + stride)
+            FAIL("two blocks overlap");
+    return 0;
+}
+
+/*
+ * Where the next block goes. Behind everything the metadata names, and behind the footer's place
+ * when the image was closed properly: a gap in front of that footer may hold anything.
+ */
+static int find_end(struct image *im, uint64_t file_size, uint64_t footer_at, const char **ret_why)
+{
+    struct blockmap *m = &im->map;
+    uint64_t stride = (uint64_t)vhd_bitmap_sectors(m->block_size) * VHD_SECTOR + m->block_size;
+    uint64_t end = m->table_offset + vhd_bat_size(im->header.max_bat_size);
+    if (im->batmap_at)
+        end = im->batmap_at + (im->batmap_sectors + 1ull) * VHD_SECTOR;
+    if (end < im->footer.data_offset + VHD_HEADER_SIZE)
+        end = im->footer.data_offset + VHD_HEADER_SIZE;
+    for (uint32_t i = 0; i < m->n_blocks; i++)
+        if (m->bat[i] != VHD_UNALLOCATED && blockmap_bitmap_at(m, i) + stride > end)
+            end = blockmap_bitmap_at(m, i) + stride;
+    for (int i = 0; i < VHD_LOCATORS; i++) {
+        const struct vhd_locator *l = &im->header.locators[i];
+        if (l->code && l->data_offset < file_size && l->data_offset + l->space > end)
+            end = l->data_offset + l->space;
+    }
+    if (end % VHD_SECTOR || end > 1ull << 42)
+        FAIL("the metadata ends nowhere sensible");
+    im->is_footer_at_end = im->is_footer_at_end && footer_at >= end;
+    if (im->is_footer_at_end) {
+        m->next_free = footer_at / VHD_SECTOR;
+        return 0;
+    }
+    m->next_free = end / VHD_SECTOR;
+    if (ftruncate(im->fd, (off_t)end) < 0)
+        return -errno;
+    int r = drop_lost_blocks(im);
+    if (r == 0)
+        r = fd_pwrite_all(im->fd, im->footer_bytes, VHD_FOOTER_SIZE, (off_t)end);
+    if (r == 0 && fdatasync(im->fd) < 0)
+        r = -errno;
+    im->is_footer_at_end = r == 0;
+    return r;
+}
+
+static int drop_lost_blocks(struct image *im)
+{
+    uint8_t sector[VHD_SECTOR];
+    uint32_t sectors =
+        im->lost_blocks ? (uint32_t)(vhd_bat_size(im->map.n_blocks) / VHD_SECTOR) : 0;
+    for (uint32_t i = 0; i < sectors; i++) {
+        blockmap_bat_sector(&im->map, i, sector);
+        uint64_t at = im->map.table_offset + (uint64_t)i * VHD_SECTOR;
+        int r = fd_pwrite_all(im->fd, sector, sizeof(sector), (off_t)at);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+int image_vhd_finish(struct image *im)
+{
+    if (!im->is_touched && im->is_footer_at_end)
+        return 0;
+    int r = 0;
+    struct blockmap *m = &im->map;
+    size_t size = (size_t)im->batmap_sectors * VHD_SECTOR;
+    if (im->batmap_at) {
+        _cleanup_(freep)
+        uint8_t *bytes = mem_try_alloc(VHD_SECTOR + size, 1);
+        if (!bytes)
+            return -ENOMEM;
+        uint8_t *map = bytes + VHD_SECTOR;
+        memset(map, 0, size);
+        size_t have = (size_t)m->n_blocks / 8 + 1;
+        memcpy(map, m->full, have < size ? have : size);
+        struct vhd_batmap_header h = {
+            .offset = im->batmap_at + VHD_SECTOR,
+            .sectors = im->batmap_sectors,
+            .checksum = vhd_checksum(map, vhd_batmap_sum_size(im->size)),
+        };
+        vhd_batmap_put(&h, bytes);
+        r = fd_pwrite_all(im->fd, bytes, VHD_SECTOR + size, (off_t)im->batmap_at);
+    }
+    uint64_t end = m->next_free * VHD_SECTOR;
+    if (r == 0)
+        r = fd_pwrite_all(im->fd, im->footer_bytes, VHD_FOOTER_SIZE, (off_t)end);
+    if (r == 0 && ftruncate(im->fd, (off_t)(end + VHD_FOOTER_SIZE)) < 0)
+        r = -errno;
+    return r;
+}

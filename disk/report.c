@@ -1,0 +1,77 @@
+/*
+ * report.c: images described in JSON. Called by control.c and diskd.c; owns nothing.
+ */
+#include "disk/report.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/mem.h"
+
+static json_t *uuid_of(const uint8_t u[16])
+{
+    _cleanup_(freep)
+    char *s = mem_printf("%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x",
+                         u[0], u[1], u[2], u[3], u[4], u[5], u[6], u[7], u[8], u[9], u[10], u[11],
+                         u[12], u[13], u[14], u[15]);
+    return json_string(s);
+}
+
+static json_t *creator_of(const char c[4])
+{
+    char s[5] = {0};
+    for (int i = 0; i < 4; i++)
+        s[i] = c[i] >= ' ' && c[i] < 0x7f ? c[i] : '\0';
+    return json_string(s);
+}
+
+static void add_dynamic(json_t *j, const struct image_info *info)
+{
+    (void)json_object_set_new(j, "block_size", json_integer(info->block_size));
+    (void)json_object_set_new(j, "blocks", json_integer(info->n_blocks));
+    (void)json_object_set_new(j, "blocks_allocated", json_integer(info->n_allocated));
+    if (info->footer.type != VHD_DIFFERENCING)
+        return;
+    (void)json_object_set_new(j, "parent_uuid", uuid_of(info->parent_uuid));
+    (void)json_object_set_new(j, "parent_name", json_string(info->parent_name));
+}
+
+json_t *report_info(const struct image_info *info)
+{
+    static const char *const types[] = {
+        [VHD_FIXED] = "fixed", [VHD_DYNAMIC] = "dynamic", [VHD_DIFFERENCING] = "differencing"};
+    json_t *j = json_object();
+    (void)json_object_set_new(j, "format", json_string(image_format_name(info->format)));
+    (void)json_object_set_new(j, "size", json_integer((json_int_t)info->size));
+    (void)json_object_set_new(j, "file_size", json_integer((json_int_t)info->file_size));
+    (void)json_object_set_new(j, "allocated", json_integer((json_int_t)info->allocated));
+    if (info->format == IMAGE_RAW)
+        return j;
+    const struct vhd_footer *f = &info->footer;
+    (void)json_object_set_new(j, "type", json_string(types[f->type]));
+    (void)json_object_set_new(j, "creator", creator_of(f->creator));
+    (void)json_object_set_new(j, "creator_version", json_integer(f->creator_version));
+    (void)json_object_set_new(j, "uuid", uuid_of(f->uuid));
+    (void)json_object_set_new(j, "hidden", json_boolean(f->hidden));
+    (void)json_object_set_new(j, "footer",
+                              json_string(info->has_end_footer ? "primary" : "backup"));
+    if (info->format == IMAGE_VHD)
+        add_dynamic(j, info);
+    return j;
+}
+
+json_t *report_made(const struct image_made *made, enum image_format format)
+{
+    json_t *j = json_object();
+    (void)json_object_set_new(j, "size", json_integer((json_int_t)made->size));
+    if (format != IMAGE_RAW)
+        (void)json_object_set_new(j, "uuid", uuid_of(made->uuid));
+    return j;
+}
+
+int report_print(json_t *j)
+{
+    int r = json_dumpf(j, stdout, JSON_PRESERVE_ORDER) < 0 || putchar('\n') == EOF;
+    json_decref(j);
+    return r || fflush(stdout) ? EXIT_FAILURE : EXIT_SUCCESS;
+}

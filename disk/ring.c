@@ -1,0 +1,231 @@
+/*
+ * ring.c: the io_uring loop. Used by every part of diskd on its one loop thread; owns the ring and
+ * nothing that is given to it.
+ */
+#include "disk/ring.h"
+
+#include <errno.h>
+#include <liburing.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "base/mem.h"
+
+#define ENTRIES 512u
+#define HOOKS   8
+
+/* A timer's interval must stay until the kernel has read it: at submission. */
+#define TIMERS 64
+
+struct ring {
+    struct io_uring u;
+    bool is_stopped;
+    struct __kernel_timespec interval[TIMERS];
+    unsigned next_interval;
+    struct {
+        void (*fn)(void *arg);
+        void *arg;
+    } hook[HOOKS];
+    unsigned n_hooks;
+};
+
+static struct io_uring_sqe *sqe_of(struct ring *r);
+static void run_hooks(struct ring *r);
+
+int ring_new(struct ring **ret)
+{
+    struct ring *r = mem_new(struct ring);
+    unsigned flags = IORING_SETUP_R_DISABLED | IORING_SETUP_CLAMP;
+    int e = io_uring_queue_init(ENTRIES, &r->u,
+                                flags | IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN);
+    if (e == -EINVAL)
+        e = io_uring_queue_init(ENTRIES, &r->u, flags);
+    if (e < 0) {
+        free(r);
+        return e;
+    }
+    e = ring_lock(r);
+    if (e < 0) {
+        ring_free(r);
+        return e;
+    }
+    *ret = r;
+    return 0;
+}
+
+void ring_free(struct ring *r)
+{
+    if (!r)
+        return;
+    io_uring_queue_exit(&r->u);
+    free(r);
+}
+
+int ring_lock(struct ring *r)
+{
+    static const uint8_t ops[] = {
+        IORING_OP_READV,   IORING_OP_WRITEV,   IORING_OP_FSYNC,        IORING_OP_FALLOCATE,
+        IORING_OP_ACCEPT,  IORING_OP_RECV,     IORING_OP_RECVMSG,      IORING_OP_SENDMSG,
+        IORING_OP_TIMEOUT, IORING_OP_POLL_ADD, IORING_OP_ASYNC_CANCEL,
+    };
+    struct io_uring_restriction res[ARRAY_LEN(ops) + 1] = {0};
+    for (size_t i = 0; i < ARRAY_LEN(ops); i++) {
+        res[i].opcode = IORING_RESTRICTION_SQE_OP;
+        res[i].sqe_op = ops[i];
+    }
+    res[ARRAY_LEN(ops)].opcode = IORING_RESTRICTION_SQE_FLAGS_ALLOWED;
+    int e = io_uring_register_restrictions(&r->u, res, ARRAY_LEN(res));
+    return e < 0 ? e : io_uring_enable_rings(&r->u);
+}
+
+void ring_readv(struct ring *r, struct ring_op *op, int fd, const struct iovec *iov, int n,
+                uint64_t offset)
+{
+    struct io_uring_sqe *sqe = sqe_of(r);
+    io_uring_prep_readv(sqe, fd, iov, (unsigned)n, offset);
+    io_uring_sqe_set_data(sqe, op);
+}
+
+void ring_writev(struct ring *r, struct ring_op *op, int fd, const struct iovec *iov, int n,
+                 uint64_t offset)
+{
+    struct io_uring_sqe *sqe = sqe_of(r);
+    io_uring_prep_writev(sqe, fd, iov, (unsigned)n, offset);
+    io_uring_sqe_set_data(sqe, op);
+}
+
+void ring_datasync(struct ring *r, struct ring_op *op, int fd)
+{
+    struct io_uring_sqe *sqe = sqe_of(r);
+    io_uring_prep_fsync(sqe, fd, IORING_FSYNC_DATASYNC);
+    io_uring_sqe_set_data(sqe, op);
+}
+
+void ring_fallocate(struct ring *r, struct ring_op *op, int fd, int mode, uint64_t offset,
+                    uint64_t size)
+{
+    struct io_uring_sqe *sqe = sqe_of(r);
+    io_uring_prep_fallocate(sqe, fd, mode, (off_t)offset, (off_t)size);
+    io_uring_sqe_set_data(sqe, op);
+}
+
+void ring_accept(struct ring *r, struct ring_op *op, int fd)
+{
+    struct io_uring_sqe *sqe = sqe_of(r);
+    io_uring_prep_accept(sqe, fd, NULL, NULL, SOCK_CLOEXEC);
+    io_uring_sqe_set_data(sqe, op);
+}
+
+void ring_recv(struct ring *r, struct ring_op *op, int fd, void *p, size_t size)
+{
+    struct io_uring_sqe *sqe = sqe_of(r);
+    io_uring_prep_recv(sqe, fd, p, size, 0);
+    io_uring_sqe_set_data(sqe, op);
+}
+
+void ring_recvmsg(struct ring *r, struct ring_op *op, int fd, struct msghdr *m)
+{
+    struct io_uring_sqe *sqe = sqe_of(r);
+    io_uring_prep_recvmsg(sqe, fd, m, MSG_CMSG_CLOEXEC);
+    io_uring_sqe_set_data(sqe, op);
+}
+
+void ring_sendmsg(struct ring *r, struct ring_op *op, int fd, const struct msghdr *m)
+{
+    struct io_uring_sqe *sqe = sqe_of(r);
+    io_uring_prep_sendmsg(sqe, fd, m, MSG_NOSIGNAL | MSG_WAITALL);
+    io_uring_sqe_set_data(sqe, op);
+}
+
+void ring_poll(struct ring *r, struct ring_op *op, int fd)
+{
+    struct io_uring_sqe *sqe = sqe_of(r);
+    io_uring_prep_poll_add(sqe, fd, POLLIN);
+    io_uring_sqe_set_data(sqe, op);
+}
+
+void ring_timer(struct ring *r, struct ring_op *op, unsigned ms)
+{
+    struct io_uring_sqe *sqe = sqe_of(r);
+    struct __kernel_timespec *ts = &r->interval[r->next_interval++ % TIMERS];
+    *ts = (struct __kernel_timespec){.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000LL};
+    io_uring_prep_timeout(sqe, ts, 0, 0);
+    io_uring_sqe_set_data(sqe, op);
+    if (r->next_interval % TIMERS == 0)
+        io_uring_submit(&r->u);
+}
+
+void ring_cancel(struct ring *r, struct ring_op *op)
+{
+    struct io_uring_sqe *sqe = sqe_of(r);
+    io_uring_prep_cancel(sqe, op, 0);
+    io_uring_sqe_set_data(sqe, NULL);
+}
+
+void ring_on_round(struct ring *r, void (*fn)(void *arg), void *arg)
+{
+    if (r->n_hooks == HOOKS)
+        abort();
+    r->hook[r->n_hooks].fn = fn;
+    r->hook[r->n_hooks++].arg = arg;
+}
+
+int ring_run(struct ring *r)
+{
+    while (!r->is_stopped) {
+        int e = ring_step(r);
+        if (e < 0)
+            return e;
+    }
+    return 0;
+}
+
+int ring_step(struct ring *r)
+{
+    int e = io_uring_submit_and_wait(&r->u, 1);
+    if (e < 0 && e != -EINTR && e != -EAGAIN && e != -EBUSY)
+        return e;
+    struct io_uring_cqe *cqe;
+    unsigned head, seen = 0;
+    io_uring_for_each_cqe(&r->u, head, cqe)
+    {
+        struct ring_op *op = io_uring_cqe_get_data(cqe);
+        int res = cqe->res;
+        seen++;
+        if (op)
+            op->done(op, res);
+    }
+    io_uring_cq_advance(&r->u, seen);
+    run_hooks(r);
+    return 0;
+}
+
+void ring_stop(struct ring *r)
+{
+    r->is_stopped = true;
+}
+
+uint64_t ring_now_us(void)
+{
+    struct timespec ts;
+    (void)clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
+}
+
+/* A full queue is handed to the kernel to make room. */
+static struct io_uring_sqe *sqe_of(struct ring *r)
+{
+    struct io_uring_sqe *sqe = io_uring_get_sqe(&r->u);
+    while (!sqe) {
+        (void)io_uring_submit(&r->u);
+        sqe = io_uring_get_sqe(&r->u);
+    }
+    return sqe;
+}
+
+static void run_hooks(struct ring *r)
+{
+    for (unsigned i = 0; i < r->n_hooks; i++)
+        r->hook[i].fn(r->hook[i].arg);
+}

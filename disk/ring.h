@@ -1,0 +1,61 @@
+/*
+ * ring.h: the loop of diskd: one io_uring for files, sockets, eventfds and time.
+ *
+ * An operation is a `ring_op` inside the caller's own object; `done` is called on the loop's thread
+ * with the kernel's result (0, a count or -errno). The op, and the memory given to it, must stay
+ * until then. Nothing is cancelled by itself: closing a descriptor does not end what waits on it,
+ * ring_cancel() or shutdown(2) does.
+ *
+ *     struct conn { struct ring_op recv; … };
+ *     c->recv.done = on_recv;
+ *     ring_recv(ring, &c->recv, fd, buf, size);
+ *
+ * Submissions are gathered and go to the kernel once a round. The ring can be limited to the
+ * operations used here (ring_lock), which is part of the sandbox. One thread only.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+struct ring;
+struct ring_op {
+    void (*done)(struct ring_op *op, int res);
+};
+
+int ring_new(struct ring **ret);
+void ring_free(struct ring *r);
+/* From now on the ring does what the functions below do and nothing else. */
+int ring_lock(struct ring *r);
+
+void ring_readv(struct ring *r, struct ring_op *op, int fd, const struct iovec *iov, int n,
+                uint64_t offset);
+void ring_writev(struct ring *r, struct ring_op *op, int fd, const struct iovec *iov, int n,
+                 uint64_t offset);
+void ring_datasync(struct ring *r, struct ring_op *op, int fd);
+void ring_fallocate(struct ring *r, struct ring_op *op, int fd, int mode, uint64_t offset,
+                    uint64_t size);
+void ring_accept(struct ring *r, struct ring_op *op, int fd);
+void ring_recv(struct ring *r, struct ring_op *op, int fd, void *p, size_t size);
+void ring_recvmsg(struct ring *r, struct ring_op *op, int fd, struct msghdr *m);
+void ring_sendmsg(struct ring *r, struct ring_op *op, int fd, const struct msghdr *m);
+/* Once readable (POLLIN). */
+void ring_poll(struct ring *r, struct ring_op *op, int fd);
+/* After ms milliseconds: res is -ETIME. */
+void ring_timer(struct ring *r, struct ring_op *op, unsigned ms);
+/* Ends an operation early: its done comes with -ECANCELED, or with its result if it was faster. */
+void ring_cancel(struct ring *r, struct ring_op *op);
+
+/* Called once a round, after the completions of it: for work that was put off. */
+void ring_on_round(struct ring *r, void (*fn)(void *arg), void *arg);
+
+/* Runs until ring_stop(); 0 or -errno. */
+int ring_run(struct ring *r);
+/* One round: waits for at least one completion. For tests. */
+int ring_step(struct ring *r);
+void ring_stop(struct ring *r);
+
+/* Monotonic microseconds. */
+uint64_t ring_now_us(void);
