@@ -274,7 +274,7 @@ static void a_child_tells_its_exit_status(void **state)
 static void a_killed_child_tells_the_signal(void **state)
 {
     struct fixture *f = *state;
-    spawn_shell(f, "sleep 60", (struct child_spec){.new_session = true});
+    spawn_shell(f, "exec sleep 60", (struct child_spec){.new_session = true});
     assert_int_equal(getsid(child_pid(f->child)), child_pid(f->child));
     assert_int_equal(child_kill(f->child, SIGTERM), 0);
     loop_run(f->l);
@@ -340,7 +340,7 @@ static void a_missing_program_is_an_error(void **state)
 static void a_stranger_is_adopted_by_pid_and_start(void **state)
 {
     struct fixture *f = *state;
-    spawn_shell(f, "sleep 60", (struct child_spec){0});
+    spawn_shell(f, "exec sleep 60", (struct child_spec){0});
     pid_t pid = child_pid(f->child);
     uint64_t start;
     assert_int_equal(child_start_time(pid, &start), 0);
