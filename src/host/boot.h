@@ -120,3 +120,5 @@ struct boot_disk *boot_disk_copy(const struct boot_disk *d);
 void boot_disk_free(struct boot_disk *d);
 struct boot_nic *boot_nic_copy(const struct boot_nic *n);
 void boot_nic_free(struct boot_nic *n);
+void image_copy(const struct image *from, struct image *ret);
+void image_done(struct image *image);

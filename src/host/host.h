@@ -28,11 +28,14 @@ struct host;
 struct host_config {
     const char *run_dir; /* sockets, pid files, logs of guests; gone after a boot of the machine */
     const char *state_dir; /* UEFI variables and other lasting things of guests */
+    const char *log_dir;   /* logs of guests and helpers; NULL: run_dir */
     bool simulate;         /* hypervisor and disks are simulated */
     const char *world_dir; /* the simulated world outlives the process here; NULL: run_dir/world */
     const char *accel;     /* "kvm", "tcg", or NULL: find out */
+    const char *qemu;      /* program; NULL: qemu-system-x86_64 on PATH */
     const char *diskd;     /* program; NULL: "cairn-diskd" beside this one, else on PATH */
     const char *privd;     /* socket of cairn-privd, NULL: none, verbs that need root say so */
+    uint64_t memory_bytes; /* offered to guests; 0: what the machine has less a reserve */
     host_fact_fn fact;     /* called from threads of the host */
     void *fact_arg;
 };
@@ -58,12 +61,13 @@ struct host_caps {
     bool uefi;          /* OVMF is installed */
     bool root;          /* verbs that need root work: mount, tap, mkfs */
     unsigned cpus;
-    uint64_t memory_bytes, memory_free_bytes; /* of the machine; simulated: a fixed size */
+    uint64_t memory_bytes; /* for guests, in all */
     char *cpu_vendor, *cpu_model_name;
     int64_t cpu_mhz;
 };
-/* Borrowed from the host, fixed after host_new except memory_free_bytes. */
+/* Borrowed from the host, fixed after host_new. */
 const struct host_caps *host_caps(const struct host *h);
+/* What further guests may take now. Blocks. */
 uint64_t host_memory_free(struct host *h);
 /* What a guest with this record takes from the host's memory. */
 uint64_t host_guest_memory(const struct boot *b);

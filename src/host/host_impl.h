@@ -1,0 +1,90 @@
+/* host_impl.h: what the files of this folder share. Private to src/host and its tests. */
+#pragma once
+
+#include <pthread.h>
+
+#include "base/vec.h"
+#include "host/host.h"
+#include "host/sr.h"
+#include "loop/loop.h"
+
+struct once;
+
+/* How the disks of guests are served: diskctl.c (cairn-diskd), sim_disk.c. Verbs block. */
+struct disk_ops {
+    struct err *(*attach)(void *disks, const struct verb *v, const char *owner,
+                          const struct boot_disk *d);
+    struct err *(*detach)(void *disks, const struct verb *v, const char *owner, unsigned device);
+    struct err *(*detach_all)(void *disks, const struct verb *v, const char *owner);
+    struct err *(*list)(void *disks, char ***ret, size_t *ret_n);
+    char *(*nbd_path)(void *disks, const char *owner, unsigned device); /* NULL: has none */
+    /* Images that no guest uses. */
+    struct err *(*create)(void *disks, const struct verb *v, const char *path, const char *format,
+                          uint64_t size);
+    struct err *(*resize)(void *disks, const struct verb *v, const char *path, const char *format,
+                          uint64_t size);
+    struct err *(*info)(void *disks, const struct verb *v, const char *path, struct image *ret);
+    /* Watches what runs already; called by host_start. */
+    struct err *(*start)(void *disks);
+    void (*free)(void *disks);
+};
+
+struct host {
+    char *run_dir, *state_dir, *log_dir, *world_dir;
+    char *qemu, *diskd, *privd;
+    uint64_t memory_bytes;
+    host_fact_fn fact;
+    void *fact_arg;
+    struct host_caps caps;
+
+    const struct hypervisor_ops *hv;
+    void *hv_data;
+    const struct disk_ops *disks;
+    void *disks_data;
+    struct loop *mon; /* QMP, processes, consoles, disk control; NULL in the simulator */
+
+    pthread_mutex_t lock; /* of what follows */
+    pthread_cond_t changed;
+    struct once *once;
+};
+
+/* Posts a fact to whoever made the host, and wakes host_vm_wait(). Not with a lock held. */
+void host_post(struct host *h, const struct host_fact *f);
+/* Wakes host_vm_wait() alone. */
+void host_poke(struct host *h);
+
+/* Paths of a guest: <run_dir>/vm/<uuid>/<name>, <run_dir>/disk/<uuid>/<device>.<kind>. */
+char *host_vm_path(const struct host *h, const char *vm, const char *name);
+char *host_disk_path(const struct host *h, const char *owner, unsigned device, const char *kind);
+
+/*
+ * One execution of a verb. The turn is queued by `subject` (a VM, a repository): one at a time.
+ *
+ *     _cleanup_(turn_end) struct turn t = {0};
+ *     if (turn_begin(&t, h, v, "pause", vm))
+ *         turn_done(&t, h->hv->pause(h->hv_data, v, vm));
+ *     return turn_result(&t);
+ */
+struct turn {
+    struct host *host;
+    char *key;     /* of the execution, NULL when it need not be remembered */
+    char *subject; /* NULL: does not queue */
+    struct err *result;
+    bool begun;
+};
+bool turn_begin(struct turn *t, struct host *h, const struct verb *v, const char *what,
+                const char *subject);
+/* Takes the result over and remembers a copy of it. */
+void turn_done(struct turn *t, struct err *e);
+struct err *turn_result(struct turn *t);
+void turn_end(struct turn *t);
+
+struct once *once_new(void);
+void once_free(struct once *o);
+
+/* Back ends. */
+struct err *sim_new(struct host *h, const char *world_dir) _must_use_; /* sets hv and disks */
+struct err *qemu_new(struct host *h) _must_use_;                       /* sets hv */
+struct err *diskctl_new(struct host *h) _must_use_;                    /* sets disks */
+
+extern const struct sr_kind sr_kind_ext, sr_kind_file, sr_kind_iso, sr_kind_udev;

@@ -1,0 +1,46 @@
+/* sim_world.h: the files behind the simulator. Private to sim*.c. */
+#pragma once
+
+#include "host/host_impl.h"
+#include "host/sim.h"
+
+struct sim_guest {
+    enum guest_state state;
+    int64_t start_time;
+    int64_t rtc_offset_s;
+    int64_t agent; /* last part of its address, 0: no agent */
+    bool deaf;
+    struct boot *boot;
+};
+
+struct sim {
+    struct host *host;
+    char *dir;
+    pthread_mutex_t lock; /* of fail_*; a leaf */
+    char *fail_verb;
+    unsigned fail_in;
+};
+
+/* Opens the world for this thread and others out of it, until world_close. */
+struct err *world_open(const struct sim *s, int *ret_lock) _must_use_;
+void world_closep(int *lock);
+/* NULL result: there is no such guest. Owned by the caller. */
+struct err *world_guest(const struct sim *s, const char *vm, struct sim_guest **ret) _must_use_;
+struct err *world_put_guest(const struct sim *s, const struct sim_guest *g) _must_use_;
+struct err *world_del_guest(const struct sim *s, const char *vm) _must_use_;
+void sim_guest_freep(struct sim_guest **g);
+
+/* The disks an owner has: a map from device number to path. Owned by the caller. */
+struct err *world_disks(const struct sim *s, const char *owner, struct val **ret) _must_use_;
+/* An empty map takes the file away. */
+struct err *world_put_disks(const struct sim *s, const char *owner, const struct val *disks)
+    _must_use_;
+
+/* Names of files that end in `suffix`, without it; array and strings are the caller's. */
+struct err *world_names(const char *dir, const char *suffix, char ***ret, size_t *ret_n) _must_use_;
+
+/* The error that a test has asked for, if this call is the one. */
+struct err *sim_fault(struct sim *s, const char *verb) _must_use_;
+
+extern const struct hypervisor_ops sim_ops;
+extern const struct disk_ops sim_disk_ops;
