@@ -98,7 +98,7 @@ class Checker:
         if not cls.storage:
             self.complain(cls.place, f"class {cls.name} is stored, volatile or virtual: say which")
         if not cls.roles:
-            cls.roles = "pool-admin" if cls.internal() else ""
+            cls.roles = self.model.roles[-1].name if cls.internal() else ""
             if not cls.roles:
                 self.complain(cls.place, f"class {cls.name} names no role")
         else:

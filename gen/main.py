@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The generator: model/*.model and model/class/*.model -> gen/*.h, gen/*.c, gen/model.json.
+"""The generator: model/*.model and model/class/*.model -> gen/*.h, gen/*.c, and texts.
 
     main.py [--depfile FILE] MODEL_DIR OUT_DIR    writes every output into OUT_DIR
     main.py --check MODEL_DIR                     only complains
@@ -16,10 +16,12 @@ from check import check
 from out_c import error_c, error_h, msg_c, msg_h, rec_h, typed_h
 from out_desc import desc_c
 from out_json import model_json
+from out_text import api_lock, coverage_md, read_covered
 from parse import parse
 
-OUTPUTS = {"rec.h": rec_h, "typed.h": typed_h, "desc.c": desc_c, "msg.h": msg_h, "msg.c": msg_c, "error.h": error_h,
-           "error.c": error_c, "model.json": model_json}
+OUTPUTS = {"rec.h": rec_h, "typed.h": typed_h, "desc.c": desc_c, "msg.h": msg_h, "msg.c": msg_c,
+           "error.h": error_h, "error.c": error_c, "model.json": model_json, "api.lock": api_lock}
+COVERED = "tests/covered.txt"
 
 
 def model_files(folder):
@@ -41,10 +43,11 @@ def read_model(folder):
     return model, errors or check(model)
 
 
-def write_depfile(path, folder, out):
+def write_depfile(path, folder, covered, out):
     """The folders are among the inputs, so that a new file is noticed."""
     here = os.path.dirname(os.path.abspath(__file__))
     inputs = [folder, os.path.join(folder, "class"), *model_files(folder)]
+    inputs.append(covered)
     inputs += sorted(os.path.join(here, n) for n in os.listdir(here) if n.endswith(".py"))
     with open(path, "w", encoding="utf-8") as f:
         f.write(f"{os.path.join(out, next(iter(OUTPUTS)))}: {' '.join(inputs)}\n")
@@ -69,6 +72,9 @@ def main(argv):
     parser.add_argument("out_dir", nargs="?")
     args = parser.parse_args(argv)
     model, errors = read_model(args.model_dir)
+    covered_file = os.path.join(os.path.dirname(os.path.abspath(args.model_dir)), COVERED)
+    covered, more = read_covered(model, covered_file) if not errors else (set(), [])
+    errors += more
     for e in errors:
         print(e, file=sys.stderr)
     if errors:
@@ -77,8 +83,9 @@ def main(argv):
         return
     for name, emit in OUTPUTS.items():
         write_if_changed(os.path.join(args.out_dir, name), emit(model))
+    write_if_changed(os.path.join(args.out_dir, "coverage.md"), coverage_md(model, covered))
     if args.depfile:
-        write_depfile(args.depfile, args.model_dir, args.out_dir)
+        write_depfile(args.depfile, args.model_dir, covered_file, args.out_dir)
 
 
 if __name__ == "__main__":
