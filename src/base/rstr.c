@@ -13,7 +13,7 @@ struct rstr {
     char text[];
 };
 
-static struct rstr empty = {.refs = 1};
+static struct rstr empty = {.refs = 1, .text = ""};
 
 static struct rstr *head(const char *r)
 {
