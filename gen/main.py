@@ -3,6 +3,7 @@
 
     main.py [--depfile FILE] MODEL_DIR OUT_DIR    writes every output into OUT_DIR
     main.py --check MODEL_DIR                     only complains
+    main.py docs [--check]                        writes model/api.lock and docs/coverage.md
 
 An output that has not changed is left alone, so nothing is rebuilt for it. Complaints go to stderr
 as file:line: message; the exit code is 1 then.
@@ -64,7 +65,33 @@ def write_if_changed(path, text):
         f.write(text)
 
 
+def complain(errors):
+    for e in errors:
+        print(e, file=sys.stderr)
+    if errors:
+        sys.exit(1)
+
+
+def docs(check_only):
+    """Rewrites what is generated and committed, or says what is out of date."""
+    top = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    model, errors = read_model(os.path.join(top, "model"))
+    complain(errors)
+    covered, errors = read_covered(model, os.path.join(top, COVERED))
+    complain(errors)
+    for name, text in (("model/api.lock", api_lock(model)),
+                       ("docs/coverage.md", coverage_md(model, covered))):
+        path = os.path.join(top, name)
+        if not check_only:
+            write_if_changed(path, text)
+        elif not os.path.exists(path) or open(path, encoding="utf-8").read() != text:
+            complain([f"{name}:1: is not what the model says; tools/regen writes it"])
+
+
 def main(argv):
+    if argv[:1] == ["docs"]:
+        docs("--check" in argv)
+        return
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--check", action="store_true", help="only complain")
     parser.add_argument("--depfile", help="write the list of inputs there")
@@ -72,13 +99,10 @@ def main(argv):
     parser.add_argument("out_dir", nargs="?")
     args = parser.parse_args(argv)
     model, errors = read_model(args.model_dir)
+    complain(errors)
     covered_file = os.path.join(os.path.dirname(os.path.abspath(args.model_dir)), COVERED)
-    covered, more = read_covered(model, covered_file) if not errors else (set(), [])
-    errors += more
-    for e in errors:
-        print(e, file=sys.stderr)
-    if errors:
-        sys.exit(1)
+    covered, errors = read_covered(model, covered_file)
+    complain(errors)
     if args.check:
         return
     for name, emit in OUTPUTS.items():
