@@ -138,12 +138,12 @@ class Desc:
                          + ["};"])
 
     def field(self, k, f):
+        given = k.create and f.in_constructor()
         flags = [name for on, name in (
             (f.internal, "FIELD_INTERNAL"), (f.volatile, "FIELD_VOLATILE"),
             (f.derived, "FIELD_DERIVED"), (f.effect, "FIELD_EFFECT"), (f.secret, "FIELD_SECRET"),
             (f.life.state == "removed", "FIELD_REMOVED"),
-            (f.in_constructor(), "FIELD_GIVEN"),
-            (f.in_constructor() and f.default is None, "FIELD_REQUIRED")) if on]
+            (given, "FIELD_GIVEN"), (given and f.default is None, "FIELD_REQUIRED")) if on]
         rel = "-1, -1"
         if f.other:
             other = self.model.classes[f.other[0]]
