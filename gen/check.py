@@ -144,7 +144,7 @@ class Checker:
         removed = m.life.state == "removed"
         if removed and "unimplemented" in m.flags:
             self.complain(m.place, "a removed message needs no 'unimplemented'")
-        m.handler = not removed and "unimplemented" not in m.flags
+        m.handler = not removed and not m.flags & {"unimplemented", "native"}
 
     def check_names(self, cls):
         seen = set()

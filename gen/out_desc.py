@@ -12,11 +12,12 @@ MSG_FLAGS = [("async", "MSG_ASYNC"), ("hidden", "MSG_HIDDEN"), ("no-session", "M
              ("no-current-op", "MSG_NO_CUROP"), ("client-cert", "MSG_CLIENT_CERT"),
              ("unimplemented", "MSG_UNIMPLEMENTED"), ("inline", "MSG_INLINE"),
              ("raw-result", "MSG_RAW_RESULT"), ("extension", "MSG_EXTENSION"),
-             ("emergency", "MSG_EMERGENCY"), ("not-forwarded", "MSG_NOT_FORWARDED")]
+             ("emergency", "MSG_EMERGENCY"), ("not-forwarded", "MSG_NOT_FORWARDED"),
+             ("native", "MSG_NATIVE")]
 
 CLASS_FLAGS = [("events", "CLASS_EVENTS"), ("get-all", "CLASS_GET_ALL"),
                ("custom-read", "CLASS_CUSTOM_READ"), ("internal", "CLASS_INTERNAL"),
-               ("no-task", "CLASS_NO_TASK")]
+               ("no-task", "CLASS_NO_TASK"), ("kept", "CLASS_PERSIST")]
 
 OP_FLAGS = {"template": "OP_ON_TEMPLATE", "template-only": "OP_TEMPLATE_ONLY",
             "default-template": "OP_ON_DEFAULT_TEMPLATE", "snapshot": "OP_ON_SNAPSHOT",
