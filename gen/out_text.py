@@ -66,12 +66,12 @@ def message(m):
 COVERAGE_HEAD = """\
 {done} of {total} explicit messages implemented.
 
-Written by `tools/regen` from the model and `tests/covered.txt`. *Implemented* means: the message has
-a handler, and a test sees its effect by another route (another message, a file, a process, the
-hypervisor) and one of the errors it declares. *Handled* counts those with a handler, tested in that
-strict sense or not; everything else answers `NOT_IMPLEMENTED`. Removed messages do not count; the
-{implicit} implicit ones (getters, setters, `get_all_records` …) work from the tables for all classes
-and are not listed.
+Written by `tools/regen` from the model and `tests/covered.txt`. *Implemented* means: the message
+has a handler, and a test sees its effect by another route (another message, a file, a process,
+the hypervisor) and one of the errors it declares. *Handled* counts those with a handler, tested
+in that strict sense or not; everything else answers `NOT_IMPLEMENTED`. Removed messages do not
+count; the {implicit} implicit ones (getters, setters, `get_all_records` …) work from the tables for
+all classes and are not listed.
 """
 
 
