@@ -81,8 +81,8 @@ class Coverage(unittest.TestCase):
         model, names, errors = self.covered("# why\nthing.start: tests/x.py\n")
         self.assertEqual((names, errors), ({"thing.start"}, []))
         page = coverage_md(model, names)
-        self.assertTrue(page.startswith("1 of 2 explicit messages implemented."))
-        self.assertIn("| host | 1 | 1 | 1 |", page)
+        self.assertTrue(page.startswith("1 of 3 explicit messages implemented."))
+        self.assertIn("| host | 1 | 2 | 2 |", page)
         self.assertIn("| xen | 0 | 0 | 1 |", page)
         self.assertIn("| thing | 1 | 1 | 2 |", page)
 
