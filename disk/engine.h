@@ -23,9 +23,8 @@
 #include "disk/backend/backend.h"
 #include "disk/chain.h"
 
-/* STATUS does nothing but wait for the disk: the front end then asks engine_status(). */
-enum blk_op { BLK_READ, BLK_WRITE, BLK_FLUSH, BLK_DISCARD, BLK_ZEROES, BLK_STATUS };
-#define BLK_OPS 6
+enum blk_op { BLK_READ, BLK_WRITE, BLK_FLUSH, BLK_DISCARD, BLK_ZEROES };
+#define BLK_OPS 5
 
 struct blk_req {
     enum blk_op op;

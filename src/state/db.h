@@ -69,8 +69,8 @@ void db_write_async(struct db *db, const char *name, txn_fn fn, void *arg, db_do
 
 /* A rule that runs inside each transaction after its work, on core: it looks at what changed
  * (txn_change) and may change more, or refuse the transaction. Hooks run in the order of their
- * registration, and once more as long as one of them changed something. Register before writing
- * starts. */
+ * registration, and again (four times at most) while they touch rows that were not touched before.
+ * Register before writing starts. */
 void db_add_hook(struct db *db, txn_fn hook, void *arg);
 
 /* Grows by one each time somebody takes over the store as its writer; 1 without a store. */

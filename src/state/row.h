@@ -66,6 +66,7 @@ struct val *row_record(const struct row *r);
 
 /* Canonical text. row_parse gives -EINVAL for text that is not canonical. */
 void row_text(const struct row *r, const struct field_desc *f, struct buf *ret);
+void text_quote(struct view v, struct buf *ret); /* in single quotes, ' and \ escaped by \ */
 void val_text(const struct val *v, const struct type *t, struct buf *ret);
 int val_parse(struct view text, const struct type *t, struct val **ret) _must_use_;
 int row_parse(struct row *r, const struct field_desc *f, struct view text) _must_use_;

@@ -34,8 +34,15 @@ struct store_key {
     const char *cls, *ref;
 };
 
+/* What a store knows beside rows. */
+struct store_head {
+    uint64_t generation; /* of the last commit */
+    uint64_t floor;      /* deletions up to this generation may have no mark any more */
+};
+
 struct store_batch {
-    uint64_t generation; /* after it; never less than before */
+    uint64_t from;          /* generation before it; the commit fails if the store is elsewhere */
+    struct store_head head; /* after it */
     const struct store_row *puts;
     size_t n_puts;
     const struct store_key *drops; /* rows and marks to forget; disjoint from puts */
@@ -47,8 +54,8 @@ typedef struct err *(*store_row_fn)(void *arg, const struct store_row *row);
 struct store;
 struct store_ops {
     const char *name;
-    /* All rows and marks in order of seq, and the generation. An error of fn ends it. */
-    struct err *(*load)(struct store *s, store_row_fn fn, void *arg, uint64_t *ret_generation);
+    /* All rows and marks in order of seq, and the head. An error of fn ends it. */
+    struct err *(*load)(struct store *s, store_row_fn fn, void *arg, struct store_head *ret);
     /* *ret_lost: another writer has come; nothing was written and nothing ever will be. */
     struct err *(*commit)(struct store *s, const struct store_batch *b, bool *ret_lost);
     /* Rows and marks changed after generation `since`, in generations' order, and the generation
@@ -83,7 +90,7 @@ struct store_etcd_config {
 struct err *store_etcd_open(const struct store_etcd_config *config, enum store_mode mode,
                             struct store **ret) _must_use_;
 
-/* In memory, for tests and throw-away hosts. What is "durable" lives in a struct store_disk that
+/* In memory, for tests. What is "durable" lives in a struct store_disk that
  * outlives the store opened on it, so that a restart can be played; it can be told to fail. */
 struct store_disk;
 struct store_disk *store_disk_new(void);

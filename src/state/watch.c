@@ -1,0 +1,415 @@
+/*
+ * watch.c: see watch.h. Changes are read from the root's list and its marks, newest first.
+ */
+#include "state/watch.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+
+#include "state/db_impl.h"
+
+/* --- sets --- */
+
+void watch_set_init(struct watch_set *set)
+{
+    *set = (struct watch_set){0};
+}
+
+void watch_set_done(struct watch_set *set)
+{
+    vec_each (o, &set->objects)
+        rstr_unref(o->ref);
+    vec_done(&set->objects);
+}
+
+void watch_set_add_all(struct watch_set *set)
+{
+    memset(set->classes, 0xff, sizeof(set->classes));
+}
+
+void watch_set_add_class(struct watch_set *set, int cls)
+{
+    assert(cls >= 0 && cls < WATCH_MAX_CLASSES);
+    set->classes[cls / 64] |= 1ull << (cls % 64);
+}
+
+void watch_set_add_object(struct watch_set *set, int cls, const char *ref)
+{
+    vec_push(&set->objects, ((struct watch_object){cls, rstr_new(ref)}));
+}
+
+bool watch_set_has(const struct watch_set *set, int cls, const char *ref)
+{
+    if (set->classes[cls / 64] & 1ull << (cls % 64))
+        return true;
+    for (size_t i = 0; i < set->objects.n; i++)
+        if (set->objects.v[i].cls == cls && strcmp(set->objects.v[i].ref, ref) == 0)
+            return true;
+    return false;
+}
+
+static void watch_set_copy(struct watch_set *to, const struct watch_set *from)
+{
+    watch_set_init(to);
+    memcpy(to->classes, from->classes, sizeof(to->classes));
+    for (size_t i = 0; i < from->objects.n; i++)
+        watch_set_add_object(to, from->objects.v[i].cls, from->objects.v[i].ref);
+}
+
+/* --- the list of changes, newest first --- */
+
+struct walk {
+    const struct snap *s;
+    uint64_t at; /* changes up to here are still to come */
+};
+
+struct step_found {
+    const struct row *row; /* or */
+    const struct mark *mark;
+};
+
+static bool walk_next(struct walk *w, struct step_found *ret)
+{
+    uint64_t row_at = 0, mark_at = 0;
+    void *packed = pmap_floor(w->s->log, w->at, &row_at);
+    const struct mark *mark = pmap_floor(w->s->marks, w->at, &mark_at);
+    if (!packed && !mark)
+        return false;
+    *ret = (struct step_found){0};
+    if (row_at > mark_at)
+        ret->row = root_row(w->s, packed_cls(packed), packed_seq(packed));
+    else
+        ret->mark = mark;
+    w->at = (row_at > mark_at ? row_at : mark_at) - 1;
+    return true;
+}
+
+static uint64_t found_stamp(const struct step_found *f)
+{
+    return f->row ? f->row->stamp : f->mark->stamp;
+}
+
+void changes_done(struct changes *c)
+{
+    vec_done(c);
+}
+
+static void push_row(struct changes *c, const struct row *r, bool added)
+{
+    struct change x = {.cls = r->cls->num,
+                       .ref = r->ref,
+                       .row = r,
+                       .created = r->created,
+                       .modified = r->modified,
+                       .added = added};
+    vec_push(c, x);
+}
+
+static void push_mark(struct changes *c, const struct mark *m)
+{
+    struct change x = {.cls = m->cls, .ref = m->ref, .created = m->created, .modified = m->deleted};
+    vec_push(c, x);
+}
+
+/* Is the found change one that somebody who knows all up to `since` must hear of? */
+static bool concerns(const struct step_found *f, uint64_t since, const struct watch_set *set)
+{
+    if (f->row)
+        return watch_set_has(set, f->row->cls->num, f->row->ref);
+    return f->mark->born <= since && watch_set_has(set, f->mark->cls, f->mark->ref);
+}
+
+static void changes_since_stamp(const struct snap *s, uint64_t since, const struct watch_set *set,
+                                struct changes *ret)
+{
+    struct walk w = {s, UINT64_MAX};
+    struct step_found f;
+    while (walk_next(&w, &f) && found_stamp(&f) > since) {
+        if (!concerns(&f, since, set))
+            continue;
+        if (f.row)
+            push_row(ret, f.row, f.row->born > since);
+        else
+            push_mark(ret, f.mark);
+    }
+}
+
+/* Rows of such a class are told again to whoever comes from another process. */
+static bool is_volatile(const struct class_desc *c)
+{
+    if (!(c->flags & CLASS_PERSIST))
+        return true;
+    desc_each_field (f, c)
+        if ((f->flags & FIELD_VOLATILE) && !(f->flags & FIELD_INTERNAL))
+            return true;
+    return false;
+}
+
+/* For tokens of another process, of which only the generation says something; and for all (0). */
+static void changes_since_generation(const struct snap *s, uint64_t since,
+                                     const struct watch_set *set, struct changes *ret)
+{
+    bool again[WATCH_MAX_CLASSES];
+    for (unsigned i = 0; i < s->n_tables; i++)
+        again[i] = is_volatile(s->tables[i]->cls);
+    struct walk w = {s, UINT64_MAX};
+    struct step_found f;
+    while (walk_next(&w, &f)) {
+        if (f.mark) {
+            const struct mark *m = f.mark;
+            if (m->stored && m->deleted > since && m->created <= since &&
+                watch_set_has(set, m->cls, m->ref))
+                push_mark(ret, m);
+            continue;
+        }
+        const struct row *r = f.row;
+        bool kept = r->cls->flags & CLASS_PERSIST;
+        if ((r->modified > since || again[r->cls->num]) && watch_set_has(set, r->cls->num, r->ref))
+            push_row(ret, r, !kept || r->created > since);
+    }
+}
+
+static void reverse(struct changes *c)
+{
+    for (size_t i = 0, j = c->n; i + 1 < j; i++) {
+        struct change x = c->v[i];
+        c->v[i] = c->v[--j];
+        c->v[j] = x;
+    }
+}
+
+static bool is_ours(const struct snap *s, struct token t)
+{
+    return t.vol >= s->vol_start;
+}
+
+int watch_changes(const struct snap *s, struct token since, const struct watch_set *set,
+                  struct changes *ret)
+{
+    bool all = !since.gen && !since.vol;
+    uint64_t stamp = since.gen + since.vol;
+    if (is_ours(s, since)) {
+        if (stamp < s->floor)
+            return -ESTALE;
+        changes_since_stamp(s, stamp, set, ret);
+    } else {
+        if (!all && (since.gen > s->token.gen || since.gen < s->floor_gen))
+            return -ESTALE;
+        changes_since_generation(s, since.gen, set, ret);
+    }
+    for (size_t i = 0; all && i < ret->n; i++)
+        ret->v[i].added = true;
+    reverse(ret);
+    return 0;
+}
+
+/* Is there a change of the set later than both stamps? */
+static bool has_change(const struct snap *s, uint64_t since, const struct watch_set *set)
+{
+    struct walk w = {s, UINT64_MAX};
+    struct step_found f;
+    while (walk_next(&w, &f) && found_stamp(&f) > since)
+        if (concerns(&f, since, set))
+            return true;
+    return false;
+}
+
+/* --- waiting --- */
+
+void watch_init(struct watchers *w)
+{
+    mutex_init(&w->lock, LOCK_WATCH);
+    pthread_cond_init(&w->idle, NULL);
+}
+
+static void parked_free(struct parked *p)
+{
+    watch_set_done(&p->set);
+    free(p);
+}
+
+/* Takes out what `due` says and calls it, holding nothing. */
+static void call_due(struct watchers *w, enum watch_why why,
+                     bool (*due)(struct parked *p, const void *arg), const void *arg)
+{
+    VEC(struct parked *) list = {0};
+    mutex_lock(&w->lock);
+    size_t kept = 0;
+    for (size_t i = 0; i < w->parked.n; i++) {
+        if (due(w->parked.v[i], arg))
+            vec_push(&list, w->parked.v[i]);
+        else
+            w->parked.v[kept++] = w->parked.v[i];
+    }
+    w->parked.n = kept;
+    mutex_unlock(&w->lock);
+    vec_each (p, &list) {
+        (*p)->fn((*p)->arg, why);
+        parked_free(*p);
+    }
+    vec_done(&list);
+}
+
+uint64_t watch_park(struct db *db, struct token since, const struct watch_set *set, usec_t deadline,
+                    watch_fn fn, void *arg)
+{
+    struct watchers *w = &db->watchers;
+    struct parked *p = mem_new(struct parked);
+    watch_set_copy(&p->set, set);
+    p->deadline = deadline;
+    p->fn = fn;
+    p->arg = arg;
+    mutex_lock(&w->lock);
+    /* Publication sets the root before it looks at what is parked, so either it or we see it. */
+    _cleanup_(snap_unrefp)
+    struct snap *s = snap_get(db);
+    bool ours = is_ours(s, since);
+    p->since = since.gen + since.vol;
+    if (!ours || has_change(s, p->since, set)) {
+        mutex_unlock(&w->lock);
+        parked_free(p);
+        return 0;
+    }
+    uint64_t id = p->id = ++w->last_id;
+    vec_push(&w->parked, p);
+    mutex_unlock(&w->lock);
+    if (deadline != USEC_NEVER && !db->config.single)
+        db_wake_core(db);
+    return id;
+}
+
+bool watch_cancel(struct db *db, uint64_t id)
+{
+    struct watchers *w = &db->watchers;
+    mutex_guard(&w->lock);
+    for (size_t i = 0; i < w->parked.n; i++) {
+        if (w->parked.v[i]->id != id)
+            continue;
+        parked_free(w->parked.v[i]);
+        vec_remove(&w->parked, i);
+        return true;
+    }
+    return false;
+}
+
+static bool is_past(struct parked *p, const void *arg)
+{
+    return p->deadline <= *(const usec_t *)arg;
+}
+
+void watch_run_due(struct db *db)
+{
+    usec_t now = clock_now();
+    call_due(&db->watchers, WATCH_TIMEOUT, is_past, &now);
+}
+
+usec_t watch_next_deadline(struct db *db)
+{
+    struct watchers *w = &db->watchers;
+    usec_t first = USEC_NEVER;
+    mutex_guard(&w->lock);
+    vec_each (p, &w->parked)
+        first = (*p)->deadline < first ? (*p)->deadline : first;
+    return first;
+}
+
+/* --- followers --- */
+
+uint64_t watch_follow(struct db *db, const struct watch_set *set, watch_follow_fn fn, void *arg)
+{
+    struct follower *f = mem_new(struct follower);
+    watch_set_copy(&f->set, set);
+    f->fn = fn;
+    f->arg = arg;
+    _cleanup_(snap_unrefp)
+    struct snap *s = NULL;
+    mutex_guard(&db->watchers.lock);
+    s = snap_get(db);
+    f->since = s->token;
+    f->seen = root_stamp(s);
+    f->id = ++db->watchers.last_id;
+    vec_push(&db->watchers.followers, f);
+    return f->id;
+}
+
+static void follower_free(struct follower *f)
+{
+    watch_set_done(&f->set);
+    free(f);
+}
+
+void watch_unfollow(struct db *db, uint64_t id)
+{
+    struct watchers *w = &db->watchers;
+    mutex_guard(&w->lock);
+    for (size_t i = 0; i < w->followers.n; i++) {
+        struct follower *f = w->followers.v[i];
+        if (f->id != id)
+            continue;
+        while (f->running)
+            cond_wait(&w->idle, &w->lock);
+        for (i = 0; w->followers.v[i] != f; i++)
+            ;
+        vec_remove(&w->followers, i);
+        follower_free(f);
+        return;
+    }
+}
+
+/* Calls one follower if something of its set changed. The lock is held, but not over the call. */
+static void call_follower(struct watchers *w, struct follower *f, struct snap *now)
+{
+    uint64_t seen = f->seen;
+    if (f->running || seen >= root_stamp(now))
+        return;
+    f->seen = root_stamp(now);
+    if (!has_change(now, seen, &f->set))
+        return;
+    struct token from = f->since;
+    f->since = now->token;
+    f->running = true;
+    mutex_unlock(&w->lock);
+    f->fn(f->arg, now, from);
+    mutex_lock(&w->lock);
+    f->running = false;
+    pthread_cond_broadcast(&w->idle);
+}
+
+/* What did not concern the waiter is not looked at again. */
+static bool is_concerned(struct parked *p, const void *arg)
+{
+    const struct snap *now = arg;
+    if (has_change(now, p->since, &p->set))
+        return true;
+    p->since = root_stamp(now);
+    return false;
+}
+
+void watch_published(struct db *db, struct snap *now)
+{
+    struct watchers *w = &db->watchers;
+    mutex_lock(&w->lock);
+    for (size_t i = 0; i < w->followers.n; i++)
+        call_follower(w, w->followers.v[i], now);
+    mutex_unlock(&w->lock);
+    call_due(w, WATCH_CHANGED, is_concerned, now);
+}
+
+static bool is_any(struct parked *p, const void *arg)
+{
+    (void)p;
+    (void)arg;
+    return true;
+}
+
+void watch_done(struct watchers *w)
+{
+    call_due(w, WATCH_CLOSED, is_any, NULL);
+    vec_each (f, &w->followers)
+        follower_free(*f);
+    vec_done(&w->followers);
+    vec_done(&w->parked);
+    pthread_cond_destroy(&w->idle);
+    mutex_done(&w->lock);
+}

@@ -1,0 +1,745 @@
+/* Tests of state/txn, db, watch over the store in memory. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <errno.h>
+#include <pthread.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "gen/typed.h"
+#include "state/store.h"
+#include "state/watch.h"
+
+/* --- a host of ours --- */
+
+struct fixture {
+    struct store_disk *disk;
+    struct db *db;
+    bool threads;
+};
+
+static void open_db(struct fixture *f)
+{
+    struct store *store = NULL;
+    assert_null(store_memory_open(f->disk, STORE_WRITE, &store));
+    struct db_config config = {.store = store, .single = !f->threads};
+    assert_null(db_open(&config, &f->db));
+}
+
+static void restart(struct fixture *f)
+{
+    db_close(f->db);
+    open_db(f);
+}
+
+static int setup(void **state)
+{
+    struct fixture *f = mem_new(struct fixture);
+    f->disk = store_disk_new();
+    open_db(f);
+    *state = f;
+    return 0;
+}
+
+static int setup_threads(void **state)
+{
+    struct fixture *f = mem_new(struct fixture);
+    f->disk = store_disk_new();
+    f->threads = true;
+    open_db(f);
+    *state = f;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *f = *state;
+    db_close(f->db);
+    store_disk_free(f->disk);
+    free(f);
+    return 0;
+}
+
+/* Refs and texts that transactions below work with. */
+struct ask {
+    const char *vm, *vdi, *vbd, *name;
+    char *made; /* freed by the test */
+};
+
+static struct err *make_vm(struct txn *t, void *arg)
+{
+    struct ask *a = arg;
+    struct row *r = txn_add(t, CLASS_VM, a->vm, NULL);
+    rstr_set(&((struct rec_VM *)r)->name_label, a->name ? a->name : "x");
+    if (!a->vm)
+        a->made = mem_strdup(r->ref);
+    return NULL;
+}
+
+static struct err *make_vdi(struct txn *t, void *arg)
+{
+    struct ask *a = arg;
+    txn_add(t, CLASS_VDI, a->vdi, NULL);
+    return NULL;
+}
+
+static struct err *make_vbd(struct txn *t, void *arg)
+{
+    struct ask *a = arg;
+    struct rec_VBD *vbd = (struct rec_VBD *)txn_add(t, CLASS_VBD, a->vbd, NULL);
+    rstr_set(&vbd->VM, a->vm);
+    if (a->vdi)
+        rstr_set(&vbd->VDI, a->vdi);
+    return NULL;
+}
+
+static struct err *rename_vm(struct txn *t, void *arg)
+{
+    struct ask *a = arg;
+    rstr_set(&((struct rec_VM *)txn_edit(t, CLASS_VM, a->vm))->name_label, a->name);
+    return NULL;
+}
+
+static struct err *delete_vm(struct txn *t, void *arg)
+{
+    txn_delete(t, CLASS_VM, ((struct ask *)arg)->vm);
+    return NULL;
+}
+
+static struct err *allow_start(struct txn *t, void *arg)
+{
+    struct rec_VM *vm = (struct rec_VM *)txn_edit(t, CLASS_VM, ((struct ask *)arg)->vm);
+    val_assign(&vm->allowed_operations, val_set_with(vm->allowed_operations, "start"));
+    return NULL;
+}
+
+static void write_ok(struct fixture *f, txn_fn fn, struct ask *a)
+{
+    struct err *e = db_write(f->db, "test", fn, a);
+    if (e)
+        fail_msg("%s", err_text(e));
+}
+
+static void write_fails(struct fixture *f, txn_fn fn, struct ask *a, const char *code)
+{
+    _cleanup_(err_freep)
+    struct err *e = db_write(f->db, "test", fn, a);
+    assert_true(err_is(e, code));
+}
+
+#define WRITE(f, fn, ...) write_ok((f), (fn), &(struct ask){__VA_ARGS__})
+
+static const struct rec_VM *vm_of(struct snap *s, const char *ref)
+{
+    return (const struct rec_VM *)snap_row(s, CLASS_VM, ref);
+}
+
+/* --- transactions --- */
+
+static void snapshots_never_change(void **state)
+{
+    struct fixture *f = *state;
+    WRITE(f, make_vm, .vm = "OpaqueRef:1", .name = "old");
+    _cleanup_(snap_unrefp)
+    struct snap *s = snap_get(f->db);
+    WRITE(f, rename_vm, .vm = "OpaqueRef:1", .name = "new");
+    WRITE(f, delete_vm, .vm = "OpaqueRef:1");
+    _cleanup_(snap_unrefp)
+    struct snap *now = snap_get(f->db);
+    assert_string_equal(vm_of(s, "OpaqueRef:1")->name_label, "old");
+    assert_null(vm_of(now, "OpaqueRef:1"));
+    assert_int_equal(snap_count(s, CLASS_VM), 1);
+    assert_int_equal(snap_generation(now), snap_generation(s) + 2);
+}
+
+static void indexes_follow(void **state)
+{
+    struct fixture *f = *state;
+    WRITE(f, make_vm, .vm = "OpaqueRef:1", .name = "a");
+    WRITE(f, make_vm, .vm = "OpaqueRef:2", .name = "b");
+    WRITE(f, make_vm, .vm = "OpaqueRef:3", .name = "a");
+    WRITE(f, rename_vm, .vm = "OpaqueRef:2", .name = "a");
+    WRITE(f, rename_vm, .vm = "OpaqueRef:1", .name = "c");
+    for (int round = 0; round < 2; round++) {
+        _cleanup_(snap_unrefp)
+        struct snap *s = snap_get(f->db);
+        _cleanup_(val_unrefp)
+        struct val *a = snap_by_name(s, CLASS_VM, "a");
+        _cleanup_(val_unrefp)
+        struct val *b = snap_by_name(s, CLASS_VM, "b");
+        assert_int_equal(val_count(a), 2);
+        assert_string_equal(val_str_at(a, 0), "OpaqueRef:2");
+        assert_int_equal(val_count(b), 0);
+        const char *uuid = vm_of(s, "OpaqueRef:3")->uuid;
+        assert_string_equal(snap_by_uuid(s, CLASS_VM, uuid)->ref, "OpaqueRef:3");
+        int n = 0;
+        snap_each (r, s, CLASS_VM)
+            assert_int_equal(r->ref[strlen("OpaqueRef:")], '1' + n++);
+        assert_int_equal(n, 3);
+        snap_unref(steal(&s));
+        restart(f);
+    }
+}
+
+static struct err *same_uuid(struct txn *t, void *arg)
+{
+    struct ask *a = arg;
+    const struct rec_VM *vm = (const struct rec_VM *)txn_row(t, CLASS_VM, a->vm);
+    txn_add(t, CLASS_VM, NULL, vm->uuid);
+    return NULL;
+}
+
+static void references_are_checked(void **state)
+{
+    struct fixture *f = *state;
+    struct ask bad = {.vbd = "OpaqueRef:b", .vm = "OpaqueRef:nobody"};
+    write_fails(f, make_vbd, &bad, "HANDLE_INVALID");
+    WRITE(f, make_vm, .vm = "OpaqueRef:v");
+    WRITE(f, make_vbd, .vbd = "OpaqueRef:b", .vm = "OpaqueRef:v");
+    struct ask again = {.vm = "OpaqueRef:v"};
+    write_fails(f, make_vm, &again, "DB_UNIQUENESS_CONSTRAINT_VIOLATION");
+    write_fails(f, same_uuid, &again, "DB_UNIQUENESS_CONSTRAINT_VIOLATION");
+    _cleanup_(snap_unrefp)
+    struct snap *s = snap_get(f->db);
+    assert_int_equal(snap_count(s, CLASS_VM), 1);
+    assert_int_equal(snap_count(s, CLASS_VBD), 1);
+}
+
+static struct err *move_vbd(struct txn *t, void *arg)
+{
+    struct ask *a = arg;
+    rstr_set(&((struct rec_VBD *)txn_edit(t, CLASS_VBD, a->vbd))->VM, a->vm);
+    return NULL;
+}
+
+static void check_vbds(struct fixture *f, const char *vm, unsigned n, const char *const *refs)
+{
+    _cleanup_(snap_unrefp)
+    struct snap *s = snap_get(f->db);
+    const struct val *set = vm_of(s, vm)->VBDs;
+    assert_int_equal(val_count(set), n);
+    for (unsigned i = 0; i < n; i++)
+        assert_string_equal(val_str_at(set, i), refs[i]);
+}
+
+static void derived_sets_follow_in_order_of_creation(void **state)
+{
+    struct fixture *f = *state;
+    static const char *const all[] = {"OpaqueRef:a", "OpaqueRef:b", "OpaqueRef:c"};
+    WRITE(f, make_vm, .vm = "OpaqueRef:1");
+    WRITE(f, make_vm, .vm = "OpaqueRef:2");
+    for (int i = 0; i < 3; i++)
+        WRITE(f, make_vbd, .vbd = all[i], .vm = "OpaqueRef:1");
+    check_vbds(f, "OpaqueRef:1", 3, all);
+    WRITE(f, move_vbd, .vbd = all[1], .vm = "OpaqueRef:2");
+    check_vbds(f, "OpaqueRef:2", 1, all + 1);
+    WRITE(f, move_vbd, .vbd = all[1], .vm = "OpaqueRef:1");
+    check_vbds(f, "OpaqueRef:1", 3, all);
+    check_vbds(f, "OpaqueRef:2", 0, NULL);
+    restart(f);
+    check_vbds(f, "OpaqueRef:1", 3, all);
+}
+
+static struct err *suspend_to(struct txn *t, void *arg)
+{
+    struct ask *a = arg;
+    rstr_set(&((struct rec_VM *)txn_edit(t, CLASS_VM, a->vm))->suspend_VDI, a->vdi);
+    return NULL;
+}
+
+static struct err *delete_vdi(struct txn *t, void *arg)
+{
+    txn_delete(t, CLASS_VDI, ((struct ask *)arg)->vdi);
+    return NULL;
+}
+
+static void deletion_takes_references_along(void **state)
+{
+    struct fixture *f = *state;
+    WRITE(f, make_vm, .vm = "OpaqueRef:v");
+    WRITE(f, make_vdi, .vdi = "OpaqueRef:d");
+    WRITE(f, make_vbd, .vbd = "OpaqueRef:b", .vm = "OpaqueRef:v", .vdi = "OpaqueRef:d");
+    WRITE(f, suspend_to, .vm = "OpaqueRef:v", .vdi = "OpaqueRef:d");
+    restart(f);
+    WRITE(f, delete_vdi, .vdi = "OpaqueRef:d");
+    for (int round = 0; round < 2; round++) {
+        _cleanup_(snap_unrefp)
+        struct snap *s = snap_get(f->db);
+        const struct rec_VBD *vbd = (const void *)snap_row(s, CLASS_VBD, "OpaqueRef:b");
+        assert_string_equal(vbd->VDI, REF_NULL);
+        assert_string_equal(vm_of(s, "OpaqueRef:v")->suspend_VDI, REF_NULL);
+        assert_int_equal(vbd->row.modified, snap_generation(s));
+        snap_unref(steal(&s));
+        restart(f);
+    }
+    WRITE(f, delete_vm, .vm = "OpaqueRef:v");
+    _cleanup_(snap_unrefp)
+    struct snap *s = snap_get(f->db);
+    const struct rec_VBD *vbd = (const void *)snap_row(s, CLASS_VBD, "OpaqueRef:b");
+    assert_string_equal(vbd->VM, REF_NULL);
+}
+
+static struct err *group_vm(struct txn *t, void *arg)
+{
+    struct ask *a = arg;
+    struct row *g = txn_add(t, CLASS_VM_group, "OpaqueRef:g", NULL);
+    struct rec_VM *vm = (struct rec_VM *)txn_edit(t, CLASS_VM, a->vm);
+    val_assign(&vm->groups, val_set_with(vm->groups, g->ref));
+    return NULL;
+}
+
+static void two_sided_relations_are_kept_equal(void **state)
+{
+    struct fixture *f = *state;
+    WRITE(f, make_vm, .vm = "OpaqueRef:v");
+    WRITE(f, group_vm, .vm = "OpaqueRef:v");
+    restart(f);
+    _cleanup_(snap_unrefp)
+    struct snap *s = snap_get(f->db);
+    const struct rec_VM_group *g = (const void *)snap_row(s, CLASS_VM_group, "OpaqueRef:g");
+    assert_true(val_set_has(g->VMs, "OpaqueRef:v"));
+    WRITE(f, delete_vm, .vm = "OpaqueRef:v");
+    _cleanup_(snap_unrefp)
+    struct snap *now = snap_get(f->db);
+    g = (const void *)snap_row(now, CLASS_VM_group, "OpaqueRef:g");
+    assert_int_equal(val_count(g->VMs), 0);
+    snap_unref(steal(&s));
+}
+
+static struct err *nothing(struct txn *t, void *arg)
+{
+    struct ask *a = arg;
+    struct rec_VM *vm = (struct rec_VM *)txn_edit(t, CLASS_VM, a->vm);
+    rstr_set(&vm->name_label, "other");
+    rstr_set(&vm->name_label, a->name);
+    txn_delete(t, CLASS_VM, txn_add(t, CLASS_VM, NULL, NULL)->ref);
+    return NULL;
+}
+
+static void an_empty_transaction_makes_no_generation(void **state)
+{
+    struct fixture *f = *state;
+    WRITE(f, make_vm, .vm = "OpaqueRef:v", .name = "x");
+    _cleanup_(snap_unrefp)
+    struct snap *a = snap_get(f->db);
+    WRITE(f, nothing, .vm = "OpaqueRef:v", .name = "x");
+    _cleanup_(snap_unrefp)
+    struct snap *b = snap_get(f->db);
+    assert_int_equal(snap_token(a).gen, snap_token(b).gen);
+    assert_int_equal(snap_token(a).vol, snap_token(b).vol);
+    assert_int_equal(store_disk_commits(f->disk), 1);
+}
+
+static void volatile_changes_are_not_stored(void **state)
+{
+    struct fixture *f = *state;
+    WRITE(f, make_vm, .vm = "OpaqueRef:v");
+    _cleanup_(snap_unrefp)
+    struct snap *a = snap_get(f->db);
+    WRITE(f, allow_start, .vm = "OpaqueRef:v");
+    _cleanup_(snap_unrefp)
+    struct snap *b = snap_get(f->db);
+    assert_true(val_set_has(vm_of(b, "OpaqueRef:v")->allowed_operations, "start"));
+    assert_int_equal(snap_token(a).gen, snap_token(b).gen);
+    assert_int_equal(snap_token(a).vol + 1, snap_token(b).vol);
+    assert_int_equal(store_disk_commits(f->disk), 1);
+    snap_unref(steal(&a));
+    snap_unref(steal(&b));
+    restart(f);
+    a = snap_get(f->db);
+    assert_int_equal(val_count(vm_of(a, "OpaqueRef:v")->allowed_operations), 0);
+}
+
+static struct err *make_many(struct txn *t, void *arg)
+{
+    for (size_t i = 0; i < *(size_t *)arg; i++)
+        txn_add(t, CLASS_VM, NULL, NULL);
+    return NULL;
+}
+
+static struct err *make_large(struct txn *t, void *arg)
+{
+    struct rec_VM *vm = (struct rec_VM *)txn_add(t, CLASS_VM, NULL, NULL);
+    _cleanup_(freep)
+    char *text = mem_zalloc(1, *(size_t *)arg + 1);
+    memset(text, 'x', *(size_t *)arg);
+    rstr_set(&vm->name_description, text);
+    return NULL;
+}
+
+static void too_large_transactions_are_refused(void **state)
+{
+    struct fixture *f = *state;
+    size_t n = 1000, over = 1001, size = 1000 * 1000, too_large = 1 << 20;
+    assert_null(db_write(f->db, "test", make_many, &n));
+    assert_null(db_write(f->db, "test", make_large, &size));
+    write_fails(f, make_many, (void *)&over, "INTERNAL_ERROR");
+    write_fails(f, make_large, (void *)&too_large, "INTERNAL_ERROR");
+    _cleanup_(snap_unrefp)
+    struct snap *s = snap_get(f->db);
+    assert_int_equal(snap_count(s, CLASS_VM), 1001);
+}
+
+static struct err *forbid_bad_names(struct txn *t, void *arg)
+{
+    struct txn_change c;
+    ++*(int *)arg;
+    for (size_t i = 0; txn_change(t, i, &c); i++) {
+        if (c.cls != CLASS_VM || !c.after)
+            continue;
+        if (strcmp(((const struct rec_VM *)c.after)->name_label, "bad") == 0)
+            return err_make("VALUE_NOT_SUPPORTED", __FILE__, __LINE__, 0);
+        struct rec_VM *vm = (struct rec_VM *)txn_edit(t, CLASS_VM, c.ref);
+        val_assign(&vm->allowed_operations, val_set_with(vm->allowed_operations, "start"));
+    }
+    return NULL;
+}
+
+static void hooks_derive_and_refuse(void **state)
+{
+    struct fixture *f = *state;
+    int calls = 0;
+    db_add_hook(f->db, forbid_bad_names, &calls);
+    WRITE(f, make_vm, .vm = "OpaqueRef:v", .name = "good");
+    struct ask bad = {.vm = "OpaqueRef:w", .name = "bad"};
+    write_fails(f, make_vm, &bad, "VALUE_NOT_SUPPORTED");
+    _cleanup_(snap_unrefp)
+    struct snap *s = snap_get(f->db);
+    assert_true(val_set_has(vm_of(s, "OpaqueRef:v")->allowed_operations, "start"));
+    assert_null(vm_of(s, "OpaqueRef:w"));
+    assert_int_equal(calls, 2);
+}
+
+/* --- persist, then publish --- */
+
+static void a_failing_store_drops_what_nobody_saw(void **state)
+{
+    struct fixture *f = *state;
+    WRITE(f, make_vm, .vm = "OpaqueRef:v", .name = "old");
+    store_disk_fail(f->disk, 0, 1);
+    struct ask a = {.vm = "OpaqueRef:v", .name = "new"};
+    write_fails(f, rename_vm, &a, "INTERNAL_ERROR");
+    _cleanup_(snap_unrefp)
+    struct snap *s = snap_get(f->db);
+    assert_string_equal(vm_of(s, "OpaqueRef:v")->name_label, "old");
+    assert_int_equal(snap_generation(s), 1);
+    write_ok(f, rename_vm, &a);
+    _cleanup_(snap_unrefp)
+    struct snap *now = snap_get(f->db);
+    assert_string_equal(vm_of(now, "OpaqueRef:v")->name_label, "new");
+    assert_int_equal(snap_generation(now), 2);
+}
+
+struct async {
+    pthread_mutex_t lock;
+    pthread_cond_t cond;
+    unsigned done, failed;
+};
+
+static void on_done(void *arg, struct err *e, uint64_t generation)
+{
+    (void)generation;
+    struct async *a = arg;
+    pthread_mutex_lock(&a->lock);
+    a->done++;
+    a->failed += e != NULL;
+    pthread_cond_signal(&a->cond);
+    pthread_mutex_unlock(&a->lock);
+    err_free(e);
+}
+
+static void wait_done(struct async *a, unsigned n)
+{
+    pthread_mutex_lock(&a->lock);
+    while (a->done < n)
+        pthread_cond_wait(&a->cond, &a->lock);
+    pthread_mutex_unlock(&a->lock);
+}
+
+static struct err *post_vm(struct txn *t, void *arg)
+{
+    (void)arg;
+    txn_add(t, CLASS_VM, NULL, NULL);
+    return NULL;
+}
+
+static void waiting_transactions_share_a_commit(void **state)
+{
+    struct fixture *f = *state;
+    struct async a = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0, 0};
+    store_disk_hold(f->disk, true);
+    for (int i = 0; i < 50; i++)
+        db_write_async(f->db, "test", post_vm, &a, on_done);
+    usleep(20000);
+    _cleanup_(snap_unrefp)
+    struct snap *before = snap_get(f->db);
+    assert_int_equal(snap_count(before, CLASS_VM), 0);
+    assert_int_equal(a.done, 0);
+    store_disk_hold(f->disk, false);
+    wait_done(&a, 50);
+    _cleanup_(snap_unrefp)
+    struct snap *after = snap_get(f->db);
+    assert_int_equal(snap_count(after, CLASS_VM), 50);
+    assert_int_equal(a.failed, 0);
+    assert_in_range(store_disk_commits(f->disk), 1, 10);
+}
+
+static void a_failing_commit_takes_the_later_ones_along(void **state)
+{
+    struct fixture *f = *state;
+    struct async a = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0, 0};
+    store_disk_hold(f->disk, true);
+    store_disk_fail(f->disk, 0, 1);
+    for (int i = 0; i < 50; i++)
+        db_write_async(f->db, "test", post_vm, &a, on_done);
+    usleep(20000);
+    store_disk_hold(f->disk, false);
+    wait_done(&a, 50);
+    assert_int_equal(a.failed, 50);
+    WRITE(f, make_vm, .vm = "OpaqueRef:v");
+    _cleanup_(snap_unrefp)
+    struct snap *s = snap_get(f->db);
+    assert_int_equal(snap_count(s, CLASS_VM), 1);
+    snap_unref(steal(&s));
+    restart(f);
+    s = snap_get(f->db);
+    assert_int_equal(snap_count(s, CLASS_VM), 1);
+}
+
+static void on_lost(void *arg)
+{
+    *(bool *)arg = true;
+}
+
+static void a_second_writer_ends_the_first(void **state)
+{
+    struct fixture *f = *state;
+    bool lost = false;
+    struct db *first;
+    struct store *store;
+    assert_null(store_memory_open(f->disk, STORE_WRITE, &store));
+    struct db_config config = {.store = store, .single = true, .lost = on_lost, .lost_arg = &lost};
+    assert_null(db_open(&config, &first));
+    restart(f);
+    _cleanup_(err_freep)
+    struct err *e = db_write(first, "test", post_vm, NULL);
+    assert_non_null(e);
+    assert_true(lost);
+    WRITE(f, make_vm, .vm = "OpaqueRef:v");
+    db_close(first);
+}
+
+/* --- watching --- */
+
+static void collect(struct fixture *f, struct token since, struct changes *ret)
+{
+    struct watch_set all;
+    watch_set_init(&all);
+    watch_set_add_all(&all);
+    struct snap *s = snap_get(f->db);
+    changes_done(ret);
+    assert_int_equal(watch_changes(s, since, &all, ret), 0);
+    snap_unref(s);
+    watch_set_done(&all);
+}
+
+static struct token token_of(struct fixture *f)
+{
+    _cleanup_(snap_unrefp)
+    struct snap *s = snap_get(f->db);
+    return snap_token(s);
+}
+
+static void changes_come_in_order_and_once(void **state)
+{
+    struct fixture *f = *state;
+    struct changes c = {0};
+    WRITE(f, make_vm, .vm = "OpaqueRef:1");
+    WRITE(f, make_vm, .vm = "OpaqueRef:2");
+    struct token t = token_of(f);
+    WRITE(f, make_vm, .vm = "OpaqueRef:3");
+    WRITE(f, make_vm, .vm = "OpaqueRef:4");
+    WRITE(f, rename_vm, .vm = "OpaqueRef:1", .name = "y");
+    WRITE(f, allow_start, .vm = "OpaqueRef:3");
+    WRITE(f, delete_vm, .vm = "OpaqueRef:4");
+    WRITE(f, delete_vm, .vm = "OpaqueRef:2");
+    collect(f, t, &c);
+    assert_int_equal(c.n, 3);
+    assert_string_equal(c.v[0].ref, "OpaqueRef:1");
+    assert_false(c.v[0].added);
+    assert_string_equal(c.v[1].ref, "OpaqueRef:3");
+    assert_true(c.v[1].added && c.v[1].row);
+    assert_string_equal(c.v[2].ref, "OpaqueRef:2");
+    assert_null(c.v[2].row);
+    collect(f, (struct token){0}, &c);
+    assert_int_equal(c.n, 2);
+    assert_true(c.v[0].added && c.v[1].added);
+    collect(f, token_of(f), &c);
+    assert_int_equal(c.n, 0);
+    changes_done(&c);
+}
+
+static void tokens_of_another_process_count_by_generation(void **state)
+{
+    struct fixture *f = *state;
+    struct changes c = {0};
+    WRITE(f, make_vm, .vm = "OpaqueRef:1");
+    WRITE(f, make_vdi, .vdi = "OpaqueRef:2");
+    WRITE(f, make_vdi, .vdi = "OpaqueRef:3");
+    struct token t = token_of(f);
+    WRITE(f, delete_vdi, .vdi = "OpaqueRef:3");
+    usleep(1000);
+    restart(f);
+    collect(f, t, &c);
+    assert_string_equal(c.v[c.n - 1].ref, "OpaqueRef:3");
+    assert_null(c.v[c.n - 1].row);
+    bool vm = false;
+    for (size_t i = 0; i < c.n; i++)
+        vm |= strcmp(c.v[i].ref, "OpaqueRef:1") == 0 && !c.v[i].added;
+    assert_true(vm);
+    t.gen += 100;
+    struct watch_set none;
+    watch_set_init(&none);
+    struct snap *s = snap_get(f->db);
+    assert_int_equal(watch_changes(s, t, &none, &c), -ESTALE);
+    snap_unref(s);
+    changes_done(&c);
+}
+
+static void old_marks_are_forgotten_and_their_tokens_refused(void **state)
+{
+    struct fixture *f = *state;
+    clock_fake(1000 * USEC_PER_SEC);
+    restart(f);
+    WRITE(f, make_vdi, .vdi = "OpaqueRef:1");
+    struct token old = token_of(f);
+    WRITE(f, delete_vdi, .vdi = "OpaqueRef:1");
+    struct token t = token_of(f);
+    clock_advance(24 * 3600 * USEC_PER_SEC);
+    WRITE(f, make_vdi, .vdi = "OpaqueRef:2");
+    struct changes c = {0};
+    collect(f, t, &c);
+    assert_int_equal(c.n, 1);
+    struct watch_set none;
+    watch_set_init(&none);
+    for (int round = 0; round < 2; round++) {
+        struct snap *s = snap_get(f->db);
+        assert_int_equal(watch_changes(s, old, &none, &c), -ESTALE);
+        assert_int_equal(watch_changes(s, t, &none, &c), 0);
+        snap_unref(s);
+        clock_advance(1);
+        restart(f);
+    }
+    clock_real();
+    changes_done(&c);
+}
+
+static void note(void *arg, enum watch_why why)
+{
+    *(int *)arg = (int)why + 1;
+}
+
+static void parked_watches_wake_once(void **state)
+{
+    struct fixture *f = *state;
+    int vm = 0, vdi = 0, one = 0, late = 0;
+    struct watch_set vms, vdis, first;
+    watch_set_init(&vms);
+    watch_set_init(&vdis);
+    watch_set_init(&first);
+    watch_set_add_class(&vms, CLASS_VM);
+    watch_set_add_class(&vdis, CLASS_VDI);
+    watch_set_add_object(&first, CLASS_VM, "OpaqueRef:1");
+    clock_fake(1000 * USEC_PER_SEC);
+    struct token t = token_of(f);
+    assert_true(watch_park(f->db, t, &vms, USEC_NEVER, note, &vm));
+    uint64_t id = watch_park(f->db, t, &vdis, USEC_NEVER, note, &vdi);
+    assert_true(watch_park(f->db, t, &first, clock_now() + 10, note, &late));
+    assert_true(watch_park(f->db, t, &first, USEC_NEVER, note, &one));
+    WRITE(f, make_vm, .vm = "OpaqueRef:2");
+    assert_int_equal(vm, WATCH_CHANGED + 1);
+    assert_int_equal(one, 0);
+    clock_advance(10);
+    watch_run_due(f->db);
+    assert_int_equal(late, WATCH_TIMEOUT + 1);
+    WRITE(f, make_vm, .vm = "OpaqueRef:1");
+    assert_int_equal(one, WATCH_CHANGED + 1);
+    assert_int_equal(watch_park(f->db, t, &vms, USEC_NEVER, note, &vm), 0);
+    assert_true(watch_cancel(f->db, id));
+    assert_false(watch_cancel(f->db, id));
+    assert_int_equal(vdi, 0);
+    assert_true(watch_park(f->db, token_of(f), &vdis, USEC_NEVER, note, &vdi));
+    restart(f);
+    assert_int_equal(vdi, WATCH_CLOSED + 1);
+    clock_real();
+    watch_set_done(&first);
+}
+
+struct follow {
+    int calls;
+    size_t changes;
+    struct watch_set set;
+};
+
+static void follow(void *arg, const struct snap *s, struct token since)
+{
+    struct follow *f = arg;
+    struct changes c = {0};
+    assert_int_equal(watch_changes(s, since, &f->set, &c), 0);
+    f->calls++;
+    f->changes += c.n;
+    changes_done(&c);
+}
+
+static void followers_see_every_change(void **state)
+{
+    struct fixture *f = *state;
+    struct follow w = {0};
+    watch_set_add_class(&w.set, CLASS_VM);
+    uint64_t id = watch_follow(f->db, &w.set, follow, &w);
+    WRITE(f, make_vm, .vm = "OpaqueRef:1");
+    WRITE(f, make_vdi, .vdi = "OpaqueRef:2");
+    WRITE(f, allow_start, .vm = "OpaqueRef:1");
+    assert_int_equal(w.calls, 2);
+    assert_int_equal(w.changes, 2);
+    watch_unfollow(f->db, id);
+    WRITE(f, rename_vm, .vm = "OpaqueRef:1", .name = "y");
+    assert_int_equal(w.calls, 2);
+}
+
+#define CASE(t)     cmocka_unit_test_setup_teardown(t, setup, teardown)
+#define THREADED(t) cmocka_unit_test_setup_teardown(t, setup_threads, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        CASE(snapshots_never_change),
+        CASE(indexes_follow),
+        THREADED(indexes_follow),
+        CASE(references_are_checked),
+        CASE(derived_sets_follow_in_order_of_creation),
+        CASE(deletion_takes_references_along),
+        THREADED(deletion_takes_references_along),
+        CASE(two_sided_relations_are_kept_equal),
+        CASE(an_empty_transaction_makes_no_generation),
+        CASE(volatile_changes_are_not_stored),
+        THREADED(volatile_changes_are_not_stored),
+        CASE(too_large_transactions_are_refused),
+        CASE(hooks_derive_and_refuse),
+        CASE(a_failing_store_drops_what_nobody_saw),
+        THREADED(a_failing_store_drops_what_nobody_saw),
+        THREADED(waiting_transactions_share_a_commit),
+        THREADED(a_failing_commit_takes_the_later_ones_along),
+        CASE(a_second_writer_ends_the_first),
+        CASE(changes_come_in_order_and_once),
+        CASE(tokens_of_another_process_count_by_generation),
+        CASE(old_marks_are_forgotten_and_their_tokens_refused),
+        CASE(parked_watches_wake_once),
+        CASE(followers_see_every_change),
+    };
+    return cmocka_run_group_tests_name("state", tests, NULL, NULL);
+}
