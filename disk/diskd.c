@@ -1,27 +1,42 @@
 /*
- * diskd.c: the program cairn-diskd: its command line, and the one-shot commands `create` and
- * `info`.
+ * diskd.c: the program cairn-diskd: its command line, the one-shot commands `create` and `info`,
+ * and the wiring of the daemon. The main thread runs the loop; the job threads start before the
+ * sandbox is closed around all of them.
  */
+#include <errno.h>
 #include <getopt.h>
 #include <jansson.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
 
+#define LOG_MODULE "diskd"
+
+#include "base/fd.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "disk/backend/uring.h"
+#include "disk/control.h"
 #include "disk/create.h"
 #include "disk/report.h"
+#include "disk/sandbox.h"
 
 enum { EXIT_USAGE = 2 };
 
 static const char usage_text[] =
-    "usage: cairn-diskd create PATH --format=vhd|vhd-fixed|raw --size=BYTES\n"
+    "usage: cairn-diskd --control=PATH [--log=LEVEL] [--sandbox=on|off]\n"
+    "       cairn-diskd create PATH --format=vhd|vhd-fixed|raw --size=BYTES\n"
     "       cairn-diskd info PATH [--format=vhd|vhd-fixed|raw]\n"
     "       cairn-diskd --help | --version\n";
 
 struct args {
-    const char *command, *path;
+    const char *command, *path, *control;
+    bool no_sandbox;
     bool has_format;
     enum image_format format;
     uint64_t size;
@@ -61,45 +76,137 @@ static int run_info(const struct args *a)
     return report_print(report_info(&info));
 }
 
+struct daemon {
+    struct ring *ring;
+    struct jobs *jobs;
+    struct backend *backend;
+    struct control *control;
+    int signals;
+    struct ring_op on_signal;
+};
+
+static void on_signal(struct ring_op *op, int res)
+{
+    struct daemon *d = (struct daemon *)((char *)op - offsetof(struct daemon, on_signal));
+    struct signalfd_siginfo si;
+    if (fd_read_all(d->signals, &si, sizeof(si)) == 0)
+        log_info("event=ending signal=%u", si.ssi_signo);
+    control_end(d->control);
+    ring_poll(d->ring, &d->on_signal, d->signals);
+}
+
+static int block_signals(void)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    pthread_sigmask(SIG_BLOCK, &set, NULL);
+    (void)signal(SIGPIPE, SIG_IGN);
+    return signalfd(-1, &set, SFD_CLOEXEC);
+}
+
+static int complain(const char *what, int err)
+{
+    log_err("event=cannot-start what=\"%s\" why=\"%s\"", what, strerror(-err));
+    return EXIT_FAILURE;
+}
+
+static int run_daemon(const struct args *a)
+{
+    struct daemon d = {.on_signal.done = on_signal};
+    if (a->command)
+        return usage("a command and --control exclude each other");
+    d.signals = block_signals();
+    int listen_fd = fd_listen_unix(a->control, 0660);
+    if (listen_fd < 0)
+        return complain(a->control, listen_fd);
+    int r = ring_new(&d.ring);
+    if (r < 0)
+        return complain("io_uring", r);
+    r = jobs_new(d.ring, &d.jobs);
+    if (r == 0 && !a->no_sandbox)
+        r = sandbox_enter();
+    if (r < 0)
+        return complain("sandbox", r);
+    d.backend = uring_backend_new(d.ring);
+    d.control = control_new(d.ring, d.jobs, d.backend, listen_fd);
+    ring_poll(d.ring, &d.on_signal, d.signals);
+    log_info("event=ready control=%s", a->control);
+    r = ring_run(d.ring);
+    (void)unlink(a->control);
+    jobs_free(d.jobs);
+    control_free(d.control);
+    ring_free(d.ring);
+    uring_backend_free(d.backend);
+    fd_close(d.signals);
+    return r < 0 ? complain("loop", r) : EXIT_SUCCESS;
+}
+
+static int run_command(const struct args *a)
+{
+    if (a->control)
+        return run_daemon(a);
+    if (a->command && strcmp(a->command, "create") == 0)
+        return run_create(a);
+    if (a->command && strcmp(a->command, "info") == 0)
+        return run_info(a);
+    return usage(a->command ? "there is no such command" : NULL);
+}
+
+static int set_log(const char *level)
+{
+    enum log_level l;
+    if (log_parse_level(level, &l) < 0)
+        return -EINVAL;
+    log_set_level(NULL, l);
+    return 0;
+}
+
+/* One option; a complaint, or NULL when it is fine. */
+static const char *take_option(struct args *a, int c)
+{
+    if (c == 'f') {
+        a->has_format = true;
+        return image_parse_format(optarg, &a->format) < 0 ? "the format is vhd, vhd-fixed or raw"
+                                                          : NULL;
+    }
+    if (c == 's')
+        return str_size(view_of(optarg), &a->size) < 0 ? "the size is not a number of bytes" : NULL;
+    if (c == 'l')
+        return set_log(optarg) < 0 ? "the level is err, warn, info or debug" : NULL;
+    if (c == 'S') {
+        a->no_sandbox = strcmp(optarg, "off") == 0;
+        return a->no_sandbox || strcmp(optarg, "on") == 0 ? NULL : "the sandbox is on or off";
+    }
+    if (c == 'c') {
+        a->control = optarg;
+        return NULL;
+    }
+    return "";
+}
+
 int main(int argc, char **argv)
 {
     static const struct option options[] = {
-        {"format", required_argument, NULL, 'f'},
-        {"size", required_argument, NULL, 's'},
-        {"help", no_argument, NULL, 'h'},
-        {"version", no_argument, NULL, 'V'},
-        {NULL, 0, NULL, 0},
+        {"control", required_argument, NULL, 'c'}, {"log", required_argument, NULL, 'l'},
+        {"sandbox", required_argument, NULL, 'S'}, {"format", required_argument, NULL, 'f'},
+        {"size", required_argument, NULL, 's'},    {"help", no_argument, NULL, 'h'},
+        {"version", no_argument, NULL, 'V'},       {NULL, 0, NULL, 0},
     };
     struct args a = {0};
     for (int c; (c = getopt_long(argc, argv, "h", options, NULL)) != -1;) {
-        if (c == 'h') {
-            (void)fputs(usage_text, stdout);
+        if (c == 'h' || c == 'V') {
+            (void)fputs(c == 'h' ? usage_text : "cairn-diskd " CAIRN_VERSION "\n", stdout);
             return EXIT_SUCCESS;
         }
-        if (c == 'V') {
-            (void)puts("cairn-diskd " CAIRN_VERSION);
-            return EXIT_SUCCESS;
-        }
-        if (c == 'f') {
-            if (image_parse_format(optarg, &a.format) < 0)
-                return usage("the format is vhd, vhd-fixed or raw");
-            a.has_format = true;
-        } else if (c == 's') {
-            if (str_size(view_of(optarg), &a.size) < 0)
-                return usage("the size is not a number of bytes");
-        } else {
-            return usage(NULL);
-        }
+        const char *complaint = take_option(&a, c);
+        if (complaint)
+            return usage(*complaint ? complaint : NULL);
     }
     if (optind < argc)
         a.command = argv[optind++];
     if (optind < argc)
         a.path = argv[optind++];
-    if (optind < argc || !a.command)
-        return usage(NULL);
-    if (strcmp(a.command, "create") == 0)
-        return run_create(&a);
-    if (strcmp(a.command, "info") == 0)
-        return run_info(&a);
-    return usage("there is no such command");
+    return optind < argc ? usage(NULL) : run_command(&a);
 }

@@ -119,6 +119,10 @@ void engine_submit(struct engine *e, struct blk_req *req)
         sync_join(e, req);
         return;
     }
+    if (req->op == BLK_STATUS) {
+        req_done(e, req, 0);
+        return;
+    }
     bool is_outside = req->offset > e->chain->size || req->size > e->chain->size - req->offset ||
                       (req->offset | req->size) % VHD_SECTOR;
     if (is_outside || (req->op != BLK_READ && e->leaf->is_readonly)) {

@@ -23,8 +23,9 @@
 #include "disk/backend/backend.h"
 #include "disk/chain.h"
 
-enum blk_op { BLK_READ, BLK_WRITE, BLK_FLUSH, BLK_DISCARD, BLK_ZEROES };
-#define BLK_OPS 5
+/* STATUS does nothing but wait for the disk: the front end then asks engine_status(). */
+enum blk_op { BLK_READ, BLK_WRITE, BLK_FLUSH, BLK_DISCARD, BLK_ZEROES, BLK_STATUS };
+#define BLK_OPS 6
 
 struct blk_req {
     enum blk_op op;

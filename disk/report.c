@@ -5,6 +5,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/mem.h"
 
@@ -66,6 +67,67 @@ json_t *report_made(const struct image_made *made, enum image_format format)
     (void)json_object_set_new(j, "size", json_integer((json_int_t)made->size));
     if (format != IMAGE_RAW)
         (void)json_object_set_new(j, "uuid", uuid_of(made->uuid));
+    return j;
+}
+
+static json_t *error_of(const struct disk *d)
+{
+    const struct disk_error *e = &d->last_error;
+    if (!e->code)
+        return json_null();
+    const char *name = strerrorname_np(-e->code);
+    json_t *text = json_string(e->text);
+    return json_pack("{s:s, s:o, s:s, s:I}", "code", name ? name : "EIO", "message",
+                     text ? text : json_string("failed"), "path", d->path ? d->path : "", "time",
+                     (json_int_t)e->time);
+}
+
+json_t *report_disk(const struct disk *d)
+{
+    json_t *fronts = json_array();
+    for (size_t i = 0; i < d->fronts.n; i++) {
+        const struct front *f = d->fronts.v[i];
+        (void)json_array_append_new(fronts,
+                                    json_pack("{s:s, s:s, s:i}", "type", f->ops->type, "path",
+                                              f->path, "clients", (int)f->ops->clients(f)));
+    }
+    json_t *j = json_pack("{s:s, s:s, s:s, s:I, s:b}", "id", d->id, "vdi", d->vdi, "state",
+                          disk_state_name(d->state), "size", (json_int_t)d->size, "readonly",
+                          d->is_readonly);
+    bool has_image = d->state != DISK_ATTACHED;
+    (void)json_object_set_new(j, "path", has_image ? json_string(d->path) : json_null());
+    (void)json_object_set_new(j, "format",
+                              has_image ? json_string(image_format_name(d->format)) : json_null());
+    (void)json_object_set_new(j, "fronts", fronts);
+    (void)json_object_set_new(j, "error", error_of(d));
+    return j;
+}
+
+json_t *report_stats(const struct disk *d)
+{
+    static const struct {
+        const char *name;
+        enum blk_op op;
+    } ops[] = {{"read", BLK_READ},
+               {"write", BLK_WRITE},
+               {"flush", BLK_FLUSH},
+               {"discard", BLK_DISCARD},
+               {"zeroes", BLK_ZEROES}};
+    json_t *j = json_pack("{s:s, s:s, s:i, s:i}", "id", d->id, "state", disk_state_name(d->state),
+                          "inflight", (int)d->in_flight, "waiting", (int)d->n_waiting);
+    json_t *errors = json_object();
+    for (size_t i = 0; i < ARRAY_LEN(ops); i++) {
+        const struct disk_op_stats *s = &d->stats[ops[i].op];
+        json_t *o = json_pack("{s:I, s:I, s:I}", "ops", (json_int_t)s->ops, "bytes",
+                              (json_int_t)s->bytes, "us", (json_int_t)s->us);
+        (void)json_object_set_new(j, ops[i].name, o);
+        (void)json_object_set_new(errors, ops[i].name, json_integer((json_int_t)s->errors));
+    }
+    struct engine_stats e = disk_engine_stats(d);
+    (void)json_object_set_new(j, "errors", errors);
+    (void)json_object_set_new(j, "last_error", error_of(d));
+    (void)json_object_set_new(j, "blocks_allocated", json_integer((json_int_t)e.blocks_allocated));
+    (void)json_object_set_new(j, "metadata_writes", json_integer((json_int_t)e.metadata_writes));
     return j;
 }
 

@@ -8,12 +8,13 @@
 #include <liburing.h>
 #include <poll.h>
 #include <stdlib.h>
+#include <sys/syscall.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/mem.h"
 
 #define ENTRIES 512u
-#define HOOKS   8
 
 /* A timer's interval must stay until the kernel has read it: at submission. */
 #define TIMERS 64
@@ -23,15 +24,12 @@ struct ring {
     bool is_stopped;
     struct __kernel_timespec interval[TIMERS];
     unsigned next_interval;
-    struct {
-        void (*fn)(void *arg);
-        void *arg;
-    } hook[HOOKS];
-    unsigned n_hooks;
+    struct ring_op *later, **later_end;
 };
 
 static struct io_uring_sqe *sqe_of(struct ring *r);
-static void run_hooks(struct ring *r);
+static int restrict_ring(struct ring *r);
+static void run_later(struct ring *r);
 
 int ring_new(struct ring **ret)
 {
@@ -45,7 +43,8 @@ int ring_new(struct ring **ret)
         free(r);
         return e;
     }
-    e = ring_lock(r);
+    r->later_end = &r->later;
+    e = restrict_ring(r);
     if (e < 0) {
         ring_free(r);
         return e;
@@ -62,7 +61,7 @@ void ring_free(struct ring *r)
     free(r);
 }
 
-int ring_lock(struct ring *r)
+static int restrict_ring(struct ring *r)
 {
     static const uint8_t ops[] = {
         IORING_OP_READV,   IORING_OP_WRITEV,   IORING_OP_FSYNC,        IORING_OP_FALLOCATE,
@@ -75,8 +74,12 @@ int ring_lock(struct ring *r)
         res[i].sqe_op = ops[i];
     }
     res[ARRAY_LEN(ops)].opcode = IORING_RESTRICTION_SQE_FLAGS_ALLOWED;
-    int e = io_uring_register_restrictions(&r->u, res, ARRAY_LEN(res));
-    return e < 0 ? e : io_uring_enable_rings(&r->u);
+    /* Debian 12's liburing declares functions for these two and does not export them. */
+    int fd = r->u.ring_fd;
+    if (syscall(SYS_io_uring_register, fd, IORING_REGISTER_RESTRICTIONS, res, ARRAY_LEN(res)) < 0)
+        return -errno;
+    return syscall(SYS_io_uring_register, fd, IORING_REGISTER_ENABLE_RINGS, NULL, 0) < 0 ? -errno
+                                                                                         : 0;
 }
 
 void ring_readv(struct ring *r, struct ring_op *op, int fd, const struct iovec *iov, int n,
@@ -163,12 +166,11 @@ void ring_cancel(struct ring *r, struct ring_op *op)
     io_uring_sqe_set_data(sqe, NULL);
 }
 
-void ring_on_round(struct ring *r, void (*fn)(void *arg), void *arg)
+void ring_later(struct ring *r, struct ring_op *op)
 {
-    if (r->n_hooks == HOOKS)
-        abort();
-    r->hook[r->n_hooks].fn = fn;
-    r->hook[r->n_hooks++].arg = arg;
+    op->later = NULL;
+    *r->later_end = op;
+    r->later_end = &op->later;
 }
 
 int ring_run(struct ring *r)
@@ -197,7 +199,7 @@ int ring_step(struct ring *r)
             op->done(op, res);
     }
     io_uring_cq_advance(&r->u, seen);
-    run_hooks(r);
+    run_later(r);
     return 0;
 }
 
@@ -224,8 +226,13 @@ static struct io_uring_sqe *sqe_of(struct ring *r)
     return sqe;
 }
 
-static void run_hooks(struct ring *r)
+static void run_later(struct ring *r)
 {
-    for (unsigned i = 0; i < r->n_hooks; i++)
-        r->hook[i].fn(r->hook[i].arg);
+    while (r->later) {
+        struct ring_op *op = r->later;
+        r->later = op->later;
+        if (!r->later)
+            r->later_end = &r->later;
+        op->done(op, 0);
+    }
 }

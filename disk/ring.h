@@ -10,8 +10,8 @@
  *     c->recv.done = on_recv;
  *     ring_recv(ring, &c->recv, fd, buf, size);
  *
- * Submissions are gathered and go to the kernel once a round. The ring can be limited to the
- * operations used here (ring_lock), which is part of the sandbox. One thread only.
+ * Submissions are gathered and go to the kernel once a round. The kernel is told at creation that
+ * this ring does the operations below and nothing else: a ring passes by seccomp. One thread only.
  */
 #pragma once
 
@@ -23,12 +23,11 @@
 struct ring;
 struct ring_op {
     void (*done)(struct ring_op *op, int res);
+    struct ring_op *later; /* the ring's */
 };
 
 int ring_new(struct ring **ret);
 void ring_free(struct ring *r);
-/* From now on the ring does what the functions below do and nothing else. */
-int ring_lock(struct ring *r);
 
 void ring_readv(struct ring *r, struct ring_op *op, int fd, const struct iovec *iov, int n,
                 uint64_t offset);
@@ -48,8 +47,8 @@ void ring_timer(struct ring *r, struct ring_op *op, unsigned ms);
 /* Ends an operation early: its done comes with -ECANCELED, or with its result if it was faster. */
 void ring_cancel(struct ring *r, struct ring_op *op);
 
-/* Called once a round, after the completions of it: for work that was put off. */
-void ring_on_round(struct ring *r, void (*fn)(void *arg), void *arg);
+/* Calls done(op, 0) after the completions of this round: for work that is better gathered. */
+void ring_later(struct ring *r, struct ring_op *op);
 
 /* Runs until ring_stop(); 0 or -errno. */
 int ring_run(struct ring *r);

@@ -144,7 +144,7 @@ class Checker:
         removed = m.life.state == "removed"
         if removed and "unimplemented" in m.flags:
             self.complain(m.place, "a removed message needs no 'unimplemented'")
-        m.handler = not removed and "unimplemented" not in m.flags
+        m.handler = not removed and not m.flags & {"unimplemented", "native"}
 
     def check_names(self, cls):
         seen = set()
@@ -168,10 +168,7 @@ class Checker:
         if not there:
             self.complain(f.place, f"inverse {f.inverse} does not exist")
             return
-        if f.plain:
-            f.other = (name, field_name)
-            if not there.inverse:
-                there.other = (cls.name, f.name)
+        if f.plain:  # declared, but nobody keeps the sides equal
             return
         if f.type.kind != "set" or f.type.elem.kind != "ref" or f.type.elem.name != name:
             self.complain(f.place, f"{f.name} must be a set ref {name}")

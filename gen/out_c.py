@@ -63,7 +63,7 @@ TYPED_H = '''/*
 def typed_h(model):
     out = [c.HEADER, TYPED_H]
     for k in sorted_classes(model):
-        if k.storage != "virtual":
+        if k.storage != "virtual" or "kept" in k.flags:
             out += typed_class(k.name) + [""]
     return "\n".join(out)
 

@@ -12,11 +12,12 @@ MSG_FLAGS = [("async", "MSG_ASYNC"), ("hidden", "MSG_HIDDEN"), ("no-session", "M
              ("no-current-op", "MSG_NO_CUROP"), ("client-cert", "MSG_CLIENT_CERT"),
              ("unimplemented", "MSG_UNIMPLEMENTED"), ("inline", "MSG_INLINE"),
              ("raw-result", "MSG_RAW_RESULT"), ("extension", "MSG_EXTENSION"),
-             ("emergency", "MSG_EMERGENCY"), ("not-forwarded", "MSG_NOT_FORWARDED")]
+             ("emergency", "MSG_EMERGENCY"), ("not-forwarded", "MSG_NOT_FORWARDED"),
+             ("native", "MSG_NATIVE")]
 
 CLASS_FLAGS = [("events", "CLASS_EVENTS"), ("get-all", "CLASS_GET_ALL"),
                ("custom-read", "CLASS_CUSTOM_READ"), ("internal", "CLASS_INTERNAL"),
-               ("no-task", "CLASS_NO_TASK")]
+               ("no-task", "CLASS_NO_TASK"), ("kept", "CLASS_PERSIST")]
 
 OP_FLAGS = {"template": "OP_ON_TEMPLATE", "template-only": "OP_TEMPLATE_ONLY",
             "default-template": "OP_ON_DEFAULT_TEMPLATE", "snapshot": "OP_ON_SNAPSHOT",
@@ -138,12 +139,12 @@ class Desc:
                          + ["};"])
 
     def field(self, k, f):
+        given = k.create and f.in_constructor()
         flags = [name for on, name in (
             (f.internal, "FIELD_INTERNAL"), (f.volatile, "FIELD_VOLATILE"),
             (f.derived, "FIELD_DERIVED"), (f.effect, "FIELD_EFFECT"), (f.secret, "FIELD_SECRET"),
             (f.life.state == "removed", "FIELD_REMOVED"),
-            (f.in_constructor(), "FIELD_GIVEN"),
-            (f.in_constructor() and f.default is None, "FIELD_REQUIRED")) if on]
+            (given, "FIELD_GIVEN"), (given and f.default is None, "FIELD_REQUIRED")) if on]
         rel = "-1, -1"
         if f.other:
             other = self.model.classes[f.other[0]]

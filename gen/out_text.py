@@ -20,7 +20,7 @@ def api_lock(model):
     lines = [f"error {e.name}({', '.join(e.params)})" for e in model.errors.values()]
     lines += [f"enum {e.name}: {', '.join(e.values)}" for e in model.enums.values()]
     for k in model.api_classes():
-        flags = " ".join(sorted(k.flags))
+        flags = " ".join(sorted(k.flags - {"kept"}))
         lines.append(f"class {k.name} {k.storage} {flags} {life(k.life)}")
         lines += [f"field {k.name}.{f.name} {field(f)}" for f in k.fields]
         lines += [f"message {k.name}.{m.name}{message(m)}" for m in k.messages()]
@@ -57,7 +57,7 @@ def field(f):
 
 def message(m):
     params = ", ".join(f"{p.name}: {p.type}{default(p.default)}" for p in m.params)
-    flags = " ".join(sorted(m.flags - {"unimplemented", "inline"}))
+    flags = " ".join(sorted(m.flags - {"unimplemented", "inline", "native"}))
     return f"({params}) -> {m.result} {m.roles} {flags} {life(m.life)}{keys(m.keys)}"
 
 
@@ -66,13 +66,17 @@ def message(m):
 COVERAGE_HEAD = """\
 {done} of {total} explicit messages implemented.
 
-Written by `tools/regen` from the model and `tests/covered.txt`. *Implemented* means: the message has
-a handler, and a test sees its effect by another route (another message, a file, a process, the
-hypervisor) and one of the errors it declares. *Handled* counts those with a handler, tested in that
-strict sense or not; everything else answers `NOT_IMPLEMENTED`. Removed messages do not count; the
-{implicit} implicit ones (getters, setters, `get_all_records` …) work from the tables for all classes
-and are not listed.
+Written by `tools/regen` from the model and `tests/covered.txt`. *Implemented* means: the message
+has a handler, and a test sees its effect by another route (another message, a file, a process,
+the hypervisor) and one of the errors it declares. *Handled* counts those with a handler, tested
+in that strict sense or not; everything else answers `NOT_IMPLEMENTED`. Removed messages do not
+count; the {implicit} implicit ones (getters, setters, `get_all_records` …) work from the tables for
+all classes and are not listed.
 """
+
+
+def works(m):
+    return m.handler or "native" in m.flags
 
 
 def read_covered(model, path):
@@ -87,14 +91,14 @@ def read_covered(model, path):
             m = known.get(name)
             if not m:
                 errors.append(ModelError(Place(path, number), f"no message is called {name}"))
-            elif not m.handler and (m.kind == "explicit" or "unimplemented" in m.flags):
+            elif not works(m) and (m.kind == "explicit" or "unimplemented" in m.flags):
                 errors.append(ModelError(Place(path, number), f"{name} has no handler"))
             covered.add(name)
     return covered, errors
 
 
 def coverage_md(model, covered):
-    rows = [(k.name, m.plan, m.handler, f"{k.name}.{m.name}" in covered)
+    rows = [(k.name, m.plan, works(m), f"{k.name}.{m.name}" in covered)
             for k in model.api_classes() for m in k.explicit if m.life.state != "removed"]
     implicit = sum(len(k.implicit) for k in model.api_classes())
     done = sum(r[3] for r in rows)

@@ -20,11 +20,12 @@ TOKEN = re.compile(r'''\s*(?:
 
 SIMPLE_TYPES = ("void", "bool", "int", "float", "string", "datetime")
 CLASS_STORAGE = ("stored", "volatile", "virtual")
-CLASS_FLAGS = ("events", "get-all", "custom-read", "no-task", "no-by-name", "internal")
+CLASS_FLAGS = ("events", "get-all", "custom-read", "no-task", "no-by-name", "internal",
+               "kept")
 FIELD_FLAGS = ("internal", "volatile", "plain", "given", "secret", "inline", "client-cert")
 MESSAGE_FLAGS = ("async", "hidden", "no-session", "pool-internal", "secret", "no-current-op",
                  "client-cert", "unimplemented", "inline", "raw-result", "extension", "emergency",
-                 "not-forwarded")
+                 "not-forwarded", "native")
 OP_MARKS = ("template", "template-only", "default-template", "snapshot", "snapshot-only",
             "control-domain")
 PLANS = ("host", "storage", "network", "pool", "xen", "device", "ha", "update", "legacy")

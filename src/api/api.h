@@ -11,7 +11,7 @@
  *     TRY(api_new(&(struct api_config){.db = db, .tasks = tasks, .auth = auth}, &api));
  *
  *     // a body that came over HTTP; loop thread, never blocks
- *     api_rpc(api, &(struct api_request){.wire = API_XML, .body = body, .peer = peer}, reply,
+ *     api_rpc(api, &(struct api_request){.format = RPC_XML, .body = body, .peer = peer}, reply,
  * conn);
  *
  *     // in process, from a thread that may wait
@@ -20,8 +20,9 @@
  *     TRY(api_call(api, session, "VM.get_all", NULL, &result));
  *     TRY(api_call(api, session, "session.logout", NULL, NULL));
  *
- * Threads: api_rpc, api_rpc_drop and api_authenticate belong to loops; api_call and api_login wait
- * and must not be called on one; all may be called from many threads at once.
+ * Threads: api_rpc and api_rpc_drop belong to the loop that the request names, and the answer comes
+ * on it; api_authenticate never waits; api_call and api_login wait and must not be called on a
+ * loop. All may be called from many threads at once.
  */
 #pragma once
 
@@ -33,25 +34,29 @@
 #include "base/rstr.h"
 #include "base/str.h"
 #include "base/val.h"
+#include "codec/rpc.h"
 #include "state/desc.h"
 
 struct api;
 struct auth;
 struct db;
 struct host;
+struct loop;
 struct tasks;
 
 struct api_config {
     struct db *db;
     struct tasks *tasks;
     struct host *host;       /* handed to handlers in struct op; may be NULL */
+    void *world;             /* likewise, for handlers that run on a loop */
     struct auth *auth;       /* who may log in (auth.h); NULL: nobody with a password */
     const char *pool_secret; /* of slave_login; NULL or "": none */
 };
 
 struct err *api_new(const struct api_config *, struct api **ret);
-/* Ends all sessions, answers what is parked with SESSION_INVALID, waits for running calls. */
-void api_free(struct api *); /* NULL is fine */
+/* After connections and tasks have ended: no call may be under way any more. NULL is fine. */
+void api_free(struct api *);
+void api_set_world(struct api *, void *world); /* before the first call */
 
 /* Who is at the other end of a connection. */
 struct api_peer {
@@ -62,10 +67,9 @@ struct api_peer {
 
 /* ---- calls from the wire ---- */
 
-enum api_wire { API_XML, API_JSON };
-
 struct api_request {
-    enum api_wire wire;
+    struct loop *loop; /* the calling one */
+    enum rpc_format format;
     struct api_peer peer;
     struct view body; /* read before api_rpc returns */
     /* Values of the headers of these names, or NULL. */
@@ -74,16 +78,15 @@ struct api_request {
 
 struct api_rpc; /* a call under way */
 
-/* The answer. Called once, on any thread (also inside api_rpc), must not block; `body` may be
+/* The answer. Called once, on the request's loop, perhaps before api_rpc returns. `body` may be
  * emptied by buf_take. `status` is 200 but for a body that is no call at all. */
 typedef void (*api_reply_fn)(void *arg, unsigned status, const char *content_type,
                              struct buf *body);
 
-/* Returns NULL if the answer was given already, else a handle to be dropped after the answer or
- * when nobody waits for it any more. */
+/* Returns NULL if the answer was given already, else a handle that lives until the answer. */
 struct api_rpc *api_rpc(struct api *, const struct api_request *, api_reply_fn reply, void *arg);
-/* When it returns, `reply` has run or never will. A parked event.from ends, an operation goes on.
- */
+/* Before the answer, when nobody waits for it any more: `reply` will not be called. A parked
+ * event.from ends, an operation goes on. */
 void api_rpc_drop(struct api_rpc *);
 
 /* ---- calls in process ---- */
@@ -113,6 +116,9 @@ struct err *api_authenticate(struct api *, const char *session, struct api_sessi
  * error names, e.g. "http/get_export". */
 struct err *api_check_role(const struct api_session *, enum role role, const char *permission)
     _must_use_;
+
+/* A result as task.result has it: XML-RPC text, whatever the caller speaks. For tasks_config. */
+char *api_render(const struct val *result, const struct type *type);
 
 /* Every 30 s or so, from any thread but a loop: drops sessions that were idle for 24 h. */
 void api_expire(struct api *);

@@ -12,10 +12,10 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/err.h"
-#include "loop/loop.h"
 
 struct auth;
 
@@ -32,6 +32,9 @@ struct auth_ops {
     void (*free)(void *arg); /* may be NULL */
 };
 
+/* SESSION_AUTHENTICATION_FAILED, naming the user. */
+struct err *auth_refused(const char *user) _must_use_;
+
 /* Two threads; `arg` is taken over. */
 struct auth *auth_new(const struct auth_ops *ops, void *arg);
 /* Lines "name:hash" with a hash of crypt(5), or "name:hash:role" for an account that is no
@@ -39,9 +42,10 @@ struct auth *auth_new(const struct auth_ops *ops, void *arg);
 struct auth *auth_new_file(const char *path);
 void auth_free(struct auth *); /* waits for checks under way; NULL is fine */
 
-/* `done` takes over the error and runs on an auth thread. */
-void auth_check_async(struct auth *, const char *user, const char *password,
-                      void (*done)(void *arg, struct err *e, const struct auth_facts *facts),
+/* `done` takes over the error. It runs on an auth thread, or inside this call when the password is
+ * remembered. A queue that is full refuses at once, with an internal error. */
+typedef void (*auth_done_fn)(void *arg, struct err *e, const struct auth_facts *facts);
+void auth_check_async(struct auth *, const char *user, const char *password, auth_done_fn done,
                       void *arg);
 /* Waits; not on a loop. */
 struct err *auth_check(struct auth *, const char *user, const char *password,

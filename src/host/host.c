@@ -64,6 +64,11 @@ struct err *host_start(struct host *h)
     return h->disks->start ? h->disks->start(h->disks_data) : NULL;
 }
 
+static void end_watches(void *arg)
+{
+    sr_watches_free(arg);
+}
+
 void host_free(struct host *h)
 {
     if (!h)
@@ -72,8 +77,10 @@ void host_free(struct host *h)
         h->hv->free(h->hv_data);
     if (h->disks)
         h->disks->free(h->disks_data);
-    if (h->mon)
+    if (h->mon) {
+        loop_post(h->mon, end_watches, h);
         loop_stop_join(h->mon);
+    }
     caps_done(&h->caps);
     once_free(h->once);
     pthread_cond_destroy(&h->changed);

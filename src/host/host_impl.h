@@ -9,6 +9,7 @@
 #include "loop/loop.h"
 
 struct once;
+struct sr_watches;
 
 /* How the disks of guests are served: diskctl.c (cairn-diskd), sim_disk.c. Verbs block. */
 struct disk_ops {
@@ -42,6 +43,8 @@ struct host {
     const struct disk_ops *disks;
     void *disks_data;
     struct loop *mon; /* QMP, processes, consoles, disk control; NULL in the simulator */
+
+    struct sr_watches *watches; /* of the mon loop */
 
     pthread_mutex_t lock; /* of what follows */
     pthread_cond_t changed;
@@ -81,6 +84,9 @@ void turn_end(struct turn *t);
 
 struct once *once_new(void);
 void once_free(struct once *o);
+
+/* Ends all watching; on the mon loop or after it. */
+void sr_watches_free(struct host *h);
 
 /* Back ends. */
 struct err *sim_new(struct host *h, const char *world_dir) _must_use_; /* sets hv and disks */

@@ -133,6 +133,7 @@ enum msg_flag {
     MSG_EXTENSION = 1 << 12,  /* served by an extension script of the message's name */
     MSG_EMERGENCY = 1 << 13,  /* answered in emergency mode too */
     MSG_NOT_FORWARDED = 1 << 14, /* served by the member asked, never by the coordinator */
+    MSG_NATIVE = 1 << 15,        /* answered by the API layer itself (api/native.c): no handler */
 };
 
 struct param_desc {
@@ -190,8 +191,9 @@ struct msg_desc {
 };
 
 enum class_flag {
-    CLASS_DB = 1 << 0, /* rows live in the database */
-    CLASS_PERSIST = 1 << 1,
+    CLASS_DB = 1 << 0,      /* rows live in the database */
+    CLASS_PERSIST = 1 << 1, /* and are stored; without CLASS_DB: stored, but none of the tables
+                               that clients see (valid_ref_counts, implicit messages) */
     CLASS_EVENTS = 1 << 2,
     CLASS_CTOR_DTOR = 1 << 3,
     CLASS_GET_ALL = 1 << 4,

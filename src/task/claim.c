@@ -97,9 +97,11 @@ static struct err *check_state(const struct row *row, const struct op_desc *rule
     unsigned state = state_of(row);
     if (rule->states & 1u << state)
         return NULL;
-    if (row->cls->fields[row->cls->field_state].type->kind == TYPE_ENUM)
+    if (rule->state_error)
+        return err_make(rule->state_error, __FILE__, __LINE__, 1, row->ref);
+    if (row->cls->num == CLASS_VM)
         return bad_power_state(row, rule, state);
-    return state ? err_DEVICE_ALREADY_ATTACHED(row->ref) : err_DEVICE_ALREADY_DETACHED(row->ref);
+    return err_OPERATION_NOT_ALLOWED("the object is not in the right state");
 }
 
 static bool may_run_along(const struct op_desc *rule, int other)
@@ -194,22 +196,43 @@ struct err *claim_check(const struct claim_view *v, const struct row *row, int o
 
 typedef VEC(struct claim) claim_vec;
 
-static void add_claim(claim_vec *list, int cls, const char *ref, int operation)
-{
-    if (!ref_is_null(ref))
-        vec_push(list, ((struct claim){cls, rstr_new(ref), operation}));
-}
+static void add_claim(claim_vec *list, const struct claim_view *v, int cls, const char *ref,
+                      int operation);
 
-static void add_related(claim_vec *list, const struct row *row, const struct claim_desc *cd)
+/* What the rule of one claim asks of the objects around it. */
+static void add_related(claim_vec *list, const struct claim_view *v, const struct row *row,
+                        const struct claim_desc *cd)
 {
     const struct field_desc *f = &row->cls->fields[cd->field];
     if (f->type->kind == TYPE_REF) {
-        add_claim(list, f->type->cls, *(const char *const *)member(row, f), cd->op);
+        add_claim(list, v, f->type->cls, *(const char *const *)member(row, f), cd->op);
         return;
     }
     const struct val *refs = *(const struct val *const *)member(row, f);
     for (size_t i = 0; i < val_count(refs); i++)
-        add_claim(list, f->type->elem->cls, val_str_at(refs, i), cd->op);
+        add_claim(list, v, f->type->elem->cls, val_str_at(refs, i), cd->op);
+}
+
+static bool is_listed(const claim_vec *list, int cls, const char *ref)
+{
+    for (size_t i = 0; i < list->n; i++) {
+        if (list->v[i].cls == cls && strcmp(list->v[i].ref, ref) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* Claims go down one way (VM, device, VDI, SR), so this ends; a disk used twice is listed once. */
+static void add_claim(claim_vec *list, const struct claim_view *v, int cls, const char *ref,
+                      int operation)
+{
+    const struct row *row = ref_is_null(ref) ? NULL : claim_view_row(v, cls, ref);
+    if (!row || is_listed(list, cls, ref))
+        return;
+    vec_push(list, ((struct claim){cls, rstr_new(ref), operation}));
+    const struct op_desc *rule = claim_rule(row->cls, operation);
+    for (unsigned i = 0; rule && i < rule->n_claims; i++)
+        add_related(list, v, row, &rule->claims[i]);
 }
 
 struct err *claim_list(const struct claim_view *v, const struct msg_desc *msg, const char *ref,
@@ -223,9 +246,7 @@ struct err *claim_list(const struct claim_view *v, const struct msg_desc *msg, c
     if (!row)
         return err_HANDLE_INVALID(desc_classes[msg->cls]->name, ref);
     claim_vec list = {0};
-    add_claim(&list, msg->cls, ref, msg->op->op);
-    for (unsigned i = 0; i < msg->op->n_claims; i++)
-        add_related(&list, row, &msg->op->claims[i]);
+    add_claim(&list, v, msg->cls, ref, msg->op->op);
     *ret = list.v;
     *ret_n = (unsigned)list.n;
     return NULL;
@@ -313,7 +334,8 @@ static struct val *allowed(const struct claim_view *v, const struct row *row)
 static void refresh(struct txn *t, int cls, const char *ref)
 {
     const struct row *row = ref_is_null(ref) ? NULL : txn_row(t, cls, ref);
-    if (!row || row->cls->n_ops == 0 || row->cls->field_allowed < 0)
+    /* What a task allows is said by whoever runs it (task_row.c). */
+    if (!row || row->cls->n_ops == 0 || row->cls->field_allowed < 0 || cls == CLASS_task)
         return;
     struct claim_view v = {.txn = t};
     _cleanup_(val_unrefp)

@@ -7,14 +7,201 @@
 
 #include <string.h>
 
+#include "base/str.h"
 #include "gen/error.h"
 #include "gen/rec.h"
+
+static const struct rec_VM *vm_of(const struct claim_view *v, const char *ref)
+{
+    return rec_VM(claim_view_row(v, CLASS_VM, ref));
+}
+
+static struct err *not_live(const struct rec_VM *vm, const char *ref)
+{
+    static const char *const names[] = {"halted", "paused", "running", "suspended"};
+    return vm ? err_VM_BAD_POWER_STATE(ref, "running, paused", names[vm->power_state])
+              : err_HANDLE_INVALID("VM", ref);
+}
+
+/* ---- VM ---- */
+
+static struct err *halted_unless_control_domain(const struct claim_view *v, const struct row *row,
+                                                int operation)
+{
+    const struct rec_VM *vm = rec_VM(row);
+    if (vm->power_state == VM_POWER_STATE_HALTED || vm->is_control_domain)
+        return NULL;
+    return err_VM_BAD_POWER_STATE(row->ref, "halted", "running");
+}
+
+/* ---- VBD and VIF ---- */
+
+static struct err *vbd_usable(const struct claim_view *v, const struct row *row, int operation)
+{
+    const struct rec_VBD *vbd = rec_VBD(row);
+    const struct row *vdi = claim_view_row(v, CLASS_VDI, vbd->VDI);
+    if (vbd->empty || ref_is_null(vbd->VDI))
+        return NULL;
+    if (!vdi)
+        return err_HANDLE_INVALID("VDI", vbd->VDI);
+    if (rec_VDI(vdi)->missing)
+        return err_VDI_MISSING(rec_VDI(vdi)->SR, vdi->ref);
+    if (rec_VDI(vdi)->read_only && vbd->mode == VBD_MODE_RW)
+        return err_VDI_READONLY(vdi->ref);
+    if (rec_VDI(vdi)->sharable || vbd->mode == VBD_MODE_RO)
+        return NULL;
+    val_each (other, rec_VDI(vdi)->VBDs) {
+        const struct rec_VBD *o = rec_VBD(claim_view_row(v, CLASS_VBD, other));
+        bool busy = o && (o->currently_attached || val_count(o->current_operations) > 0);
+        if (busy && o->mode == VBD_MODE_RW && strcmp(other, row->ref) != 0)
+            return err_VDI_IN_USE(vdi->ref, "attach");
+    }
+    return NULL;
+}
+
+static struct err *vbd_plug(const struct claim_view *v, const struct row *row, int operation)
+{
+    const struct rec_VM *vm = vm_of(v, rec_VBD(row)->VM);
+    if (!vm || vm->power_state != VM_POWER_STATE_RUNNING)
+        return not_live(vm, rec_VBD(row)->VM);
+    if (rec_VBD(row)->type == VBD_TYPE_CD)
+        return err_OPERATION_NOT_ALLOWED("a CD drive cannot be plugged into a running VM");
+    if (rec_VBD(row)->empty)
+        return err_VBD_IS_EMPTY(row->ref);
+    return vbd_usable(v, row, operation);
+}
+
+static struct err *vbd_unplug(const struct claim_view *v, const struct row *row, int operation)
+{
+    const struct rec_VM *vm = vm_of(v, rec_VBD(row)->VM);
+    if (!vm || vm->power_state != VM_POWER_STATE_RUNNING)
+        return not_live(vm, rec_VBD(row)->VM);
+    if (rec_VBD(row)->type == VBD_TYPE_CD || !rec_VBD(row)->unpluggable)
+        return err_VBD_NOT_UNPLUGGABLE(row->ref);
+    return NULL;
+}
+
+static struct err *removable(const struct row *row)
+{
+    return rec_VBD(row)->type == VBD_TYPE_CD ? NULL : err_VBD_NOT_REMOVABLE_MEDIA(row->ref);
+}
+
+static struct err *not_suspended(const struct claim_view *v, const struct row *row)
+{
+    const struct rec_VM *vm = vm_of(v, rec_VBD(row)->VM);
+    if (vm && vm->power_state == VM_POWER_STATE_SUSPENDED)
+        return err_VM_BAD_POWER_STATE(vm->row.ref, "halted, running, paused", "suspended");
+    return NULL;
+}
+
+static struct err *vbd_insert(const struct claim_view *v, const struct row *row, int operation)
+{
+    struct err *e = removable(row);
+    if (!e)
+        e = not_suspended(v, row);
+    if (!e && !rec_VBD(row)->empty)
+        e = err_VBD_NOT_EMPTY(row->ref);
+    return e;
+}
+
+static struct err *vbd_eject(const struct claim_view *v, const struct row *row, int operation)
+{
+    struct err *e = removable(row);
+    if (!e)
+        e = not_suspended(v, row);
+    if (!e && rec_VBD(row)->empty)
+        e = err_VBD_IS_EMPTY(row->ref);
+    return e;
+}
+
+static struct err *vif_live(const struct claim_view *v, const struct row *row, int operation)
+{
+    const struct rec_VM *vm = vm_of(v, rec_VIF(row)->VM);
+    if (!vm || vm->power_state != VM_POWER_STATE_RUNNING)
+        return not_live(vm, rec_VIF(row)->VM);
+    return NULL;
+}
+
+/* ---- VDI and SR ---- */
+
+static struct err *vdi_managed(const struct claim_view *v, const struct row *row, int operation)
+{
+    if (!rec_VDI(row)->managed)
+        return err_VDI_NOT_MANAGED(row->ref);
+    return rec_VDI(row)->missing ? err_VDI_MISSING(rec_VDI(row)->SR, row->ref) : NULL;
+}
+
+/* A suspended VM's disks are in use as well: its memory image knows their content. */
+static struct err *vdi_detached(const struct claim_view *v, const struct row *row, int operation)
+{
+    val_each (ref, rec_VDI(row)->VBDs) {
+        const struct rec_VBD *vbd = rec_VBD(claim_view_row(v, CLASS_VBD, ref));
+        const struct rec_VM *vm = vbd ? vm_of(v, vbd->VM) : NULL;
+        bool used = vbd && (vbd->currently_attached || val_count(vbd->current_operations) > 0);
+        if (used || (vm && vm->power_state == VM_POWER_STATE_SUSPENDED))
+            return err_VDI_IN_USE(row->ref, enum_vdi_operations.values[operation]);
+    }
+    return NULL;
+}
+
+static struct err *vdi_unused(const struct claim_view *v, const struct row *row, int operation)
+{
+    struct err *e = rec_VDI(row)->missing ? NULL : vdi_managed(v, row, operation);
+    return e ? e : vdi_detached(v, row, operation);
+}
+
+static bool is_attached(const struct claim_view *v, const struct row *sr)
+{
+    bool attached = false;
+    val_each (ref, rec_SR(sr)->PBDs) {
+        const struct rec_PBD *pbd = rec_PBD(claim_view_row(v, CLASS_PBD, ref));
+        attached = attached || (pbd && pbd->currently_attached);
+    }
+    return attached;
+}
+
+static struct err *sr_attached(const struct claim_view *v, const struct row *row, int operation)
+{
+    if (val_count(rec_SR(row)->PBDs) == 0)
+        return err_SR_HAS_NO_PBDS(row->ref);
+    return is_attached(v, row) ? NULL : err_SR_NOT_ATTACHED(row->ref);
+}
+
+static struct err *sr_detached(const struct claim_view *v, const struct row *row, int operation)
+{
+    return is_attached(v, row) ? err_SR_HAS_PBD(row->ref) : NULL;
+}
+
+/* ---- task ---- */
+
+static struct err *task_cancellable(const struct claim_view *v, const struct row *row,
+                                    int operation)
+{
+    if (val_set_has(rec_task(row)->allowed_operations, "cancel"))
+        return NULL;
+    return err_OPERATION_NOT_ALLOWED("the task cannot be cancelled");
+}
+
+/* ---- tables ---- */
 
 static const struct {
     const char *name;
     claim_rule_fn fn;
 } rules[] = {
-    {"none", NULL},
+    {"halted_unless_control_domain", halted_unless_control_domain},
+    {"sr_attached", sr_attached},
+    {"sr_detached", sr_detached},
+    {"task_cancellable", task_cancellable},
+    {"vbd_eject", vbd_eject},
+    {"vbd_insert", vbd_insert},
+    {"vbd_plug", vbd_plug},
+    {"vbd_unplug", vbd_unplug},
+    {"vbd_usable", vbd_usable},
+    {"vdi_detached", vdi_detached},
+    {"vdi_managed", vdi_managed},
+    {"vdi_unused", vdi_unused},
+    {"vif_plug", vif_live},
+    {"vif_unplug", vif_live},
 };
 
 claim_rule_fn claim_rule_named(const char *name)
@@ -26,7 +213,8 @@ claim_rule_fn claim_rule_named(const char *name)
     return NULL;
 }
 
-/* A VM's power state decides over its devices, a device over its VM and disk. */
+/* A VM's power state decides over its devices, a device over its VM and disk, PBDs over their SR.
+ */
 static const struct {
     const char *cls;
     const char *const *fields;

@@ -120,6 +120,11 @@ unsigned op_next_verb(struct op *op)
     return op->run->verb++;
 }
 
+const void *op_args(const struct op *op)
+{
+    return op->run->args;
+}
+
 /* ---- progress and cancel ---- */
 
 #define PROGRESS_EVERY_US (250 * USEC_PER_MSEC)

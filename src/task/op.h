@@ -122,6 +122,10 @@ const char *op_id(const struct op *op);
 unsigned op_step(const struct op *op); /* undo of a step has another number than its run */
 unsigned op_next_verb(struct op *op);
 
+/* The decoded arguments (struct args_CLASS_MESSAGE), for steps before the commit; NULL in undo and
+ * in steps behind the commit when they run in another process than the one that was called. */
+const void *op_args(const struct op *op);
+
 /* Inside a step: 0 to 1 of it. */
 void op_progress(struct op *op, double fraction);
 /* TASK_CANCELLED if somebody asked for it and the operation may still turn back. */

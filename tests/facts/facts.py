@@ -171,7 +171,7 @@ def model_field(f):
 
 
 def model_message(c, m):
-    ours = ("unimplemented", "inline")  # say something about this implementation, not the API
+    ours = ("unimplemented", "inline", "native")  # say something about this implementation, not the API
     out = {k: m.get(k) for k in ("name", "kind", "params", "result", "role", "keys", "errors")}
     out.update(model_life(m), flags=[f for f in m.get("flags", []) if f not in ours])
     if m["kind"] == "make":

@@ -7,6 +7,7 @@ writes those anew (tools/regen does).
 
 import os
 import sys
+import tempfile
 import unittest
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -16,7 +17,7 @@ sys.path.insert(0, os.path.join(TOP, "gen"))
 from check import check  # noqa: E402
 from out_c import error_h, msg_c, msg_h, rec_h  # noqa: E402
 from out_desc import desc_c  # noqa: E402
-from out_text import api_lock  # noqa: E402
+from out_text import api_lock, coverage_md, read_covered  # noqa: E402
 from parse import parse  # noqa: E402
 
 
@@ -65,6 +66,32 @@ class Golden(unittest.TestCase):
                     with open(path, "w", encoding="utf-8") as f:
                         f.write(text)
                 self.assertEqual(text, read("good", f"{name}.golden"))
+
+
+class Coverage(unittest.TestCase):
+    def covered(self, text):
+        model, _ = run("good", "all")
+        with tempfile.NamedTemporaryFile("w", suffix=".txt") as f:
+            f.write(text)
+            f.flush()
+            names, errors = read_covered(model, f.name)
+            return model, names, [str(e).replace(f.name, "covered") for e in errors]
+
+    def test_counts_what_is_listed(self):
+        model, names, errors = self.covered("# why\nthing.start: tests/x.py\n")
+        self.assertEqual((names, errors), ({"thing.start"}, []))
+        page = coverage_md(model, names)
+        self.assertTrue(page.startswith("1 of 3 explicit messages implemented."))
+        self.assertIn("| host | 1 | 2 | 2 |", page)
+        self.assertIn("| xen | 0 | 0 | 1 |", page)
+        self.assertIn("| thing | 1 | 1 | 2 |", page)
+
+    def test_refuses_what_cannot_be(self):
+        for name, why in (("thing.asked", "thing.asked has no handler"),
+                          ("thing.gone", "thing.gone has no handler"),
+                          ("thing.set_friend", "thing.set_friend has no handler"),
+                          ("thing.fly", "no message is called thing.fly")):
+            self.assertEqual(self.covered(name + "\n")[2], [f"covered:1: {why}"])
 
 
 class Committed(unittest.TestCase):

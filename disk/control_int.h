@@ -1,0 +1,102 @@
+/*
+ * control_int.h: what control.c (connections, answers) and verbs.c (what is asked) share. Private
+ * to them.
+ */
+#pragma once
+
+#include <jansson.h>
+#include <stdbool.h>
+
+#include "base/buf.h"
+#include "base/vec.h"
+#include "disk/control.h"
+#include "disk/create.h"
+#include "disk/disk.h"
+
+struct conn {
+    struct control *ctl; /* NULL: control_line() */
+    int fd;
+    struct ring_op recv, send;
+    bool is_sending, is_receiving, is_closed, quits_after_send;
+    unsigned n_waiters;
+    struct buf in, out, on_the_way;
+    struct iovec iov;
+    struct msghdr msg;
+    struct conn *next;
+};
+
+/* Somebody who waits for an answer. */
+struct waiter {
+    struct control *ctl;
+    struct conn *conn;
+    json_t *seq; /* or NULL */
+    struct ring_op timer;
+    bool is_timing, is_answered, is_ended;
+    struct waiter *next;
+};
+
+/* A disk as the control connection knows it. */
+struct entry {
+    struct control *ctl;
+    struct disk *d;
+    json_t *attach, *activate; /* the arguments, to recognise a repetition */
+    struct waiter *waiters;
+    bool detach_after;
+};
+
+/* A create, resize or info, running or the last of its path. */
+struct task {
+    struct job job;
+    struct control *ctl;
+    const char *op; /* static */
+    char *path;
+    enum image_format format;
+    bool has_format;
+    uint64_t size;
+    struct image_why why;
+    int err;
+    bool is_finished;
+    json_t *result;
+    struct waiter *waiters;
+};
+
+struct control {
+    struct ring *ring;
+    struct jobs *jobs;
+    struct backend *backend;
+    int listen_fd;
+    struct ring_op accept;
+    struct conn *conns;
+    VEC(struct entry *) entries;
+    VEC(struct task *) tasks;
+    bool is_ending;
+};
+
+struct failure {
+    int err; /* -errno */
+    char text[700];
+    const char *path; /* or NULL; of the arguments */
+};
+
+/* One request while it is looked at. */
+struct call {
+    struct control *ctl;
+    struct conn *conn;
+    json_t *seq;  /* borrowed */
+    json_t *args; /* without op and seq; borrowed */
+    struct failure fail;
+    bool is_deferred; /* a waiter was made */
+};
+
+/* The verb's result (a new object), or NULL with call->fail set or call->is_deferred. */
+json_t *verb_run(struct call *call, const char *op);
+
+/* Answers the call later: puts a waiter on the list, which says "pending" after a second. */
+void waiter_add(struct call *call, struct waiter **list);
+/* Answers everybody on the list. `result` is borrowed. */
+void waiters_end(struct waiter **list, json_t *result, const struct failure *fail);
+
+void entry_free(struct entry *e);
+void task_free(struct task *t);
+/* Begins or goes on with the end of the program; stops the ring when no disk is open. */
+void control_go_on_ending(struct control *ctl);

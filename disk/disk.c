@@ -1,0 +1,269 @@
+/*
+ * disk.c: the state machine of a disk and the accounting of its requests. Called by the front ends
+ * and by control.c on the loop's thread; owns the chain, the engine and the front ends.
+ */
+#include "disk/disk.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/mem.h"
+
+/* Opening or closing, on its way through the job thread. */
+struct disk_job {
+    struct job job;
+    struct disk *d;
+    struct chain_item items[CHAIN_MAX]; /* open: copies */
+    unsigned n;
+    bool is_readonly;
+    struct chain *chain; /* open: the result; close: what to close */
+    int err;
+    struct image_why why;
+};
+
+static void open_work(struct job *j);
+static void open_done(struct job *j);
+static void close_work(struct job *j);
+static void close_done(struct job *j);
+static void on_drained(struct ring_op *op, int res);
+static void on_req_done(struct blk_req *req, int err, void *arg);
+static void end(struct disk *d, int err, const char *why);
+static void remember_error(struct disk *d, int err, const char *text);
+
+const char *disk_state_name(enum disk_state s)
+{
+    static const char *const names[] = {
+        [DISK_ATTACHED] = "attached",
+        [DISK_ACTIVATING] = "activating",
+        [DISK_ACTIVE] = "active",
+        [DISK_DRAINING] = "draining",
+    };
+    return names[s];
+}
+
+struct disk *disk_new(const char *id, const char *vdi, uint64_t size, bool readonly,
+                      const char *serial, struct ring *ring, struct jobs *jobs,
+                      struct backend *backend)
+{
+    struct disk *d = mem_new(struct disk);
+    d->id = mem_strdup(id);
+    d->vdi = mem_strdup(vdi);
+    d->size = size;
+    d->is_readonly = readonly;
+    (void)snprintf(d->serial, sizeof(d->serial), "%s", serial);
+    d->ring = ring;
+    d->jobs = jobs;
+    d->backend = backend;
+    d->waiting_end = &d->waiting;
+    d->drain.done = on_drained;
+    return d;
+}
+
+void disk_free(struct disk *d)
+{
+    if (!d)
+        return;
+    while (d->waiting) {
+        struct blk_req *req = d->waiting;
+        d->waiting = req->next;
+        req->done(req, -ESHUTDOWN);
+    }
+    vec_each (f, &d->fronts)
+        front_close(*f);
+    vec_done(&d->fronts);
+    free(d->id);
+    free(d->vdi);
+    free(d->path);
+    free(d);
+}
+
+int disk_add_front(struct disk *d, const char *type, const char *path,
+                   const struct front_options *options)
+{
+    struct front *f;
+    int r = front_open(type, d, d->ring, path, options, &f);
+    if (r == 0)
+        vec_push(&d->fronts, f);
+    return r;
+}
+
+int disk_activate(struct disk *d, const struct chain_item *items, unsigned n, disk_fn on_end,
+                  void *arg)
+{
+    if (d->state != DISK_ATTACHED || n == 0 || n > CHAIN_MAX)
+        return -EBUSY;
+    struct disk_job *j = mem_new(struct disk_job);
+    j->job = (struct job){.work = open_work, .done = open_done};
+    j->d = d;
+    j->is_readonly = d->is_readonly;
+    j->n = n;
+    for (unsigned i = 0; i < n; i++)
+        j->items[i] = (struct chain_item){mem_strdup(items[i].path), items[i].format};
+    free(d->path);
+    d->path = mem_strdup(items[0].path);
+    d->format = items[0].format;
+    d->state = DISK_ACTIVATING;
+    d->job = j;
+    d->on_end = on_end;
+    d->on_end_arg = arg;
+    jobs_post(d->jobs, &j->job);
+    return 0;
+}
+
+static void open_work(struct job *job)
+{
+    struct disk_job *j = (struct disk_job *)job;
+    j->err = chain_open(j->items, j->n, j->is_readonly, &j->chain, &j->why);
+    if (j->err < 0 || j->chain->size == j->d->size)
+        return;
+    why_set(&j->why, "the disk '%s' has %llu bytes, not %llu", j->items[0].path,
+            (unsigned long long)j->chain->size, (unsigned long long)j->d->size);
+    (void)chain_close(j->chain, NULL);
+    j->chain = NULL;
+    j->err = -ERANGE;
+}
+
+static void open_done(struct job *job)
+{
+    struct disk_job *j = (struct disk_job *)job;
+    struct disk *d = j->d;
+    d->job = NULL;
+    if (j->err < 0) {
+        d->state = DISK_ATTACHED;
+        remember_error(d, j->err, j->why.text);
+    } else {
+        d->chain = j->chain;
+        d->engine = engine_new(d->chain, d->backend, on_req_done, d);
+        d->state = DISK_ACTIVE;
+    }
+    end(d, j->err, j->why.text);
+    for (unsigned i = 0; i < j->n; i++)
+        free((char *)j->items[i].path);
+    free(j);
+    struct blk_req *req = d->engine ? d->waiting : NULL;
+    if (!d->engine)
+        return;
+    d->waiting = NULL;
+    d->waiting_end = &d->waiting;
+    d->n_waiting = 0;
+    while (req) {
+        struct blk_req *next = req->next;
+        d->in_flight++;
+        engine_submit(d->engine, req);
+        req = next;
+    }
+    vec_each (f, &d->fronts)
+        (*f)->ops->wake(*f);
+}
+
+int disk_deactivate(struct disk *d, disk_fn on_end, void *arg)
+{
+    if (d->state != DISK_ACTIVE)
+        return -EBUSY;
+    d->state = DISK_DRAINING;
+    d->on_end = on_end;
+    d->on_end_arg = arg;
+    if (d->in_flight == 0)
+        ring_later(d->ring, &d->drain);
+    return 0;
+}
+
+static void on_drained(struct ring_op *op, int res)
+{
+    struct disk *d = (struct disk *)((char *)op - offsetof(struct disk, drain));
+    struct disk_job *j = mem_new(struct disk_job);
+    j->job = (struct job){.work = close_work, .done = close_done};
+    j->d = d;
+    j->chain = steal(&d->chain);
+    d->engine_stats = disk_engine_stats(d);
+    engine_free(d->engine);
+    d->engine = NULL;
+    d->job = j;
+    jobs_post(d->jobs, &j->job);
+}
+
+static void close_work(struct job *job)
+{
+    struct disk_job *j = (struct disk_job *)job;
+    j->err = chain_close(j->chain, &j->why);
+}
+
+static void close_done(struct job *job)
+{
+    struct disk_job *j = (struct disk_job *)job;
+    struct disk *d = j->d;
+    d->job = NULL;
+    d->state = DISK_ATTACHED;
+    if (j->err < 0)
+        remember_error(d, j->err, j->why.text);
+    end(d, j->err, j->why.text);
+    free(j);
+}
+
+void disk_submit(struct disk *d, struct blk_req *req)
+{
+    req->started_us = ring_now_us();
+    if (d->state == DISK_ACTIVE) {
+        d->in_flight++;
+        engine_submit(d->engine, req);
+        return;
+    }
+    req->next = NULL;
+    *d->waiting_end = req;
+    d->waiting_end = &req->next;
+    d->n_waiting++;
+}
+
+static void on_req_done(struct blk_req *req, int err, void *arg)
+{
+    struct disk *d = arg;
+    struct disk_op_stats *s = &d->stats[req->op];
+    s->ops++;
+    s->us += ring_now_us() - req->started_us;
+    if (err == 0) {
+        s->bytes += req->size;
+    } else {
+        s->errors++;
+        remember_error(d, err, NULL);
+    }
+    req->done(req, err);
+    if (--d->in_flight == 0 && d->state == DISK_DRAINING)
+        ring_later(d->ring, &d->drain);
+}
+
+void disk_status(struct disk *d, uint64_t at, uint64_t size, uint64_t *ret_size, bool *ret_hole)
+{
+    engine_status(d->engine, at, size, ret_size, ret_hole);
+}
+
+struct engine_stats disk_engine_stats(const struct disk *d)
+{
+    struct engine_stats s = d->engine_stats;
+    if (d->engine) {
+        s.blocks_allocated += engine_get_stats(d->engine)->blocks_allocated;
+        s.metadata_writes += engine_get_stats(d->engine)->metadata_writes;
+    }
+    return s;
+}
+
+static void end(struct disk *d, int err, const char *why)
+{
+    disk_fn fn = d->on_end;
+    d->on_end = NULL;
+    if (fn)
+        fn(d->on_end_arg, err, why);
+}
+
+static void remember_error(struct disk *d, int err, const char *text)
+{
+    d->last_error.code = err;
+    d->last_error.time = time(NULL);
+    if (text)
+        (void)snprintf(d->last_error.text, sizeof(d->last_error.text), "%s", text);
+    else
+        (void)snprintf(d->last_error.text, sizeof(d->last_error.text), "I/O on '%s' failed: %s",
+                       d->path, strerror(-err));
+}

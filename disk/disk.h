@@ -1,0 +1,95 @@
+/*
+ * disk.h: one disk of the VM: its state, its waiting requests, its front ends, its counters.
+ *
+ *                disk_activate                       disk_deactivate
+ *     ATTACHED ----------------> ACTIVATING -> ACTIVE -----------------> DRAINING -+
+ *        ^  ^                        | failed    (requests run)     (begun ones    |
+ *        |  +------------------------+                               are finished) |
+ *        +-------------------------------------------------------------------------+
+ *     requests wait                                                    requests wait
+ *
+ * Opening and closing images blocks, so it is done by the job thread; the loop goes on. Activation
+ * and deactivation end with a call of the function that was given. Loop's thread.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/vec.h"
+#include "disk/chain.h"
+#include "disk/engine.h"
+#include "disk/front.h"
+#include "disk/job.h"
+
+enum disk_state { DISK_ATTACHED, DISK_ACTIVATING, DISK_ACTIVE, DISK_DRAINING };
+const char *disk_state_name(enum disk_state s);
+
+#define DISK_SERIAL_SIZE 20
+
+struct disk_op_stats {
+    uint64_t ops, bytes, us, errors;
+};
+
+struct disk_error {
+    int code; /* -errno; 0: none yet */
+    char text[600];
+    int64_t time; /* seconds since 1970 */
+};
+
+typedef void (*disk_fn)(void *arg, int err, const char *why);
+
+struct disk {
+    char *id, *vdi;
+    uint64_t size; /* bytes */
+    bool is_readonly;
+    char serial[DISK_SERIAL_SIZE + 1];
+    enum disk_state state;
+    VEC(struct front *) fronts;
+
+    /* The image: path and format as last activated, and what is open. */
+    char *path;
+    enum image_format format;
+    struct chain *chain;
+    struct engine *engine;
+    unsigned in_flight, n_waiting;
+    struct blk_req *waiting, **waiting_end;
+
+    struct disk_op_stats stats[BLK_OPS];
+    struct engine_stats engine_stats; /* of earlier activations */
+    struct disk_error last_error;
+
+    struct ring *ring;
+    struct jobs *jobs;
+    struct backend *backend; /* shared by all disks */
+    struct disk_job *job;    /* that opens or closes the image */
+    struct ring_op drain;    /* closes the image once the engine is left */
+    disk_fn on_end;          /* told when the activation or deactivation under way ended */
+    void *on_end_arg;
+};
+
+struct disk *disk_new(const char *id, const char *vdi, uint64_t size, bool readonly,
+                      const char *serial, struct ring *ring, struct jobs *jobs,
+                      struct backend *backend);
+/* ATTACHED only: closes the front ends, ends waiting requests with -ESHUTDOWN, frees. */
+void disk_free(struct disk *d);
+
+int disk_add_front(struct disk *d, const char *type, const char *path,
+                   const struct front_options *options);
+
+/* From ATTACHED, else -EBUSY. `items` is the chain, leaf first, and is copied. */
+int disk_activate(struct disk *d, const struct chain_item *items, unsigned n, disk_fn on_end,
+                  void *arg);
+/* From ACTIVE, else -EBUSY. */
+int disk_deactivate(struct disk *d, disk_fn on_end, void *arg);
+
+/* For front ends. The request's offset and size need not be checked before. */
+void disk_submit(struct disk *d, struct blk_req *req);
+static inline bool disk_is_active(const struct disk *d)
+{
+    return d->state == DISK_ACTIVE;
+}
+/* As engine_status; the disk must be active. */
+void disk_status(struct disk *d, uint64_t at, uint64_t size, uint64_t *ret_size, bool *ret_hole);
+/* Allocation and metadata counters since attach. */
+struct engine_stats disk_engine_stats(const struct disk *d);

@@ -1,0 +1,324 @@
+/*
+ * nbd_proto.c: NBD handshake and headers. Called by nbd.c and the fuzzer; owns nothing.
+ */
+#include "disk/nbd_proto.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "codec/bytes.h"
+
+#define INIT_MAGIC    0x4e42444d41474943ull /* NBDMAGIC */
+#define OPTION_MAGIC  0x49484156454f5054ull /* IHAVEOPT */
+#define REPLY_MAGIC   0x0003e889045565a9ull
+#define REQUEST_MAGIC 0x25609513u
+#define SIMPLE_MAGIC  0x67446698u
+#define CHUNK_MAGIC   0x668e33efu
+#define CONTEXT       "base:allocation"
+
+enum {
+    OPT_EXPORT_NAME = 1,
+    OPT_ABORT = 2,
+    OPT_LIST = 3,
+    OPT_INFO = 6,
+    OPT_GO = 7,
+    OPT_STRUCTURED_REPLY = 8,
+    OPT_LIST_META_CONTEXT = 9,
+    OPT_SET_META_CONTEXT = 10
+};
+#define REP_ACK          1u
+#define REP_SERVER       2u
+#define REP_INFO         3u
+#define REP_META_CONTEXT 4u
+#define REP_ERR_UNSUP    0x80000001u
+#define REP_ERR_INVALID  0x80000003u
+#define REP_ERR_UNKNOWN  0x80000006u
+#define REP_ERR_TOO_BIG  0x80000009u
+enum { INFO_EXPORT = 0, INFO_BLOCK_SIZE = 3 };
+enum { FLAG_FIXED_NEWSTYLE = 1, FLAG_NO_ZEROES = 2 };
+
+static enum nbd_step client_flags(struct nbd_handshake *h, const uint8_t *p, size_t have,
+                                  size_t *ret_used);
+static enum nbd_step option(struct nbd_handshake *h, uint32_t opt, struct cursor c,
+                            struct buf *out);
+static enum nbd_step export_name(struct nbd_handshake *h, struct cursor c, struct buf *out);
+static enum nbd_step info_or_go(struct nbd_handshake *h, uint32_t opt, struct cursor c,
+                                struct buf *out);
+static void meta_context(struct nbd_handshake *h, uint32_t opt, struct cursor c, struct buf *out);
+static void list(struct nbd_handshake *h, struct cursor c, struct buf *out);
+static void reply(struct buf *out, uint32_t opt, uint32_t type, const void *p, size_t size);
+static bool is_our_name(const struct nbd_handshake *h, const uint8_t *p, size_t size);
+static uint16_t flags_of(const struct nbd_handshake *h);
+
+static void put16(struct buf *out, uint16_t v)
+{
+    uint8_t b[2];
+    put_be16(b, v);
+    buf_put(out, b, sizeof(b));
+}
+
+static void put32(struct buf *out, uint32_t v)
+{
+    uint8_t b[4];
+    put_be32(b, v);
+    buf_put(out, b, sizeof(b));
+}
+
+static void put64(struct buf *out, uint64_t v)
+{
+    uint8_t b[8];
+    put_be64(b, v);
+    buf_put(out, b, sizeof(b));
+}
+
+void nbd_greet(struct nbd_handshake *h, struct buf *out)
+{
+    put64(out, INIT_MAGIC);
+    put64(out, OPTION_MAGIC);
+    put16(out, FLAG_FIXED_NEWSTYLE | FLAG_NO_ZEROES);
+    h->phase = NBD_CLIENT_FLAGS;
+}
+
+enum nbd_step nbd_handshake_step(struct nbd_handshake *h, const uint8_t *p, size_t have,
+                                 size_t *ret_used, struct buf *out)
+{
+    *ret_used = 0;
+    if (h->phase == NBD_CLIENT_FLAGS)
+        return client_flags(h, p, have, ret_used);
+    if (have < 16)
+        return NBD_MORE;
+    struct cursor c = cursor_of(p, have);
+    uint64_t magic = cursor_be64(&c);
+    uint32_t opt = cursor_be32(&c), size = cursor_be32(&c);
+    if (magic != OPTION_MAGIC || size > NBD_MAX_OPTION)
+        return NBD_END;
+    const uint8_t *data = cursor_take(&c, size);
+    if (!data)
+        return NBD_MORE;
+    *ret_used = 16 + (size_t)size;
+    return option(h, opt, cursor_of(data, size), out);
+}
+
+static enum nbd_step client_flags(struct nbd_handshake *h, const uint8_t *p, size_t have,
+                                  size_t *ret_used)
+{
+    if (have < 4)
+        return NBD_MORE;
+    uint32_t flags = get_be32(p);
+    if (!(flags & FLAG_FIXED_NEWSTYLE) || flags & ~(FLAG_FIXED_NEWSTYLE | FLAG_NO_ZEROES))
+        return NBD_END;
+    h->no_zeroes = flags & FLAG_NO_ZEROES;
+    h->phase = NBD_OPTIONS;
+    *ret_used = 4;
+    return NBD_AGAIN;
+}
+
+static enum nbd_step option(struct nbd_handshake *h, uint32_t opt, struct cursor c, struct buf *out)
+{
+    switch (opt) {
+    case OPT_EXPORT_NAME:
+        return export_name(h, c, out);
+    case OPT_ABORT:
+        reply(out, opt, REP_ACK, NULL, 0);
+        return NBD_END;
+    case OPT_LIST:
+        list(h, c, out);
+        return NBD_AGAIN;
+    case OPT_INFO:
+    case OPT_GO:
+        return info_or_go(h, opt, c, out);
+    case OPT_STRUCTURED_REPLY:
+        h->structured = h->structured || c.left == 0;
+        reply(out, opt, c.left ? REP_ERR_INVALID : REP_ACK, NULL, 0);
+        return NBD_AGAIN;
+    case OPT_LIST_META_CONTEXT:
+    case OPT_SET_META_CONTEXT:
+        meta_context(h, opt, c, out);
+        return NBD_AGAIN;
+    default:
+        reply(out, opt, REP_ERR_UNSUP, NULL, 0);
+        return NBD_AGAIN;
+    }
+}
+
+/* The old way in: there is no reply for an unknown name but the end. */
+static enum nbd_step export_name(struct nbd_handshake *h, struct cursor c, struct buf *out)
+{
+    static const uint8_t zeroes[124];
+    size_t size = c.left;
+    if (!is_our_name(h, cursor_take(&c, size), size))
+        return NBD_END;
+    put64(out, h->size);
+    put16(out, flags_of(h));
+    if (!h->no_zeroes)
+        buf_put(out, zeroes, sizeof(zeroes));
+    return NBD_TRANSMIT;
+}
+
+static enum nbd_step info_or_go(struct nbd_handshake *h, uint32_t opt, struct cursor c,
+                                struct buf *out)
+{
+    uint32_t name_size = cursor_be32(&c);
+    const uint8_t *name = cursor_take(&c, name_size);
+    uint16_t n = cursor_be16(&c);
+    bool wants_block_size = false;
+    for (uint16_t i = 0; i < n && !c.bad; i++)
+        wants_block_size |= cursor_be16(&c) == INFO_BLOCK_SIZE;
+    if (c.bad || c.left) {
+        reply(out, opt, REP_ERR_INVALID, NULL, 0);
+        return NBD_AGAIN;
+    }
+    if (!is_our_name(h, name, name_size)) {
+        reply(out, opt, REP_ERR_UNKNOWN, NULL, 0);
+        return NBD_AGAIN;
+    }
+    uint8_t info[14];
+    put_be16(info, INFO_EXPORT);
+    put_be64(info + 2, h->size);
+    put_be16(info + 10, flags_of(h));
+    reply(out, opt, REP_INFO, info, 12);
+    if (wants_block_size) {
+        put_be16(info, INFO_BLOCK_SIZE);
+        put_be32(info + 2, 512);
+        put_be32(info + 6, 4096);
+        put_be32(info + 10, NBD_MAX_DATA);
+        reply(out, opt, REP_INFO, info, 14);
+    }
+    reply(out, opt, REP_ACK, NULL, 0);
+    return opt == OPT_GO ? NBD_TRANSMIT : NBD_AGAIN;
+}
+
+static bool query_matches(const uint8_t *q, size_t size, bool is_list)
+{
+    if (is_list && size == 5 && memcmp(q, CONTEXT, 5) == 0)
+        return true;
+    return size == sizeof(CONTEXT) - 1 && memcmp(q, CONTEXT, size) == 0;
+}
+
+static void meta_context(struct nbd_handshake *h, uint32_t opt, struct cursor c, struct buf *out)
+{
+    bool is_list = opt == OPT_LIST_META_CONTEXT;
+    uint32_t name_size = cursor_be32(&c);
+    const uint8_t *name = cursor_take(&c, name_size);
+    uint32_t n = cursor_be32(&c);
+    bool is_found = is_list && n == 0;
+    for (uint32_t i = 0; i < n && !c.bad; i++) {
+        uint32_t size = cursor_be32(&c);
+        const uint8_t *q = cursor_take(&c, size);
+        is_found |= q && query_matches(q, size, is_list);
+    }
+    if (!is_list)
+        h->has_context = false;
+    if (c.bad || c.left || (!is_list && !h->structured)) {
+        reply(out, opt, REP_ERR_INVALID, NULL, 0);
+        return;
+    }
+    if (!is_our_name(h, name, name_size)) {
+        reply(out, opt, REP_ERR_UNKNOWN, NULL, 0);
+        return;
+    }
+    uint8_t context[4 + sizeof(CONTEXT) - 1];
+    put_be32(context, is_list ? 0 : NBD_CONTEXT_ID);
+    memcpy(context + 4, CONTEXT, sizeof(CONTEXT) - 1);
+    if (is_found)
+        reply(out, opt, REP_META_CONTEXT, context, sizeof(context));
+    reply(out, opt, REP_ACK, NULL, 0);
+    if (!is_list)
+        h->has_context = is_found;
+}
+
+static void list(struct nbd_handshake *h, struct cursor c, struct buf *out)
+{
+    if (c.left) {
+        reply(out, OPT_LIST, REP_ERR_INVALID, NULL, 0);
+        return;
+    }
+    uint32_t size = (uint32_t)strlen(h->export_name);
+    put64(out, REPLY_MAGIC);
+    put32(out, OPT_LIST);
+    put32(out, REP_SERVER);
+    put32(out, size + 4);
+    put32(out, size);
+    buf_put(out, h->export_name, size);
+    reply(out, OPT_LIST, REP_ACK, NULL, 0);
+}
+
+static void reply(struct buf *out, uint32_t opt, uint32_t type, const void *p, size_t size)
+{
+    put64(out, REPLY_MAGIC);
+    put32(out, opt);
+    put32(out, type);
+    put32(out, (uint32_t)size);
+    if (size)
+        buf_put(out, p, size);
+}
+
+static bool is_our_name(const struct nbd_handshake *h, const uint8_t *p, size_t size)
+{
+    return p &&
+           (size == 0 || (size == strlen(h->export_name) && memcmp(p, h->export_name, size) == 0));
+}
+
+static uint16_t flags_of(const struct nbd_handshake *h)
+{
+    return (uint16_t)(h->flags | (h->structured ? NBD_FLAG_SEND_DF : 0));
+}
+
+int nbd_request_parse(const uint8_t *p, struct nbd_request *ret)
+{
+    struct cursor c = cursor_of(p, NBD_REQUEST_SIZE);
+    if (cursor_be32(&c) != REQUEST_MAGIC)
+        return -EINVAL;
+    ret->flags = cursor_be16(&c);
+    ret->type = cursor_be16(&c);
+    ret->cookie = cursor_be64(&c);
+    ret->offset = cursor_be64(&c);
+    ret->size = cursor_be32(&c);
+    return 0;
+}
+
+size_t nbd_put_simple(uint8_t out[16], uint64_t cookie, int error)
+{
+    put_be32(out, SIMPLE_MAGIC);
+    put_be32(out + 4, nbd_error_of(error));
+    put_be64(out + 8, cookie);
+    return 16;
+}
+
+size_t nbd_put_chunk(uint8_t out[20], uint64_t cookie, uint16_t type, uint32_t size)
+{
+    put_be32(out, CHUNK_MAGIC);
+    put_be16(out + 4, 1); /* the only chunk of its reply */
+    put_be16(out + 6, type);
+    put_be64(out + 8, cookie);
+    put_be32(out + 16, size);
+    return 20;
+}
+
+/* The protocol has a few errors with numbers of its own; everything else is EIO. */
+uint32_t nbd_error_of(int error)
+{
+    switch (error) {
+    case 0:
+        return 0;
+    case EPERM:
+    case EROFS:
+        return 1;
+    case ENOMEM:
+        return 12;
+    case EINVAL:
+        return 22;
+    case ENOSPC:
+    case EDQUOT:
+    case EFBIG:
+        return 28;
+    case EOVERFLOW:
+        return 75;
+    case EOPNOTSUPP:
+        return 95;
+    case ESHUTDOWN:
+        return 108;
+    default:
+        return 5;
+    }
+}

@@ -1,0 +1,14 @@
+/*
+ * sandbox.h: giving power away. After sandbox_enter() the process and all its threads can
+ *
+ *     open, create, lock, grow and remove files it has rights to; bind and accept unix sockets;
+ *     map memory; use the io_uring it has, for the operations ring.c named when it was made;
+ *
+ * and can not: run a program, make a socket that is not a unix socket, connect to anything, trace
+ * or signal another process, change its identity, mount, load, or make another io_uring. What is
+ * not allowed fails with EPERM, a program start ends the process.
+ */
+#pragma once
+
+/* Once, after the ring and the threads were made; 0 or -errno. */
+int sandbox_enter(void);

@@ -1,0 +1,501 @@
+/*
+ * verbs.c: what can be asked over the control socket. One function a verb; control.c calls them
+ * through verb_run() on the loop's thread. Creates, opens and ends the disks.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define LOG_MODULE "control"
+
+#include "base/log.h"
+#include "disk/control_int.h"
+#include "disk/report.h"
+
+#define MAX_DISKS  256u
+#define KEEP_TASKS 64u
+#define MAX_QUEUES 16
+
+typedef json_t *verb_fn(struct call *c);
+
+static json_t *fail(struct call *c, int err, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+static void on_disk_end(void *arg, int err, const char *why);
+static void entry_remove(struct entry *e);
+static void task_work(struct job *j);
+static void task_done(struct job *j);
+
+static json_t *fail(struct call *c, int err, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    c->fail.err = err;
+    (void)vsnprintf(c->fail.text, sizeof(c->fail.text), fmt, ap);
+    va_end(ap);
+    return NULL;
+}
+
+/* json_unpack with all members known; false after a failure. */
+static bool unpack(struct call *c, const char *fmt, ...)
+{
+    json_error_t e;
+    va_list ap;
+    va_start(ap, fmt);
+    int r = json_vunpack_ex(c->args, &e, JSON_STRICT, fmt, ap);
+    va_end(ap);
+    if (r < 0)
+        (void)fail(c, -EINVAL, "%s", e.text);
+    return r == 0;
+}
+
+static struct entry *find(struct call *c, const char *id)
+{
+    vec_each (e, &c->ctl->entries)
+        if (strcmp((*e)->d->id, id) == 0)
+            return *e;
+    (void)fail(c, -ENOENT, "there is no disk '%s'", id);
+    return NULL;
+}
+
+static json_t *state_of(const struct disk *d)
+{
+    return json_pack("{s:s}", "state", disk_state_name(d->state));
+}
+
+static bool check_path(struct call *c, const char *path, size_t max)
+{
+    if (path[0] == '/' && strlen(path) <= max)
+        return true;
+    (void)fail(c, -EINVAL, "'%s' is not an absolute path of at most %zu bytes", path, max);
+    return false;
+}
+
+static bool add_front(struct call *c, struct disk *d, json_t *j)
+{
+    const char *type, *path, *export_name = d->vdi;
+    int queues = 1;
+    json_error_t e;
+    if (json_unpack_ex(j, &e, JSON_STRICT, "{s:s, s:s, s?s, s?i}", "type", &type, "path", &path,
+                       "export", &export_name, "queues", &queues) < 0) {
+        (void)fail(c, -EINVAL, "fronts: %s", e.text);
+        return false;
+    }
+    if (queues < 1 || queues > MAX_QUEUES || strlen(export_name) > 255) {
+        (void)fail(c, -EINVAL, "fronts: queues or export is out of range");
+        return false;
+    }
+    if (!check_path(c, path, 107))
+        return false;
+    struct front_options options = {.export_name = export_name, .queues = (unsigned)queues};
+    int r = disk_add_front(d, type, path, &options);
+    if (r < 0) {
+        (void)fail(c, r, "cannot serve %s on '%s': %s", type, path, strerror(-r));
+        c->fail.path = path;
+    }
+    return r == 0;
+}
+
+static json_t *verb_attach(struct call *c)
+{
+    const char *id, *vdi, *serial = NULL;
+    json_int_t size;
+    int readonly = 0;
+    json_t *fronts;
+    if (!unpack(c, "{s:s, s:s, s:I, s:o, s?b, s?s}", "id", &id, "vdi", &vdi, "size", &size,
+                "fronts", &fronts, "readonly", &readonly, "serial", &serial))
+        return NULL;
+    struct entry *old = find(c, id);
+    c->fail.err = 0;
+    if (old)
+        return json_equal(old->attach, c->args)
+                   ? state_of(old->d)
+                   : fail(c, -EEXIST, "the disk '%s' is attached otherwise", id);
+    if (size <= 0 || size % 512 || !*id || strlen(id) > 255 || strlen(vdi) > 255)
+        return fail(c, -EINVAL, "size is a positive multiple of 512; id and vdi are short");
+    if (!json_is_array(fronts) || c->ctl->entries.n >= MAX_DISKS)
+        return fail(c, -EINVAL, "fronts is no list, or there are too many disks");
+    struct disk *d = disk_new(id, vdi, (uint64_t)size, readonly, serial ? serial : vdi,
+                              c->ctl->ring, c->ctl->jobs, c->ctl->backend);
+    size_t i;
+    json_t *front;
+    json_array_foreach(fronts, i, front) if (!add_front(c, d, front))
+    {
+        disk_free(d);
+        return NULL;
+    }
+    struct entry *e = mem_new(struct entry);
+    e->ctl = c->ctl;
+    e->d = d;
+    e->attach = json_incref(c->args);
+    vec_push(&c->ctl->entries, e);
+    log_info("event=attached disk=%s vdi=%s", id, vdi);
+    return state_of(d);
+}
+
+/* The chain that `activate` names: path and format, then the parents. */
+static int read_chain(struct call *c, const char *path, const char *format, json_t *parents,
+                      struct chain_item *items, unsigned *ret_n)
+{
+    unsigned n = 1;
+    size_t i;
+    json_t *p;
+    items[0].path = path;
+    int r = image_parse_format(format, &items[0].format);
+    if (!check_path(c, path, 4095))
+        return -EINVAL;
+    json_array_foreach(parents, i, p)
+    {
+        const char *parent_format;
+        if (n == CHAIN_MAX || json_unpack_ex(p, NULL, JSON_STRICT, "{s:s, s:s}", "path",
+                                             &items[n].path, "format", &parent_format) < 0)
+            r = -EINVAL;
+        else if (r == 0)
+            r = image_parse_format(parent_format, &items[n++].format);
+    }
+    *ret_n = n;
+    if (r < 0)
+        (void)fail(c, r, "path, format or parents make no sense");
+    return r;
+}
+
+static json_t *verb_activate(struct call *c)
+{
+    const char *id, *path, *format;
+    json_t *parents = NULL;
+    if (!unpack(c, "{s:s, s:s, s:s, s?o}", "id", &id, "path", &path, "format", &format, "parents",
+                &parents))
+        return NULL;
+    struct entry *e = find(c, id);
+    struct chain_item items[CHAIN_MAX];
+    unsigned n;
+    if (!e || read_chain(c, path, format, parents, items, &n) < 0)
+        return NULL;
+    bool is_same = json_equal(e->activate, c->args);
+    if (e->d->state == DISK_ACTIVE)
+        return is_same ? state_of(e->d) : fail(c, -EEXIST, "the disk '%s' is active otherwise", id);
+    if (e->d->state == DISK_ACTIVATING && !is_same)
+        return fail(c, -EEXIST, "the disk '%s' is being activated otherwise", id);
+    if (e->d->state == DISK_DRAINING)
+        return fail(c, -EBUSY, "the disk '%s' is draining", id);
+    if (e->d->state == DISK_ATTACHED) {
+        int r = disk_activate(e->d, items, n, on_disk_end, e);
+        if (r < 0)
+            return fail(c, r, "the disk '%s' cannot be activated", id);
+        json_decref(e->activate);
+        e->activate = json_incref(c->args);
+    }
+    waiter_add(c, &e->waiters);
+    return NULL;
+}
+
+static json_t *verb_deactivate(struct call *c)
+{
+    const char *id;
+    if (!unpack(c, "{s:s}", "id", &id))
+        return NULL;
+    struct entry *e = find(c, id);
+    if (!e)
+        return NULL;
+    if (e->d->state == DISK_ATTACHED)
+        return state_of(e->d);
+    if (e->d->state == DISK_ACTIVATING)
+        return fail(c, -EBUSY, "the disk '%s' is being activated", id);
+    if (e->d->state == DISK_ACTIVE)
+        (void)disk_deactivate(e->d, on_disk_end, e);
+    waiter_add(c, &e->waiters);
+    return NULL;
+}
+
+/* An activation or deactivation ended. */
+static void on_disk_end(void *arg, int err, const char *why)
+{
+    struct entry *e = arg;
+    struct failure f = {.err = err, .path = e->d->path};
+    (void)snprintf(f.text, sizeof(f.text), "%s", why);
+    if (err)
+        log_warn("event=disk-failed disk=%s state=%s why=\"%s\"", e->d->id,
+                 disk_state_name(e->d->state), why);
+    else
+        log_info("event=%s disk=%s path=%s", disk_state_name(e->d->state), e->d->id, e->d->path);
+    if (e->detach_after && e->d->state == DISK_ACTIVE) {
+        (void)disk_deactivate(e->d, on_disk_end, e);
+        return;
+    }
+    json_t *result = state_of(e->d);
+    waiters_end(&e->waiters, result, &f);
+    json_decref(result);
+    struct control *ctl = e->ctl;
+    if (e->detach_after)
+        entry_remove(e);
+    if (ctl->is_ending)
+        control_go_on_ending(ctl);
+}
+
+static json_t *verb_detach(struct call *c)
+{
+    const char *id;
+    int force = 0;
+    if (!unpack(c, "{s:s, s?b}", "id", &id, "force", &force))
+        return NULL;
+    struct entry *e = find(c, id);
+    if (!e)
+        return NULL;
+    if (e->d->state == DISK_ATTACHED) {
+        entry_remove(e);
+        return json_object();
+    }
+    if (!force)
+        return fail(c, -EBUSY, "the disk '%s' is %s", id, disk_state_name(e->d->state));
+    e->detach_after = true;
+    if (e->d->state == DISK_ACTIVE)
+        (void)disk_deactivate(e->d, on_disk_end, e);
+    waiter_add(c, &e->waiters);
+    return NULL;
+}
+
+static void entry_remove(struct entry *e)
+{
+    struct control *ctl = e->ctl;
+    for (size_t i = 0; i < ctl->entries.n; i++)
+        if (ctl->entries.v[i] == e) {
+            vec_remove(&ctl->entries, i);
+            break;
+        }
+    log_info("event=detached disk=%s", e->d->id);
+    entry_free(e);
+}
+
+void entry_free(struct entry *e)
+{
+    if (e->d->state == DISK_ATTACHED)
+        disk_free(e->d);
+    json_decref(e->attach);
+    json_decref(e->activate);
+    free(e);
+}
+
+/* `query` and `stats`: one disk or all. */
+static json_t *each_disk(struct call *c, json_t *(*describe)(const struct disk *d))
+{
+    const char *id = NULL;
+    if (!unpack(c, "{s?s}", "id", &id) || (id && !find(c, id)))
+        return NULL;
+    json_t *list = json_array();
+    vec_each (e, &c->ctl->entries)
+        if (!id || strcmp(id, (*e)->d->id) == 0)
+            (void)json_array_append_new(list, describe((*e)->d));
+    return json_pack("{s:o}", "disks", list);
+}
+
+static json_t *verb_query(struct call *c)
+{
+    return each_disk(c, report_disk);
+}
+
+static json_t *verb_stats(struct call *c)
+{
+    return each_disk(c, report_stats);
+}
+
+static struct task *find_task(struct control *ctl, const char *op, const char *path)
+{
+    for (size_t i = ctl->tasks.n; i-- > 0;)
+        if (strcmp(ctl->tasks.v[i]->path, path) == 0 && strcmp(ctl->tasks.v[i]->op, op) == 0)
+            return ctl->tasks.v[i];
+    return NULL;
+}
+
+static void forget_old_tasks(struct control *ctl)
+{
+    for (size_t i = 0; i < ctl->tasks.n && ctl->tasks.n > KEEP_TASKS;) {
+        if (ctl->tasks.v[i]->is_finished) {
+            task_free(ctl->tasks.v[i]);
+            vec_remove(&ctl->tasks, i);
+        } else {
+            i++;
+        }
+    }
+}
+
+static bool is_open_here(struct call *c, const char *path)
+{
+    vec_each (e, &c->ctl->entries)
+        if ((*e)->d->state != DISK_ATTACHED && strcmp((*e)->d->path, path) == 0)
+            return true;
+    return false;
+}
+
+static json_t *start_task(struct call *c, const char *op)
+{
+    const char *path, *format = NULL;
+    json_int_t size = 0;
+    enum image_format f = IMAGE_RAW;
+    bool is_info = strcmp(op, "info") == 0;
+    if (!unpack(c, is_info ? "{s:s, s?s}" : "{s:s, s:s, s:I}", "path", &path, "format", &format,
+                "size", &size))
+        return NULL;
+    if (!check_path(c, path, 4095))
+        return NULL;
+    if ((format && image_parse_format(format, &f) < 0) || size < 0)
+        return fail(c, -EINVAL, "the format is vhd, vhd-fixed or raw, and the size positive");
+    if (strcmp(op, "resize") == 0 && is_open_here(c, path))
+        return fail(c, -EBUSY, "'%s' is open here", path);
+    struct task *t = find_task(c->ctl, op, path);
+    bool is_same = t && !t->is_finished && t->size == (uint64_t)size && t->format == f;
+    if (t && !t->is_finished && !is_same)
+        return fail(c, -EBUSY, "another %s of '%s' is under way", op, path);
+    if (!is_same) {
+        t = mem_new(struct task);
+        t->job = (struct job){.work = task_work, .done = task_done};
+        t->ctl = c->ctl;
+        t->op = op;
+        t->path = mem_strdup(path);
+        t->has_format = format;
+        t->format = f;
+        t->size = (uint64_t)size;
+        vec_push(&c->ctl->tasks, t);
+        forget_old_tasks(c->ctl);
+        jobs_post(c->ctl->jobs, &t->job);
+    }
+    waiter_add(c, &t->waiters);
+    return NULL;
+}
+
+static void task_work(struct job *j)
+{
+    struct task *t = (struct task *)j;
+    if (strcmp(t->op, "create") == 0) {
+        struct image_made made;
+        t->err = image_create(t->path, t->format, t->size, &made, &t->why);
+        t->result = t->err ? NULL : report_made(&made, t->format);
+    } else if (strcmp(t->op, "resize") == 0) {
+        uint64_t size;
+        t->err = image_resize(t->path, t->format, t->size, &size, &t->why);
+        t->result = t->err ? NULL : json_pack("{s:I}", "size", (json_int_t)size);
+    } else {
+        struct image_info info;
+        t->err = image_info(t->path, t->has_format ? &t->format : NULL, &info, &t->why);
+        t->result = t->err ? NULL : report_info(&info);
+    }
+}
+
+static void task_failure(const struct task *t, struct failure *f)
+{
+    *f = (struct failure){.err = t->err, .path = t->path};
+    (void)snprintf(f->text, sizeof(f->text), "%s", t->why.text);
+}
+
+static void task_done(struct job *j)
+{
+    struct task *t = (struct task *)j;
+    struct failure f;
+    t->is_finished = true;
+    task_failure(t, &f);
+    if (t->err)
+        log_warn("event=%s-failed why=\"%s\"", t->op, t->why.text);
+    waiters_end(&t->waiters, t->result, &f);
+}
+
+void task_free(struct task *t)
+{
+    json_decref(t->result);
+    free(t->path);
+    free(t);
+}
+
+static json_t *verb_create(struct call *c)
+{
+    return start_task(c, "create");
+}
+
+static json_t *verb_resize(struct call *c)
+{
+    return start_task(c, "resize");
+}
+
+static json_t *verb_info(struct call *c)
+{
+    return start_task(c, "info");
+}
+
+static json_t *verb_job(struct call *c)
+{
+    const char *path, *of;
+    if (!unpack(c, "{s:s, s:s}", "path", &path, "of", &of))
+        return NULL;
+    const struct task *t = find_task(c->ctl, of, path);
+    if (!t)
+        return fail(c, -ENOENT, "there was no %s of '%s'", of, path);
+    if (!t->is_finished)
+        return json_pack("{s:b}", "pending", 1);
+    task_failure(t, &c->fail);
+    return json_incref(t->result);
+}
+
+static json_t *verb_log(struct call *c)
+{
+    const char *level, *module = NULL;
+    enum log_level l;
+    if (!unpack(c, "{s:s, s?s}", "level", &level, "module", &module))
+        return NULL;
+    if (log_parse_level(level, &l) < 0)
+        return fail(c, -EINVAL, "the level is err, warn, info or debug");
+    log_set_level(module, l);
+    return json_object();
+}
+
+static json_t *verb_ping(struct call *c)
+{
+    if (!unpack(c, "{}"))
+        return NULL;
+    return json_pack("{s:i, s:s}", "pid", (int)getpid(), "version", CAIRN_VERSION);
+}
+
+static json_t *verb_quit(struct call *c)
+{
+    int force = 0;
+    if (!unpack(c, "{s?b}", "force", &force))
+        return NULL;
+    vec_each (e, &c->ctl->entries)
+        if ((*e)->d->state != DISK_ATTACHED && !force)
+            return fail(c, -EBUSY, "the disk '%s' is %s", (*e)->d->id,
+                        disk_state_name((*e)->d->state));
+    c->conn->quits_after_send = true;
+    return json_object();
+}
+
+void control_go_on_ending(struct control *ctl)
+{
+    bool is_busy = false;
+    vec_each (e, &ctl->entries) {
+        if ((*e)->d->state == DISK_ACTIVE)
+            (void)disk_deactivate((*e)->d, on_disk_end, *e);
+        is_busy |= (*e)->d->state != DISK_ATTACHED;
+    }
+    if (!is_busy)
+        ring_stop(ctl->ring);
+}
+
+json_t *verb_run(struct call *call, const char *op)
+{
+    static const struct {
+        const char *name;
+        verb_fn *fn;
+    } verbs[] = {
+        {"activate", verb_activate}, {"attach", verb_attach},
+        {"create", verb_create},     {"deactivate", verb_deactivate},
+        {"detach", verb_detach},     {"info", verb_info},
+        {"job", verb_job},           {"log", verb_log},
+        {"ping", verb_ping},         {"query", verb_query},
+        {"quit", verb_quit},         {"resize", verb_resize},
+        {"stats", verb_stats},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(verbs); i++)
+        if (strcmp(verbs[i].name, op) == 0)
+            return verbs[i].fn(call);
+    return fail(call, -EINVAL, "there is no '%s'", op);
+}

@@ -1,0 +1,92 @@
+/* api.c: the layer as a whole: making it, ending it, who speaks. See api.h. */
+#include "api/api.h"
+
+#include <inttypes.h>
+
+#include "api/call.h"
+#include "api/event.h"
+#include "api/rbac.h"
+#include "api/session.h"
+
+#define RESULT_MAX (16u << 20)
+
+struct err *api_new(const struct api_config *cfg, struct api **ret)
+{
+    struct api *api = mem_new(struct api);
+    *api = (struct api){
+        .db = cfg->db,
+        .tasks = cfg->tasks,
+        .host = cfg->host,
+        .world = cfg->world,
+        .auth = cfg->auth,
+        .pool_secret = mem_strdup(cfg->pool_secret ? cfg->pool_secret : ""),
+    };
+    api->rbac = rbac_new();
+    api->sessions = sessions_new(api);
+    api->events = events_new(api);
+    *ret = api;
+    return NULL;
+}
+
+void api_free(struct api *api)
+{
+    if (!api)
+        return;
+    events_free(api->events);
+    sessions_free(api->sessions);
+    rbac_free(api->rbac);
+    free(api->pool_secret);
+    free(api);
+}
+
+void api_set_world(struct api *api, void *world)
+{
+    api->world = world;
+}
+
+void api_session_done(struct api_session *s)
+{
+    rstr_unref(s->ref);
+    *s = (struct api_session){0};
+}
+
+struct err *api_authenticate(struct api *api, const char *session, struct api_session *ret)
+{
+    _cleanup_(session_unrefp)
+    struct session *s = NULL;
+    TRY(session_find(api->sessions, session, &s));
+    *ret = (struct api_session){
+        .ref = rstr_ref(s->ref),
+        .superuser = s->superuser,
+        .pool = s->pool,
+        .roles = s->roles,
+    };
+    return NULL;
+}
+
+struct err *api_check_role(const struct api_session *s, enum role role, const char *permission)
+{
+    return rbac_check_role(s->superuser, s->roles, role, permission);
+}
+
+char *api_render(const struct val *result, const struct type *type)
+{
+    struct buf b; /* its memory goes to the caller */
+    buf_init(&b, RESULT_MAX);
+    struct rpc_out o = {.b = &b, .format = RPC_XML};
+    rpc_put_val(&o, result ? result : val_void());
+    return buf_take(&b);
+}
+
+void api_expire(struct api *api)
+{
+    sessions_expire(api->sessions);
+}
+
+void api_dump(struct api *api, struct buf *out)
+{
+    buf_printf(out, "sessions %zu\n", sessions_count(api->sessions));
+    buf_printf(out, "calls under way %u\n", atomic_load(&api->n_calls));
+    buf_printf(out, "event calls parked %zu\n", events_parked(api->events));
+    buf_printf(out, "calls answered %" PRIu64 "\n", atomic_load(&api->n_answered));
+}

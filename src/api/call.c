@@ -1,0 +1,286 @@
+/*
+ * call.c: a call's life around its work: from a body to a call, from its end to an answer.
+ *
+ * See call.h for where a call lives. Over HTTP its home is the connection's loop; in process the
+ * thread that waits on an inbox.
+ */
+#include "api/call.h"
+
+#include <pthread.h>
+#include <string.h>
+
+#include "api/event.h"
+#include "api/decode.h"
+#include "api/session.h"
+#include "base/lock.h"
+#include "base/log.h"
+#include "gen/error.h"
+#include "loop/loop.h"
+
+#define ANSWER_MAX (256u << 20)
+
+/* ---- all calls ---- */
+
+void call_init(struct call *c, struct api *api,
+               void (*answer)(struct call *, struct err *, struct val *))
+{
+    atomic_init(&c->refs, 1);
+    c->api = api;
+    c->answer = answer;
+    atomic_fetch_add(&api->n_calls, 1);
+}
+
+struct call *call_ref(struct call *c)
+{
+    atomic_fetch_add_explicit(&c->refs, 1, memory_order_relaxed);
+    return c;
+}
+
+void call_unref(struct call *c)
+{
+    if (atomic_fetch_sub_explicit(&c->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    atomic_fetch_sub(&c->api->n_calls, 1);
+    decode_free(c->args);
+    session_unref(c->session);
+    err_free(c->e);
+    val_unref(c->result);
+    free(c->client);
+    free(c->task_id);
+    free(c->subtask_of);
+    free(c->originator);
+    free(c->user_agent);
+    free(c->name);
+    val_unref(c->params);
+    free(c);
+}
+
+void call_end(struct call *c, struct err *e, struct val *result)
+{
+    atomic_fetch_add_explicit(&c->api->n_answered, 1, memory_order_relaxed);
+    c->answer(c, e, result);
+    call_unref(c);
+}
+
+/* ---- in process ---- */
+
+struct inbox {
+    struct mutex mutex;
+    pthread_cond_t cond;
+    struct call *posted; /* what waits to be run; a call posts once at a time */
+    bool ended;
+    struct err *e;
+    struct val *result;
+};
+
+static void run_posted(void *arg)
+{
+    struct call *c = arg;
+    c->posted(c);
+}
+
+void call_post(struct call *c, call_fn fn)
+{
+    c->posted = fn;
+    if (c->loop) {
+        loop_post(c->loop, run_posted, c);
+        return;
+    }
+    mutex_lock(&c->inbox->mutex);
+    c->inbox->posted = c;
+    pthread_cond_signal(&c->inbox->cond);
+    mutex_unlock(&c->inbox->mutex);
+}
+
+static void answer_inbox(struct call *c, struct err *e, struct val *result)
+{
+    c->inbox->ended = true;
+    c->inbox->e = e;
+    c->inbox->result = result;
+}
+
+static struct call *inbox_wait(struct inbox *in)
+{
+    mutex_lock(&in->mutex);
+    while (!in->posted)
+        cond_wait(&in->cond, &in->mutex);
+    struct call *c = steal(&in->posted);
+    mutex_unlock(&in->mutex);
+    return c;
+}
+
+static struct err *call_and_wait(struct call *c, const char *name, const struct val *params,
+                                 struct val **ret)
+{
+    struct inbox in = {.mutex = MUTEX_INIT(LOCK_LEAF), .cond = PTHREAD_COND_INITIALIZER};
+    c->inbox = &in;
+    dispatch(c, name, params);
+    while (!in.ended)
+        run_posted(inbox_wait(&in));
+    if (!in.e && ret)
+        *ret = steal(&in.result);
+    val_unref(in.result);
+    return in.e;
+}
+
+static char *copy_or_null(const char *s)
+{
+    return s ? mem_strdup(s) : NULL;
+}
+
+struct err *api_call(struct api *api, const char *session, const char *name,
+                     const struct val *params, struct val **ret)
+{
+    _cleanup_(val_unrefp)
+    struct val *all = val_set();
+    val_add_str(all, session);
+    for (size_t i = 0; params && i < val_count(params); i++)
+        val_add(all, val_ref(val_at(params, i)));
+    struct call *c = mem_new(struct call);
+    call_init(c, api, answer_inbox);
+    c->client = mem_strdup("internal");
+    return call_and_wait(c, name, all, ret);
+}
+
+static char *client_name(const struct api_peer *peer)
+{
+    bool local = !peer->address || !*peer->address;
+    return local ? mem_strdup("unix") : mem_printf("tcp %s", peer->address);
+}
+
+struct err *api_login(struct api *api, const struct api_peer *peer, const char *user,
+                      const char *password, const char *originator, const char **ret_session)
+{
+    _cleanup_(val_unrefp)
+    struct val *params = val_set(), *got = NULL;
+    val_add_str(params, user ? user : "");
+    val_add_str(params, password ? password : "");
+    val_add_str(params, "1.0");
+    val_add_str(params, originator ? originator : "");
+    struct call *c = mem_new(struct call);
+    call_init(c, api, answer_inbox);
+    c->trusted = peer->trusted;
+    c->client = client_name(peer);
+    TRY(call_and_wait(c, "session.login_with_password", params, &got));
+    *ret_session = rstr_ref(val_get_str(got));
+    return NULL;
+}
+
+/* ---- from the wire ---- */
+
+struct api_rpc {
+    struct call call; /* first: freed as a call */
+    struct rpc_request req;
+    api_reply_fn reply;
+    void *arg;
+};
+
+static void put_error(const struct rpc_request *req, struct buf *b, const struct err *e)
+{
+    const char *params[16];
+    unsigned n = err_n_params(e);
+    if (n > ARRAY_LEN(params))
+        n = ARRAY_LEN(params);
+    for (unsigned i = 0; i < n; i++)
+        params[i] = err_param(e, i);
+    rpc_put_failure(req, b, err_code(e), n, params);
+}
+
+static void put_result(const struct api_rpc *r, struct buf *b, const struct val *result)
+{
+    bool bare = str_eq(r->req.method, "system.listMethods");
+    struct rpc_out o = bare ? rpc_begin_bare(&r->req, b) : rpc_begin_success(&r->req, b);
+    if (r->call.msg && event_is_from(r->call.msg) && !r->call.async)
+        event_put_batch(&o, result);
+    else
+        rpc_put_val(&o, result);
+    if (bare)
+        rpc_end_bare(&r->req, &o);
+    else
+        rpc_end_success(&r->req, &o);
+}
+
+static void log_error(const struct api_rpc *r, const struct err *e)
+{
+    _cleanup_(freep)
+    char *text = err_text(e);
+    if (err_is(e, "INTERNAL_ERROR"))
+        log_warn("event=call-failed method=%s error=\"%s\"", r->req.method, text);
+    else
+        log_debug("event=call-refused method=%s error=\"%s\"", r->req.method, text);
+}
+
+static void answer_rpc(struct call *c, struct err *e, struct val *result)
+{
+    struct api_rpc *r = (struct api_rpc *)c;
+    if (!c->dropped) {
+        _cleanup_(buf_done)
+        struct buf b;
+        buf_init(&b, ANSWER_MAX);
+        if (e) {
+            log_error(r, e);
+            put_error(&r->req, &b, e);
+        } else {
+            put_result(r, &b, result ? result : val_void());
+        }
+        if (!buf_ok(&b)) {
+            _cleanup_(err_freep)
+            struct err *big = err_internal("the answer is too large");
+            buf_clear(&b);
+            b.full = false;
+            put_error(&r->req, &b, big);
+        }
+        r->reply(r->arg, 200, rpc_content_type(r->req.format), &b);
+    }
+    err_free(e);
+    val_unref(result);
+    rpc_request_done(&r->req);
+}
+
+/* A body that is no call. */
+static void reply_unreadable(api_reply_fn reply, void *arg)
+{
+    _cleanup_(buf_done)
+    struct buf b;
+    buf_init(&b, 1 << 10);
+    buf_puts(&b, "<html><body><h1>HTTP 500 internal server error</h1>"
+                 "The request could not be read.</body></html>\n");
+    reply(arg, 500, "text/html", &b);
+}
+
+struct api_rpc *api_rpc(struct api *api, const struct api_request *rq, api_reply_fn reply,
+                        void *arg)
+{
+    struct rpc_request parsed = {0};
+    if (rpc_parse(rq->format, rq->body, &parsed) < 0) {
+        reply_unreadable(reply, arg);
+        return NULL;
+    }
+    struct api_rpc *r = mem_new(struct api_rpc);
+    struct call *c = &r->call;
+    *r = (struct api_rpc){.req = parsed, .reply = reply, .arg = arg};
+    call_init(c, api, answer_rpc);
+    c->loop = rq->loop;
+    c->trusted = rq->peer.trusted;
+    c->client = client_name(&rq->peer);
+    c->task_id = copy_or_null(rq->task_id);
+    c->subtask_of = copy_or_null(rq->subtask_of);
+    c->originator = copy_or_null(rq->originator);
+    c->user_agent = copy_or_null(rq->user_agent);
+    call_ref(c);
+    if (parsed.invalid_utf8)
+        call_end(c, err_INVALID_VALUE("params", "the request is not valid UTF-8"), NULL);
+    else
+        dispatch(c, parsed.method, parsed.params);
+    bool answered = !r->req.method;
+    call_unref(c);
+    return answered ? NULL : r;
+}
+
+void api_rpc_drop(struct api_rpc *r)
+{
+    struct call *c = &r->call;
+    c->dropped = true;
+    if (c->native_drop)
+        c->native_drop(c);
+}

@@ -1,0 +1,90 @@
+/*
+ * call.h: one call under way inside api/.
+ *
+ * A call belongs to one thread, its home: the loop of the connection it came on, or, for a call in
+ * process, the thread that waits in api_call. Work elsewhere (a transaction, a password check, an
+ * operation, a watch) ends with call_post(), which runs a function at home; so a call needs no
+ * lock. It is answered once, with call_end().
+ *
+ * Private to api/.
+ */
+#pragma once
+
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#include "api/api.h"
+#include "base/err.h"
+#include "base/val.h"
+#include "state/desc.h"
+#include "task/op.h"
+
+struct call;
+struct events;
+struct rbac;
+struct session;
+struct sessions;
+
+struct api {
+    struct db *db;
+    struct tasks *tasks;
+    struct host *host;
+    void *world;
+    struct auth *auth;
+    char *pool_secret;
+    struct rbac *rbac;
+    struct sessions *sessions;
+    struct events *events;
+    atomic_uint n_calls;         /* under way */
+    _Atomic uint64_t n_answered; /* since start */
+};
+
+typedef void (*call_fn)(struct call *c);
+
+/* A call in process waits here for what is posted to it. */
+struct inbox;
+
+struct call {
+    struct api *api;
+    atomic_uint refs;
+    struct loop *loop;   /* home, or NULL */
+    struct inbox *inbox; /* home of a call in process */
+
+    bool trusted;                                         /* facts of the connection */
+    char *client;                                         /* "tcp 192.0.2.7", "unix", "internal" */
+    char *task_id, *subtask_of, *originator, *user_agent; /* headers, or NULL */
+
+    char *name; /* as called, with "Async." */
+    const struct msg_desc *msg;
+    bool async;
+    void *args;              /* of the message (decode.h) */
+    struct val *params;      /* as given, without the session; of asynchronous calls */
+    struct session *session; /* NULL for messages without one */
+    struct caller caller;    /* points into session and client */
+
+    struct err *e; /* what other threads found, until it is looked at at home */
+    struct val *result;
+    call_fn posted; /* what inbox runs */
+    bool dropped;   /* nobody waits for the answer */
+    void *native;   /* state of the message that is answered here (event.c, session.c) */
+    void (*native_drop)(struct call *c); /* it may end early; NULL: it goes on */
+
+    void (*answer)(struct call *c, struct err *e, struct val *result); /* takes both over */
+};
+
+/* The call is the holder's; `answer` gets the result. */
+void call_init(struct call *c, struct api *api,
+               void (*answer)(struct call *, struct err *, struct val *));
+struct call *call_ref(struct call *c);
+void call_unref(struct call *c); /* any thread; frees with free() */
+
+/* Answers and drops the reference of the one who runs the call. At home. */
+void call_end(struct call *c, struct err *e, struct val *result);
+/* From any thread: runs fn(c) at home. One at a time. */
+void call_post(struct call *c, call_fn fn);
+
+/* Finds the message, checks in the order of the protocol, runs it. Takes the reference over. */
+void dispatch(struct call *c, const char *name, const struct val *params);
+
+/* Messages that the API layer answers itself; NULL for others. */
+call_fn native_find(const struct msg_desc *m);

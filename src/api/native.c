@@ -1,0 +1,43 @@
+/*
+ * native.c: messages that the API layer answers itself, because they park the call or reach into
+ * the layer's own tables. The model marks them `native`; all others have handlers.
+ */
+#include <string.h>
+
+#include "api/call.h"
+#include "api/event.h"
+#include "api/role.h"
+#include "api/session.h"
+
+struct native {
+    const char *cls, *name;
+    call_fn fn;
+};
+
+static const struct native natives[] = {
+    {"event", "from", event_from},
+    {"event", "get_current_id", event_get_current_id},
+    {"event", "inject", event_inject},
+    {"event", "next", event_next},
+    {"event", "register", event_register},
+    {"event", "unregister", event_unregister},
+    {"role", "get_by_permission", role_get_by_permission},
+    {"role", "get_by_permission_name_label", role_get_by_permission_name_label},
+    {"role", "get_permissions", role_get_permissions},
+    {"role", "get_permissions_name_label", role_get_permissions_name_label},
+    {"session", "get_all_subject_identifiers", session_get_all_subject_identifiers},
+    {"session", "login_with_password", session_login},
+    {"session", "logout", session_logout},
+    {"session", "logout_subject_identifier", session_logout_subject_identifier},
+};
+
+call_fn native_find(const struct msg_desc *m)
+{
+    if (!(m->flags & MSG_NATIVE))
+        return NULL;
+    const char *cls = desc_classes[m->cls]->name;
+    for (unsigned i = 0; i < ARRAY_LEN(natives); i++)
+        if (str_eq(natives[i].cls, cls) && str_eq(natives[i].name, m->name))
+            return natives[i].fn;
+    return NULL;
+}

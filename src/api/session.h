@@ -1,0 +1,54 @@
+/*
+ * session.h: who is logged in.
+ *
+ * What decides about a call is held here in memory, found by reference: sessions do not outlive the
+ * process. Each has a row of class session beside it, so that clients can read it. A session ends
+ * by logout, after 24 hours without a call, or when its group has too many; the event calls that
+ * wait on it end with it.
+ *
+ * Any thread; one leaf mutex. A session got from here stays readable until session_unref, even if
+ * it has ended meanwhile. Private to api/.
+ */
+#pragma once
+
+#include "api/call.h"
+#include "base/buf.h"
+
+struct session {
+    atomic_uint refs;
+    const char *ref, *uuid; /* rstr, secret */
+    bool superuser, pool;
+    bool local;     /* over the local socket */
+    uint32_t roles; /* bit per enum role */
+    const char *user_name, *user_sid, *originator;
+    struct session *next; /* in its bucket; under the table's mutex, like what follows */
+    usec_t last_active, last_written;
+    uint64_t number; /* order of creation */
+};
+
+struct sessions;
+
+struct sessions *sessions_new(struct api *api);
+void sessions_free(struct sessions *);
+
+/* A new reference to a live session, which counts as active now. SESSION_INVALID. */
+struct err *session_find(struct sessions *, const char *ref, struct session **ret) _must_use_;
+bool session_is_live(struct sessions *, const char *ref);
+void session_unref(struct session *); /* NULL is fine */
+static inline void session_unrefp(struct session **s)
+{
+    session_unref(*s);
+    *s = NULL;
+}
+
+/* Ends a session and what waits on it; its row goes a little later. Unknown ones are fine. */
+void session_close(struct sessions *, const char *ref);
+/* Drops those that were idle too long. */
+void sessions_expire(struct sessions *);
+size_t sessions_count(struct sessions *);
+
+/* The messages of class session that are answered here. */
+void session_login(struct call *c);
+void session_logout(struct call *c);
+void session_get_all_subject_identifiers(struct call *c);
+void session_logout_subject_identifier(struct call *c);

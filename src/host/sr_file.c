@@ -1,0 +1,401 @@
+/*
+ * sr_file.c: disks as files in a folder, the kinds "file" and "ext".
+ *
+ * "file" takes a folder (device-config:location). "ext" takes the same, or a block device
+ * (device-config:device) that it formats with ext4 at create and mounts at attach, both through
+ * cairn-privd. A device that is mounted, in use or carries any signature is refused, naming what
+ * was found, unless device-config:force=true. Layout: <uuid>.vhd, <uuid>.raw; a file is made under
+ * a name that ends in .part and renamed when it is whole, so a crash leaves no half of a disk.
+ *
+ * Called through sr.c on operation threads.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/str.h"
+#include "host/blkid.h"
+#include "host/host_impl.h"
+#include "host/priv.h"
+#include "host/sr_impl.h"
+
+#define MARKER  ".cairn-sr" /* holds the uuid of the repository that was made here */
+#define PART    ".part"
+#define VHD_MAX (2040ULL << 30)
+#define LABEL   "cairn-sr"
+
+static const char *config(const struct sr_ref *sr, const char *key)
+{
+    return val_map_str(sr->device_config, key, "");
+}
+
+/* On a device of its own, rather than in a folder that somebody else provides? */
+static bool is_device(const struct sr_ref *sr)
+{
+    return str_eq(sr->type, "ext") && !config(sr, "location")[0];
+}
+
+static char *folder(struct host *h, const struct sr_ref *sr)
+{
+    return is_device(sr) ? mem_printf("%s/sr-mount/%s", h->run_dir, sr->uuid)
+                         : mem_strdup(config(sr, "location"));
+}
+
+static struct err *check_config(const struct sr_ref *sr)
+{
+    if (is_device(sr)) {
+        const char *device = config(sr, "device");
+        if (!device[0])
+            return sr_error(SR_DEVICE_MISSING, "The request is missing the device parameter", "");
+        if (device[0] != '/')
+            return sr_error(SR_DEVICE_INVALID, "The device parameter is not an absolute path",
+                            device);
+        return NULL;
+    }
+    const char *location = config(sr, "location");
+    if (!location[0])
+        return sr_error(SR_LOCATION_MISSING, "The request is missing the location parameter", "");
+    if (location[0] != '/')
+        return sr_error(SR_LOCATION_MISSING, "The location parameter is not an absolute path",
+                        location);
+    return NULL;
+}
+
+static bool forced(const struct sr_ref *sr)
+{
+    return str_eq(config(sr, "force"), "true");
+}
+
+static struct err *check_device(const struct sr_ref *sr)
+{
+    const char *device = config(sr, "device");
+    _cleanup_(freep)
+    char *found = NULL;
+    TRY(sr_wrap(blkid_examine(device, &found), SR_DEVICE_INVALID, "The device cannot be examined"));
+    if (!found[0])
+        return NULL;
+    _cleanup_(freep)
+    char *text = mem_printf("'%s' %s", device, found);
+    return sr_error(SR_IN_USE, "The device is in use or not empty", text);
+}
+
+static struct err *file_create(struct host *h, const struct verb *v, const struct sr_ref *sr)
+{
+    TRY(check_config(sr));
+    _cleanup_(freep)
+    char *dir = folder(h, sr);
+    if (is_device(sr)) {
+        if (!forced(sr))
+            TRY(check_device(sr));
+        TRY(sr_wrap(priv_mkfs(h->privd, config(sr, "device"), LABEL, forced(sr)), SR_FILESYSTEM,
+                    "The device cannot be formatted"));
+        TRY(sr_wrap(priv_mount(h->privd, config(sr, "device"), dir), SR_FILESYSTEM,
+                    "The file system cannot be mounted"));
+    }
+    int r = fd_mkdirs(dir, 0755);
+    if (r < 0)
+        return sr_error(SR_UNAVAILABLE, "The folder cannot be made", strerror(-r));
+    _cleanup_(freep)
+    char *marker = mem_printf("%s/" MARKER, dir);
+    r = fd_replace_file(marker, sr->uuid, strlen(sr->uuid), 0644);
+    struct err *e =
+        r < 0 ? sr_error(SR_UNAVAILABLE, "The folder cannot be written", strerror(-r)) : NULL;
+    return is_device(sr) ? err_first(e, priv_umount(h->privd, dir)) : e;
+}
+
+typedef struct err *(*entry_fn)(void *arg, const char *dir, const char *name);
+
+static struct err *each_entry(const char *dir, entry_fn fn, void *arg)
+{
+    DIR *d = opendir(dir);
+    if (!d)
+        return sr_error(SR_UNAVAILABLE, "The folder cannot be read", strerror(errno));
+    struct err *e = NULL;
+    struct dirent *entry;
+    while (!e && (entry = readdir(d)))
+        e = fn(arg, dir, entry->d_name);
+    closedir(d);
+    return e;
+}
+
+static struct err *remove_part(void *arg, const char *dir, const char *name)
+{
+    _cleanup_(freep)
+    char *path = mem_printf("%s/%s", dir, name);
+    if (str_ends(name, PART))
+        (void)unlink(path);
+    return NULL;
+}
+
+static struct err *file_attach(struct host *h, const struct verb *v, const struct sr_ref *sr)
+{
+    TRY(check_config(sr));
+    _cleanup_(freep)
+    char *dir = folder(h, sr);
+    if (is_device(sr))
+        TRY(sr_wrap(priv_mount(h->privd, config(sr, "device"), dir), SR_FILESYSTEM,
+                    "The file system cannot be mounted"));
+    if (access(dir, R_OK | W_OK | X_OK) < 0)
+        return sr_error(SR_UNAVAILABLE, "The folder cannot be used", strerror(errno));
+    return each_entry(dir, remove_part, NULL);
+}
+
+static struct err *file_detach(struct host *h, const struct verb *v, const struct sr_ref *sr)
+{
+    _cleanup_(freep)
+    char *dir = folder(h, sr);
+    if (!is_device(sr))
+        return NULL;
+    return sr_wrap(priv_umount(h->privd, dir), SR_IN_USE, "The file system cannot be unmounted");
+}
+
+/* --- volumes --- */
+
+/* The format that a file's name tells; NULL: this is no disk. */
+static const char *format_of(const char *name)
+{
+    return str_ends(name, ".vhd") ? "vhd" : str_ends(name, ".raw") ? "raw" : NULL;
+}
+
+static struct err *read_volume(struct host *h, const struct verb *v, const char *dir,
+                               const char *name, struct sr_volume *ret)
+{
+    struct image info = {0};
+    struct stat st;
+    _cleanup_(freep)
+    char *path = mem_printf("%s/%s", dir, name);
+    if (stat(path, &st) < 0)
+        return sr_error(SR_VDI_UNAVAILABLE, "The VDI is not available", strerror(errno));
+    _cleanup_(err_freep)
+    struct err *e = h->disks->info(h->disks_data, v, path, &info);
+    *ret = (struct sr_volume){.uuid = mem_strndup(name, strlen(name) - strlen(".vhd")),
+                              .location = mem_strdup(name),
+                              .name = mem_strdup(""),
+                              .path = steal(&path),
+                              .format = mem_strdup(e ? format_of(name) : info.format),
+                              .problem = mem_strdup(e ? err_param(e, 0) : ""),
+                              .virtual_bytes = e ? 0 : info.size_bytes,
+                              .physical_bytes = (uint64_t)st.st_size};
+    if (!str_is_uuid(ret->uuid))
+        ret->uuid[0] = '\0';
+    image_done(&info);
+    return NULL;
+}
+
+struct scan {
+    struct host *h;
+    const struct verb *v;
+    VEC(struct sr_volume) found;
+};
+
+static struct err *scan_entry(void *arg, const char *dir, const char *name)
+{
+    struct scan *s = arg;
+    struct sr_volume vol;
+    if (name[0] == '.' || !format_of(name))
+        return NULL;
+    TRY(verb_check(s->v, "scanning the repository"));
+    TRY(read_volume(s->h, s->v, dir, name, &vol));
+    vec_push(&s->found, vol);
+    return NULL;
+}
+
+static struct err *file_scan(struct host *h, const struct verb *v, const struct sr_ref *sr,
+                             struct sr_volume **ret, size_t *ret_n)
+{
+    _cleanup_(freep)
+    char *dir = folder(h, sr);
+    struct scan s = {.h = h, .v = v};
+    struct err *e = each_entry(dir, scan_entry, &s);
+    if (e) {
+        sr_volumes_free(s.found.v, s.found.n);
+        return e;
+    }
+    *ret = s.found.v;
+    *ret_n = s.found.n;
+    return NULL;
+}
+
+static struct err *file_stat(struct host *h, const struct sr_ref *sr, struct sr_stat *ret)
+{
+    _cleanup_(freep)
+    char *dir = folder(h, sr);
+    struct statvfs st;
+    if (statvfs(dir, &st) < 0)
+        return sr_error(SR_UNAVAILABLE, "The folder cannot be read", strerror(errno));
+    ret->size_bytes = (uint64_t)st.f_blocks * st.f_frsize;
+    ret->used_bytes = ret->size_bytes - (uint64_t)st.f_bavail * st.f_frsize;
+    return NULL;
+}
+
+/* Names with a slash or a leading dot come from outside; they never leave the folder. */
+static struct err *volume_path(struct host *h, const struct sr_ref *sr, const char *location,
+                               char **ret_dir, char **ret_path)
+{
+    if (!location[0] || location[0] == '.' || strchr(location, '/') || !format_of(location))
+        return sr_error(SR_VDI_UNAVAILABLE, "No disk has such a location", location);
+    *ret_dir = folder(h, sr);
+    *ret_path = mem_printf("%s/%s", *ret_dir, location);
+    return NULL;
+}
+
+static struct err *file_vdi_info(struct host *h, const struct sr_ref *sr, const char *location,
+                                 struct sr_volume *ret)
+{
+    _cleanup_(freep)
+    char *dir = NULL;
+    _cleanup_(freep)
+    char *path = NULL;
+    struct verb v = {0};
+    TRY(volume_path(h, sr, location, &dir, &path));
+    return read_volume(h, &v, dir, location, ret);
+}
+
+static int code_of(const struct err *e, int otherwise)
+{
+    int en = err_get_errno(e);
+    return en == ENOSPC || en == EDQUOT ? SR_NO_SPACE : otherwise;
+}
+
+static struct err *file_vdi_create(struct host *h, const struct verb *v, const struct sr_ref *sr,
+                                   const char *uuid, uint64_t size, const struct val *sm_config,
+                                   struct sr_volume *ret)
+{
+    bool raw = sm_config && str_eq(val_map_str(sm_config, "type", ""), "raw");
+    if (!size || size > (raw ? INT64_MAX : VHD_MAX))
+        return sr_error(SR_VDI_SIZE, "VDI Invalid size", raw ? "" : "VHD holds 1 byte to 2040 GiB");
+    _cleanup_(freep)
+    char *name = mem_printf("%s.%s", uuid, raw ? "raw" : "vhd");
+    _cleanup_(freep)
+    char *dir = NULL;
+    _cleanup_(freep)
+    char *path = NULL;
+    TRY(volume_path(h, sr, name, &dir, &path));
+    if (access(path, F_OK) == 0)
+        return read_volume(h, v, dir, name, ret);
+    _cleanup_(freep)
+    char *part = mem_printf("%s" PART, path);
+    (void)unlink(part);
+    struct err *e = h->disks->create(h->disks_data, v, part, raw ? "raw" : "vhd", size);
+    if (!e && rename(part, path) < 0)
+        e = err_errno(errno, "cannot rename '%s'", part);
+    if (e) {
+        (void)unlink(part);
+        return sr_wrap(e, code_of(e, SR_VDI_CREATE), "VDI Creation failed");
+    }
+    return read_volume(h, v, dir, name, ret);
+}
+
+static struct err *file_vdi_delete(struct host *h, const struct verb *v, const struct sr_ref *sr,
+                                   const char *location)
+{
+    _cleanup_(freep)
+    char *dir = NULL;
+    _cleanup_(freep)
+    char *path = NULL;
+    TRY(volume_path(h, sr, location, &dir, &path));
+    if (unlink(path) < 0 && errno != ENOENT)
+        return sr_error(SR_VDI_DELETE, "VDI Deletion failed", strerror(errno));
+    return NULL;
+}
+
+static struct err *file_vdi_resize(struct host *h, const struct verb *v, const struct sr_ref *sr,
+                                   const char *location, uint64_t size, struct sr_volume *ret)
+{
+    _cleanup_(freep)
+    char *dir = NULL;
+    _cleanup_(freep)
+    char *path = NULL;
+    struct sr_volume now = {0};
+    TRY(volume_path(h, sr, location, &dir, &path));
+    TRY(read_volume(h, v, dir, location, &now));
+    struct err *e = NULL;
+    if (size < now.virtual_bytes || (size > VHD_MAX && str_ends(location, ".vhd")))
+        e = sr_error(SR_VDI_SIZE, "VDI Invalid size", "a disk grows only, and a VHD to 2040 GiB");
+    else if (size > now.virtual_bytes)
+        e = h->disks->resize(h->disks_data, v, path, now.format, size);
+    sr_volume_done(&now);
+    if (e)
+        return sr_wrap(e, code_of(e, SR_VDI_RESIZE), "VDI Resize failed");
+    return read_volume(h, v, dir, location, ret);
+}
+
+static struct err *remove_volume(void *arg, const char *dir, const char *name)
+{
+    _cleanup_(freep)
+    char *path = mem_printf("%s/%s", dir, name);
+    bool ours = str_eq(name, MARKER) || str_ends(name, PART) || (name[0] != '.' && format_of(name));
+    if (ours && unlink(path) < 0 && errno != ENOENT)
+        return sr_error(SR_VDI_DELETE, "A disk cannot be removed", strerror(errno));
+    return NULL;
+}
+
+/* Removes what is ours and leaves the folder and what others put there. */
+static struct err *file_destroy(struct host *h, const struct verb *v, const struct sr_ref *sr)
+{
+    TRY(file_attach(h, v, sr));
+    _cleanup_(freep)
+    char *dir = folder(h, sr);
+    struct err *e = each_entry(dir, remove_volume, NULL);
+    return err_first(e, file_detach(h, v, sr));
+}
+
+static struct err *file_probe(struct host *h, const struct verb *v, const struct sr_ref *sr,
+                              char **ret)
+{
+    TRY(check_config(sr));
+    if (is_device(sr)) {
+        TRY(check_device(sr));
+        *ret = mem_strdup("<?xml version=\"1.0\" ?>\n<SRlist/>\n");
+        return NULL;
+    }
+    _cleanup_(freep)
+    char *marker = mem_printf("%s/" MARKER, config(sr, "location"));
+    _cleanup_(buf_done)
+    struct buf uuid;
+    buf_init(&uuid, UUID_SIZE);
+    if (fd_read_file(marker, UUID_SIZE, &uuid) < 0 || !str_is_uuid(buf_str(&uuid)))
+        *ret = mem_strdup("<?xml version=\"1.0\" ?>\n<SRlist/>\n");
+    else
+        *ret = mem_printf("<?xml version=\"1.0\" ?>\n<SRlist>\n\t<SR>\n\t\t<UUID>\n\t\t\t%s\n"
+                          "\t\t</UUID>\n\t</SR>\n</SRlist>\n",
+                          buf_str(&uuid));
+    return NULL;
+}
+
+static const char *const features[] = {
+    "SR_PROBE",     "SR_UPDATE",      "VDI_CREATE", "VDI_DELETE",        "VDI_ATTACH", "VDI_DETACH",
+    "VDI_ACTIVATE", "VDI_DEACTIVATE", "VDI_RESIZE", "THIN_PROVISIONING", NULL};
+static const char *const file_config[][2] = {{"location", "folder that holds the disks"},
+                                             {NULL, NULL}};
+static const char *const ext_config[][2] = {
+    {"device", "block device to format and mount"},
+    {"location", "folder that holds the disks, instead of a device"},
+    {"force", "true: format the device whatever it carries"},
+    {NULL, NULL}};
+
+#define VERBS                                                                                      \
+    .content_type = "user", .features = features, .probe = file_probe, .create = file_create,      \
+    .destroy = file_destroy, .attach = file_attach, .detach = file_detach, .scan = file_scan,      \
+    .stat = file_stat, .vdi_create = file_vdi_create, .vdi_delete = file_vdi_delete,               \
+    .vdi_resize = file_vdi_resize, .vdi_info = file_vdi_info
+
+const struct sr_kind sr_kind_file = {
+    .type = "file",
+    .name = "Folder",
+    .description = "Disks as VHD and raw files in a folder of this host",
+    .config = file_config,
+    VERBS,
+};
+
+const struct sr_kind sr_kind_ext = {
+    .type = "ext",
+    .name = "Local ext4 file system",
+    .description = "Disks as VHD and raw files on a local ext4 file system",
+    .config = ext_config,
+    VERBS,
+};

@@ -1,0 +1,35 @@
+/* sr_impl.h: what the kinds of storage share. Private to sr*.c. */
+#pragma once
+
+#include <stdio.h>
+
+#include "host/sr.h"
+
+enum sr_code {
+    SR_IN_USE = 16,
+    SR_SCAN = 40,
+    SR_EXISTS = 42,
+    SR_NO_SPACE = 44,
+    SR_VDI_UNAVAILABLE = 46,
+    SR_UNAVAILABLE = 47,
+    SR_VDI_CREATE = 78,
+    SR_VDI_SIZE = 79,
+    SR_VDI_DELETE = 80,
+    SR_DEVICE_MISSING = 90,
+    SR_DEVICE_INVALID = 91,
+    SR_LOCATION_MISSING = 94,
+    SR_VDI_RESIZE = 110,
+    SR_FILESYSTEM = 111,
+    SR_GENERAL = 202,
+};
+
+/* SR_BACKEND_FAILURE_<code> ["", reason, detail]. */
+#define sr_error(code, reason, detail) sr_error_at(__FILE__, __LINE__, (code), (reason), (detail))
+struct err *sr_error_at(const char *file, int line, int code, const char *reason,
+                        const char *detail) _must_use_;
+/* Turns an error of the machinery into one of storage, the first's text as the detail. */
+struct err *sr_wrap(struct err *e, int code, const char *reason) _must_use_;
+
+/* Posts FACT_SR_CHANGED when names come and go in a folder, until sr_watch_end. Again is fine. */
+void sr_watch(struct host *h, const char *sr_uuid, const char *dir);
+void sr_watch_end(struct host *h, const char *sr_uuid);

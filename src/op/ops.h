@@ -1,0 +1,60 @@
+/*
+ * ops.h: what operations mean - the public face of src/op.
+ *
+ *     struct ops *ops;
+ *     ops_register();                                     // step tables, before anything runs
+ *     ops_rules(db);                                      // hooks, before anything is written
+ *     TRY(ops_new(&(struct ops_config){.db = db, .tasks = tasks, .host = host, …}, &ops));
+ *     TRY(first_start(ops));                              // objects of a new installation
+ *     TRY(ops_recover(ops));                              // journal, then guests
+ *     host_start(host);                                   // facts flow into ops_fact() from here
+ *
+ * Handlers (msg_VM_start and so on, prototypes in gen/msg.h) live in the files of this folder, one
+ * subject each; they reach the world through `struct op` alone. Everything with an effect outside
+ * is a step table, see task/op.h.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+struct db;
+struct host;
+struct host_fact;
+struct ops;
+struct tasks;
+
+struct ops_config {
+    struct db *db;
+    struct tasks *tasks;
+    struct host *host;
+    const char *hostname;
+    const char *address;       /* where clients reach the host, for console locations */
+    const char *sr_dir;        /* of `Local storage`; NULL: none is made */
+    const char *iso_dir;       /* of `ISO library`; NULL: none */
+    const char *templates_dir; /* data/templates */
+    const char *version;       /* product version, "0.1.0" */
+    uint64_t shutdown_wait_s;  /* for a guest to obey; 0: 60 */
+};
+
+void ops_register(void);
+void ops_rules(struct db *db);
+struct err *ops_new(const struct ops_config *cfg, struct ops **ret) _must_use_;
+void ops_free(struct ops *ops); /* NULL is fine; operations must have ended */
+
+/* Makes what every installation has and is not there yet: pool, host, control domain, storage
+ * repositories, networks, templates; refreshes what describes the machine. At every start. */
+struct err *first_start(struct ops *ops) _must_use_;
+
+/* After a start: ends the journal's operations, then compares guests with records - what runs and
+ * is recorded is taken over, what does not run is Halted, what nobody knows is taken away. */
+struct err *ops_recover(struct ops *ops) _must_use_;
+
+/* For host_config.fact; any thread, does not block. `arg` is a struct ops **: facts may come before
+ * ops_new has returned and are then dropped. */
+void ops_fact(void *arg, const struct host_fact *fact);
+
+/* Every 5 s or so: host metrics, memory of guests, ages. */
+struct err *ops_tick(struct ops *ops) _must_use_;

@@ -1,0 +1,78 @@
+/*
+ * place.c: can this VM run here? Pure functions of a snapshot and the host's capabilities.
+ */
+#include <stdio.h>
+
+#include "op/world.h"
+#include "state/row.h"
+
+uint64_t place_memory_of(const struct rec_VM *vm)
+{
+    int64_t guest = vm->memory_dynamic_max > 0 ? vm->memory_dynamic_max : vm->memory_static_max;
+    int64_t all = guest + vm->memory_overhead;
+    return all > 0 ? (uint64_t)all : 0;
+}
+
+static bool takes_memory(const struct rec_VM *vm, const char *host_ref)
+{
+    if (vm->is_control_domain)
+        return false;
+    if (str_eq(vm->scheduled_to_be_resident_on, host_ref))
+        return true;
+    return str_eq(vm->resident_on, host_ref) &&
+           (vm->power_state == VM_POWER_STATE_RUNNING || vm->power_state == VM_POWER_STATE_PAUSED);
+}
+
+uint64_t place_memory_taken(const struct snap *s, const char *host_ref, const char *except)
+{
+    uint64_t sum = 0;
+    snap_each (row, s, CLASS_VM) {
+        if (takes_memory(rec_VM(row), host_ref) && !str_eq(row->ref, except))
+            sum += place_memory_of(rec_VM(row));
+    }
+    return sum;
+}
+
+static struct err *check_memory(struct ops *ops, const struct snap *s, const struct rec_VM *vm)
+{
+    uint64_t all = host_caps(ops->cfg.host)->memory_bytes;
+    uint64_t taken = place_memory_taken(s, ops->host_ref, vm->row.ref);
+    uint64_t needed = place_memory_of(vm), left = taken < all ? all - taken : 0;
+    if (needed <= left)
+        return NULL;
+    char a[24], b[24];
+    snprintf(a, sizeof(a), "%llu", (unsigned long long)needed);
+    snprintf(b, sizeof(b), "%llu", (unsigned long long)left);
+    return err_HOST_NOT_ENOUGH_FREE_MEMORY(a, b);
+}
+
+/* Every disk must be there, in a repository that this host has attached. */
+static struct err *check_disk(const struct snap *s, const struct rec_VM *vm,
+                              const struct rec_VBD *vbd)
+{
+    if (vbd->empty || ref_is_null(vbd->VDI))
+        return NULL;
+    const struct rec_VDI *vdi = snap_VDI(s, vbd->VDI);
+    if (!vdi || vdi->missing)
+        return err_VDI_MISSING(vdi ? vdi->SR : REF_NULL, vbd->VDI);
+    const struct rec_SR *sr = snap_SR(s, vdi->SR);
+    struct sr_ref ref;
+    struct err *e = sr ? sr_ref_of(s, sr, true, &ref) : err_HANDLE_INVALID("SR", vdi->SR);
+    if (!e)
+        return NULL;
+    err_free(e);
+    return err_VM_REQUIRES_SR(vm->row.ref, vdi->SR);
+}
+
+struct err *place_check(struct ops *ops, const struct snap *s, const struct rec_VM *vm)
+{
+    const struct rec_host *host = snap_host(s, ops->host_ref);
+    if (!host || !host->enabled)
+        return err_HOST_DISABLED(ops->host_ref);
+    val_each (ref, vm->VBDs) {
+        const struct rec_VBD *vbd = snap_VBD(s, ref);
+        if (vbd)
+            TRY(check_disk(s, vm, vbd));
+    }
+    return check_memory(ops, s, vm);
+}

@@ -1,0 +1,48 @@
+/*
+ * vm_ops.h: steps and kinds that several files of VM operations share; private to src/op.
+ *
+ * Steps work on op->self, the VM. Each can be repeated.
+ */
+#pragma once
+
+#include "op/world.h"
+
+struct err *op_boot(struct op *op, struct boot **ret) _must_use_;   /* the stored boot record */
+struct err *op_vm_uuid(struct op *op, const char **ret) _must_use_; /* an rstr of the caller's */
+
+/* steps */
+struct err *attach_disks(struct op *op) _must_use_;
+struct err *detach_disks(struct op *op) _must_use_;
+struct err *kill_guest(struct op *op) _must_use_;
+struct err *unpause_guest(struct op *op) _must_use_; /* unless the context says paused */
+struct err *delete_suspend_image(struct op *op) _must_use_;
+struct err *take_domid(struct op *op) _must_use_;    /* into the context */
+struct err *mark_rebooted(struct op *op) _must_use_; /* a commit step */
+struct err *mark_halted(struct op *op) _must_use_;   /* a commit step */
+
+/* The image of the memory: context "suspend_VDI", else the VM's. */
+struct err *suspend_image(struct op *op, struct image *ret) _must_use_;
+
+/* vdi_op.c: a volume and its record, made and taken away; used by provision, suspend, VDI.*. */
+struct vdi_make {
+    const char *sr; /* ref */
+    const char *uuid;
+    const char *name, *description;
+    enum vdi_type type;
+    uint64_t size_bytes;
+    const struct val *sm_config, *other_config;
+    bool sharable, read_only;
+};
+struct err *vdi_make(struct op *op, const struct vdi_make *m, const char **ret_ref) _must_use_;
+/* By uuid; absent record or volume is fine. */
+struct err *vdi_unmake(struct op *op, const char *uuid) _must_use_;
+
+extern const struct op_kind kind_vm_start, kind_vm_resume, kind_vm_pause, kind_vm_unpause;
+extern const struct op_kind kind_vm_clean_shutdown, kind_vm_hard_shutdown, kind_vm_shutdown;
+extern const struct op_kind kind_vm_clean_reboot, kind_vm_hard_reboot, kind_vm_suspend;
+extern const struct op_kind kind_vm_clone, kind_vm_provision, kind_vm_destroy;
+extern const struct op_kind kind_guest_ended, kind_guest_rebooted, kind_guest_rtc, kind_guest_agent;
+extern const struct op_kind kind_vbd_plug, kind_vbd_unplug, kind_vbd_insert, kind_vbd_eject;
+extern const struct op_kind kind_vif_plug, kind_vif_unplug;
+extern const struct op_kind kind_vdi_create, kind_vdi_destroy, kind_vdi_resize;
+extern const struct op_kind kind_sr_create, kind_sr_destroy, kind_pbd_plug, kind_pbd_unplug;

@@ -1,0 +1,112 @@
+/*
+ * world.h: what the files of src/op share; private to the folder.
+ */
+#pragma once
+
+#include "base/err.h"
+#include "base/rstr.h"
+#include "base/val.h"
+#include "gen/error.h"
+#include "gen/rec.h"
+#include "gen/typed.h"
+#include "host/host.h"
+#include "host/sr.h"
+#include "loop/loop.h"
+#include "op/ops.h"
+#include "state/db.h"
+#include "state/txn.h"
+#include "task/op.h"
+#include "task/task.h"
+
+struct ops {
+    struct ops_config cfg; /* strings are owned */
+    const char *host_ref;  /* rstr; the host record, REF_NULL before first_start */
+    const char *pool_ref;  /* rstr */
+};
+
+struct ops *ops_of(const struct op *op);
+
+#define KIB       (UINT64_C(1) << 10)
+#define MIB       (UINT64_C(1) << 20)
+#define VERB_TIME (60 * USEC_PER_SEC) /* what a verb may take unless said otherwise */
+
+/* A verb of this step: identity, deadline from now, cancel and progress of the operation. */
+struct verb op_verb(struct op *op, usec_t time);
+/* A verb outside of operations (first start, recovery, ticks): always executed. */
+struct verb ops_verb(usec_t time);
+
+/* The last step of a table whose work was records all along: from here on nothing is undone. */
+struct err *step_keep(struct op *op) _must_use_;
+
+/* Members of a record given to a constructor; what is missing or of another kind is zero. */
+int64_t rec_int(const struct val *rec, const char *key);
+bool rec_bool(const struct val *rec, const char *key);
+double rec_float(const struct val *rec, const char *key);
+const char *rec_str(const struct val *rec, const char *key);       /* "" if missing */
+const struct val *rec_map(const struct val *rec, const char *key); /* empty if missing */
+int rec_enum(const struct val *rec, const char *key, const struct enum_desc *e);
+
+int64_t now_s(void); /* seconds since 1970 */
+
+/* Records by ref from a snapshot; HANDLE_INVALID if there is none. */
+struct err *need_VM(const struct snap *s, const char *ref, const struct rec_VM **ret) _must_use_;
+struct err *need_VBD(const struct snap *s, const char *ref, const struct rec_VBD **ret) _must_use_;
+struct err *need_VIF(const struct snap *s, const char *ref, const struct rec_VIF **ret) _must_use_;
+struct err *need_VDI(const struct snap *s, const char *ref, const struct rec_VDI **ret) _must_use_;
+struct err *need_SR(const struct snap *s, const char *ref, const struct rec_SR **ret) _must_use_;
+
+/* ---- device.c: names and numbers of devices ---- */
+
+/* 0 -> "xvda", 25 -> "xvdz", 26 -> "xvdaa". */
+void device_name(unsigned number, char *out, size_t size);
+/* "0", "xvda", "hdb", "sdc"; false if it is none of these or too high. */
+bool device_number(const char *userdevice, unsigned *ret);
+
+/* ---- boot_build.c: settings -> boot record ---- */
+
+/* The record of the VM as it stands now. Asks the storage for the images' paths. */
+struct err *boot_build(struct op *op, const struct snap *s, const struct rec_VM *vm, int64_t domid,
+                       struct boot **ret) _must_use_;
+/* One disk or NIC of it. */
+struct err *boot_build_disk(struct op *op, const struct snap *s, const struct rec_VBD *vbd,
+                            struct boot_disk **ret) _must_use_;
+struct err *boot_build_nic(const struct rec_VM *vm, const struct rec_VIF *vif,
+                           struct boot_nic **ret) _must_use_;
+/* The image of a VDI for diskd. */
+struct err *boot_build_image(struct op *op, const struct snap *s, const struct rec_VDI *vdi,
+                             bool readonly, struct image *ret) _must_use_;
+
+/* ---- boot_row.c: the stored boot record of a VM ---- */
+
+struct err *boot_load(const struct snap *s, const struct rec_VM *vm, struct boot **ret) _must_use_;
+void boot_put(struct txn *t, const struct rec_VM *vm, const struct boot *b);
+void boot_drop(struct txn *t, const char *vm_uuid);
+
+/* ---- place.c ---- */
+
+/* May this VM run on this host now? Memory that others have reserved counts as taken. */
+struct err *place_check(struct ops *ops, const struct snap *s, const struct rec_VM *vm) _must_use_;
+uint64_t place_memory_of(const struct rec_VM *vm);
+/* Of the host's memory, what running and starting guests other than `except` take. */
+uint64_t place_memory_taken(const struct snap *s, const char *host_ref, const char *except);
+
+/* ---- vm_state.c: what a change of power state means for the records ---- */
+
+void vm_becomes_running(struct txn *t, const char *vm, const char *host, bool paused,
+                        const struct boot *b);
+void vm_becomes_halted(struct txn *t, const char *vm);
+void vm_becomes_suspended(struct txn *t, const char *vm);
+/* The next domid; never given twice. */
+int64_t domid_next(struct txn *t);
+
+/* ---- alert.c ---- */
+
+void alert_add(struct txn *t, const char *name, int64_t priority, enum cls cls,
+               const char *obj_uuid, const char *body);
+
+/* ---- sr_ref.c ---- */
+
+/* How the storage layer is told of an SR; strings borrowed from the snapshot. SR_NO_PBDS and
+ * SR_HAS_NO_PBDS when it is not attached to this host. */
+struct err *sr_ref_of(const struct snap *s, const struct rec_SR *sr, bool must_be_attached,
+                      struct sr_ref *ret) _must_use_;
