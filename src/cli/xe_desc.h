@@ -33,6 +33,8 @@ enum xe_flag {
     XE_DEPRECATED = 1 << 6,
     XE_WITH_FD = 1 << 7,       /* talks to the client: files, prompts, progress */
     XE_LOCAL_SESSION = 1 << 8, /* works without the database */
+    XE_TEMPLATES = 1 << 9,     /* vm= may mean a template */
+    XE_CONTROL_DOMAIN = 1 << 10,
 };
 
 struct xe_command {

@@ -1,0 +1,27 @@
+/* backend.c: the commands' calls go to the API layer in process; see cli.h. */
+#include "api/api.h"
+#include "cli/cli.h"
+
+static struct err *call(void *arg, const char *session, const char *message,
+                        const struct val *params, struct val **ret)
+{
+    return api_call(arg, session, message, params, ret);
+}
+
+static struct err *login(void *arg, const struct api_peer *peer, const char *user,
+                         const char *password, const char **ret_session)
+{
+    struct api_peer stranger = {.trusted = false, .address = peer->address};
+    /* Who names a user is checked as that user, also on the local socket. */
+    return api_login(arg, *user ? &stranger : peer, user, password, "cli", ret_session);
+}
+
+static void logout(void *arg, const char *session)
+{
+    err_free(api_call(arg, session, "session.logout", NULL, NULL));
+}
+
+struct cli_backend cli_backend_api(struct api *api)
+{
+    return (struct cli_backend){api, call, login, logout};
+}

@@ -1,0 +1,105 @@
+/* cmd_host.c: hosts and the pool. */
+#include <string.h>
+
+#include "cli/cmd_tables.h"
+#include "cli/select.h"
+
+/* uuid=, else this host. */
+static struct err *some_host(struct cmd *c, char **ret)
+{
+    if (args_get(&c->args, "uuid"))
+        return cmd_need_ref(c, "host", "uuid", ret);
+    return cmd_this_host(c, ret);
+}
+
+static struct err *cpu_info(struct cmd *c, struct val **ret)
+{
+    _cleanup_(freep)
+    char *host = NULL;
+    TRY(some_host(c, &host));
+    return cmd_call(c, ret, "host.get_cpu_info", "s", host);
+}
+
+static struct err *host_cpu_info(struct cmd *c)
+{
+    _cleanup_(val_unrefp)
+    struct val *info = NULL;
+    TRY(cpu_info(c, &info));
+    cmd_print_record(c, info);
+    return NULL;
+}
+
+/* The sets of features alone. */
+static struct err *host_get_cpu_features(struct cmd *c)
+{
+    _cleanup_(val_unrefp)
+    struct val *info = NULL, *features = val_map();
+    TRY(cpu_info(c, &info));
+    for (size_t i = 0; i < val_count(info); i++)
+        if (str_starts(val_key_at(info, i), "features"))
+            val_put_str(features, val_key_at(info, i), val_str_at(info, i));
+    cmd_print_record(c, features);
+    return NULL;
+}
+
+static struct err *pool_get_cpu_features(struct cmd *c)
+{
+    _cleanup_(freep)
+    char *pool = NULL;
+    _cleanup_(val_unrefp)
+    struct val *info = NULL, *features = val_map();
+    TRY(cmd_pool(c, &pool));
+    TRY(cmd_call(c, &info, "pool.get_cpu_info", "s", pool));
+    for (size_t i = 0; i < val_count(info); i++)
+        if (str_starts(val_key_at(info, i), "features"))
+            val_put_str(features, val_key_at(info, i), val_str_at(info, i));
+    cmd_print_record(c, features);
+    return NULL;
+}
+
+/* Why each VM that stands in the way cannot leave the host. */
+static struct err *host_get_vms_which_prevent_evacuation(struct cmd *c)
+{
+    _cleanup_(freep)
+    char *host = NULL;
+    _cleanup_(val_unrefp)
+    struct val *vms = NULL;
+    TRY(cmd_need_ref(c, "host", "uuid", &host));
+    TRY(cmd_call(c, &vms, "host.get_vms_which_prevent_evacuation", "s", host));
+    for (size_t i = 0; i < val_count(vms); i++) {
+        _cleanup_(freep)
+        char *uuid = NULL;
+        _cleanup_(val_unrefp)
+        struct val *out = val_map();
+        _cleanup_(buf_done)
+        struct buf reason;
+        buf_init(&reason, 1 << 20);
+        TRY(cmd_uuid_of(c, "VM", val_key_at(vms, i), &uuid));
+        for (size_t n = 0; n < val_count(val_at(vms, i)); n++)
+            buf_printf(&reason, n ? "; %s" : "%s", val_str_at(val_at(vms, i), n));
+        val_put_str(out, "uuid", uuid);
+        val_put_str(out, "reason", buf_str(&reason));
+        cmd_print_record(c, out);
+    }
+    return NULL;
+}
+
+static struct err *pool_eject(struct cmd *c)
+{
+    _cleanup_(freep)
+    char *host = NULL;
+    TRY(cmd_need_ref(c, "host", "host-uuid", &host));
+    cmd_say(c, "WARNING: Ejecting a host from the pool erases the data on its local storage.");
+    TRY(cmd_confirm(c));
+    return cmd_call(c, NULL, "pool.eject", "s", host);
+}
+
+const struct cmd_impl cmd_host_table[] = {
+    {"host-cpu-info", host_cpu_info, "Show the CPUs of a host: uuid=, else this one."},
+    {"host-get-cpu-features", host_get_cpu_features, "Show the CPU feature sets of a host."},
+    {"pool-get-cpu-features", pool_get_cpu_features, "Show the CPU feature sets of the pool."},
+    {"host-get-vms-which-prevent-evacuation", host_get_vms_which_prevent_evacuation,
+     "List the VMs that cannot leave a host, with the reason."},
+    {"pool-eject", pool_eject, "Send a host out of the pool; asks first unless force=true."},
+    {NULL, NULL, NULL},
+};

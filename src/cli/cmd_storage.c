@@ -1,0 +1,232 @@
+/* cmd_storage.c: storage repositories, their connections, disks; networks. */
+#include <string.h>
+
+#include "cli/cmd_tables.h"
+#include "cli/select.h"
+
+/* Prints the uuid of what a message made. */
+static struct err *print_made(struct cmd *c, const char *cls, const struct val *ref)
+{
+    _cleanup_(freep)
+    char *message = mem_printf("%s.get_uuid", cls), *uuid = NULL;
+    TRY(cmd_call_str(c, &uuid, message, val_get_str(ref)));
+    cmd_print(c, uuid);
+    return NULL;
+}
+
+/* host-uuid=, else this host. */
+static struct err *some_host(struct cmd *c, char **ret)
+{
+    if (args_get(&c->args, "host-uuid"))
+        return cmd_need_ref(c, "host", "host-uuid", ret);
+    return cmd_this_host(c, ret);
+}
+
+/* device-config:key=value; a key that ends in -filename carries the contents of that file. */
+static struct err *device_config(struct cmd *c, struct val **ret)
+{
+    static const char suffix[] = "-filename";
+    _cleanup_(val_unrefp)
+    struct val *given = args_map(&c->args, "device-config");
+    _cleanup_(val_unrefp)
+    struct val *config = val_map();
+    for (size_t i = 0; i < val_count(given); i++) {
+        const char *key = val_key_at(given, i), *value = val_str_at(given, i);
+        if (!str_ends(key, suffix)) {
+            val_put_str(config, key, value);
+            continue;
+        }
+        _cleanup_(buf_done)
+        struct buf file;
+        buf_init(&file, 1);
+        TRY(talk_load(c->talk, value, &file));
+        _cleanup_(freep)
+        char *stem = mem_strndup(key, strlen(key) - strlen(suffix));
+        val_put_str(config, stem, buf_str(&file));
+    }
+    *ret = steal(&config);
+    return NULL;
+}
+
+static struct err *sr_create(struct cmd *c)
+{
+    const char *name, *type;
+    bool shared;
+    int64_t size = 0;
+    _cleanup_(freep)
+    char *host = NULL;
+    _cleanup_(val_unrefp)
+    struct val *config = NULL, *ref = NULL;
+    _cleanup_(val_unrefp)
+    struct val *sm = args_map(&c->args, "sm-config");
+    TRY(args_need(&c->args, "name-label", &name));
+    TRY(args_need(&c->args, "type", &type));
+    TRY(args_bool(&c->args, "shared", false, &shared));
+    TRY(args_int("physical-size", args_or(&c->args, "physical-size", "0"), &size));
+    TRY(some_host(c, &host));
+    TRY(device_config(c, &config));
+    TRY(cmd_call(c, &ref, "SR.create", "svissssbv", host, config, size, name,
+                 args_or(&c->args, "name-description", ""), type,
+                 args_or(&c->args, "content-type", ""), (int)shared, sm));
+    return print_made(c, "SR", ref);
+}
+
+static struct err *pbd_create(struct cmd *c)
+{
+    _cleanup_(freep)
+    char *host = NULL, *sr = NULL;
+    _cleanup_(val_unrefp)
+    struct val *record = val_map(), *config = NULL, *ref = NULL;
+    TRY(cmd_need_ref(c, "host", "host-uuid", &host));
+    TRY(cmd_need_ref(c, "SR", "sr-uuid", &sr));
+    TRY(device_config(c, &config));
+    val_put_str(record, "host", host);
+    val_put_str(record, "SR", sr);
+    val_put(record, "device_config", val_ref(config));
+    val_put(record, "other_config", val_ref(val_empty_map()));
+    TRY(cmd_call(c, &ref, "PBD.create", "v", record));
+    return print_made(c, "PBD", ref);
+}
+
+/* tags:one= tags:two= */
+static struct val *tags_of(const struct args *a)
+{
+    struct val *tags = val_set();
+    args_each(p, a) if (str_starts(p->name, "tags:")) val_add_str(tags, p->name + strlen("tags:"));
+    return tags;
+}
+
+static struct err *vdi_create(struct cmd *c)
+{
+    const char *name, *size_text;
+    bool sharable;
+    int64_t size;
+    _cleanup_(freep)
+    char *sr = NULL;
+    _cleanup_(val_unrefp)
+    struct val *record = val_map(), *ref = NULL;
+    TRY(args_need(&c->args, "name-label", &name));
+    TRY(args_need(&c->args, "virtual-size", &size_text));
+    TRY(args_int("virtual-size", size_text, &size));
+    TRY(args_bool(&c->args, "sharable", false, &sharable));
+    TRY(cmd_need_ref(c, "SR", "sr-uuid", &sr));
+    val_put_str(record, "name_label", name);
+    val_put_str(record, "name_description", args_or(&c->args, "name-description", ""));
+    val_put_str(record, "SR", sr);
+    val_put_int(record, "virtual_size", size);
+    val_put_str(record, "type", args_or(&c->args, "type", "user"));
+    val_put_bool(record, "sharable", sharable);
+    val_put_bool(record, "read_only", false);
+    val_put(record, "other_config", val_ref(val_empty_map()));
+    val_put(record, "sm_config", args_map(&c->args, "sm-config"));
+    val_put(record, "tags", tags_of(&c->args));
+    TRY(cmd_call(c, &ref, "VDI.create", "v", record));
+    return print_made(c, "VDI", ref);
+}
+
+static struct err *vdi_resize(struct cmd *c)
+{
+    const char *size_text;
+    int64_t size;
+    bool online;
+    _cleanup_(freep)
+    char *vdi = NULL;
+    TRY(args_need(&c->args, "disk-size", &size_text));
+    TRY(args_int("disk-size", size_text, &size));
+    TRY(args_bool(&c->args, "online", false, &online));
+    TRY(cmd_need_ref(c, "VDI", "uuid", &vdi));
+    return cmd_call(c, NULL, online ? "VDI.resize_online" : "VDI.resize", "si", vdi, size);
+}
+
+/* A reference of an optional parameter; the null reference without it. */
+static struct err *optional_ref(struct cmd *c, const char *cls, const char *param, char **ret)
+{
+    if (args_get(&c->args, param))
+        return cmd_need_ref(c, cls, param, ret);
+    *ret = mem_strdup(CMD_NULL);
+    return NULL;
+}
+
+static struct err *vdi_copy(struct cmd *c)
+{
+    _cleanup_(freep)
+    char *vdi = NULL, *sr = NULL, *base = NULL, *into = NULL;
+    _cleanup_(val_unrefp)
+    struct val *ref = NULL;
+    TRY(cmd_need_ref(c, "VDI", "uuid", &vdi));
+    TRY(optional_ref(c, "SR", "sr-uuid", &sr));
+    TRY(optional_ref(c, "VDI", "base-vdi-uuid", &base));
+    TRY(optional_ref(c, "VDI", "into-vdi-uuid", &into));
+    if (cmd_is_null(sr) && cmd_is_null(into))
+        return cli_fail("Exactly one of sr-uuid and into-vdi-uuid must be given");
+    TRY(cmd_call(c, &ref, "VDI.copy", "ssss", vdi, sr, base, into));
+    return print_made(c, "VDI", ref);
+}
+
+static struct err *network_create(struct cmd *c)
+{
+    const char *name, *mtu = args_or(&c->args, "MTU", "1500");
+    int64_t size;
+    bool managed;
+    _cleanup_(val_unrefp)
+    struct val *record = val_map(), *ref = NULL;
+    TRY(args_need(&c->args, "name-label", &name));
+    TRY(args_int("MTU", mtu, &size));
+    TRY(args_bool(&c->args, "managed", true, &managed));
+    val_put_str(record, "name_label", name);
+    val_put_str(record, "name_description", args_or(&c->args, "name-description", ""));
+    val_put_int(record, "MTU", size);
+    val_put_str(record, "bridge", args_or(&c->args, "bridge", ""));
+    val_put_bool(record, "managed", managed);
+    val_put(record, "other_config", val_ref(val_empty_map()));
+    TRY(cmd_call(c, &ref, "network.create", "v", record));
+    return print_made(c, "network", ref);
+}
+
+static struct err *vif_create(struct cmd *c)
+{
+    const char *device, *mac = args_or(&c->args, "mac", "random");
+    _cleanup_(freep)
+    char *vm = NULL, *network = NULL;
+    _cleanup_(val_unrefp)
+    struct val *record = val_map(), *ref = NULL;
+    const struct val *about = NULL;
+    TRY(args_need(&c->args, "device", &device));
+    TRY(cmd_need_ref(c, "VM", "vm-uuid", &vm));
+    TRY(cmd_need_ref(c, "network", "network-uuid", &network));
+    TRY(cmd_record(c, "network", network, &about));
+    const struct val *mtu = about ? val_map_get(about, "MTU") : NULL;
+    val_put_str(record, "device", device);
+    val_put_str(record, "VM", vm);
+    val_put_str(record, "network", network);
+    val_put_str(record, "MAC", strcmp(mac, "random") == 0 ? "" : mac);
+    val_put_int(record, "MTU", mtu ? val_get_int(mtu) : 1500);
+    val_put(record, "other_config", val_ref(val_empty_map()));
+    val_put_str(record, "qos_algorithm_type", "");
+    val_put(record, "qos_algorithm_params", val_ref(val_empty_map()));
+    TRY(cmd_call(c, &ref, "VIF.create", "v", record));
+    return print_made(c, "VIF", ref);
+}
+
+static struct err *vif_unplug(struct cmd *c)
+{
+    bool force;
+    _cleanup_(freep)
+    char *vif = NULL;
+    TRY(args_bool(&c->args, "force", false, &force));
+    TRY(cmd_need_ref(c, "VIF", "uuid", &vif));
+    return cmd_call(c, NULL, force ? "VIF.unplug_force" : "VIF.unplug", "s", vif);
+}
+
+const struct cmd_impl cmd_storage_table[] = {
+    {"sr-create", sr_create,
+     "Make a storage repository: name-label= type= device-config:key=…; prints its uuid."},
+    {"pbd-create", pbd_create, "Connect a host to a storage repository; prints the uuid."},
+    {"vdi-create", vdi_create, "Make a disk of virtual-size= in a storage repository."},
+    {"vdi-resize", vdi_resize, "Make a disk larger, to disk-size=."},
+    {"vdi-copy", vdi_copy, "Copy a disk to another repository or into another disk."},
+    {"network-create", network_create, "Make a network; prints its uuid."},
+    {"vif-create", vif_create, "Give a VM a network interface; mac=random makes up an address."},
+    {"vif-unplug", vif_unplug, "Unplug a network interface from a running VM."},
+    {NULL, NULL, NULL},
+};

@@ -1,0 +1,172 @@
+/* cmd_vm.c: commands about VMs that choose between messages or look before they call. */
+#include <string.h>
+
+#include "cli/cmd_tables.h"
+#include "cli/select.h"
+
+/* Runs a message on each selected VM; `forced` instead with force=true. */
+struct choice {
+    const char *normal, *forced;
+};
+
+static struct err *run_choice(struct cmd *c, const struct object *o, void *arg)
+{
+    const struct choice *choice = arg;
+    bool force;
+    TRY(args_bool(&c->args, "force", false, &force));
+    return cmd_call(c, NULL, force ? choice->forced : choice->normal, "s", o->ref);
+}
+
+static struct err *vm_shutdown(struct cmd *c)
+{
+    struct choice choice = {"VM.clean_shutdown", "VM.hard_shutdown"};
+    return select_each(c, XE_VM_SELECTORS, run_choice, &choice);
+}
+
+static struct err *vm_reboot(struct cmd *c)
+{
+    struct choice choice = {"VM.clean_reboot", "VM.hard_reboot"};
+    return select_each(c, XE_VM_SELECTORS, run_choice, &choice);
+}
+
+/* The host that on= names by uuid or name; NULL without it. */
+static struct err *host_of_on(struct cmd *c, char **ret)
+{
+    const char *on = args_get(&c->args, "on");
+    _cleanup_(val_unrefp)
+    struct val *named = NULL;
+    *ret = NULL;
+    if (!on)
+        return NULL;
+    struct err *e = cmd_by_uuid(c, "host", on, ret);
+    if (!e)
+        return NULL;
+    err_free(e);
+    TRY(cmd_call(c, &named, "host.get_by_name_label", "s", on));
+    if (val_count(named) != 1)
+        return cli_fail(val_count(named) ? "More than one host is called %s" : "Host %s not found",
+                        on);
+    *ret = mem_strdup(val_str_at(named, 0));
+    return NULL;
+}
+
+static struct err *start_one(struct cmd *c, const struct object *o, void *arg)
+{
+    (void)arg;
+    bool paused, force;
+    _cleanup_(freep)
+    char *host = NULL;
+    TRY(args_bool(&c->args, "paused", false, &paused));
+    TRY(args_bool(&c->args, "force", false, &force));
+    TRY(host_of_on(c, &host));
+    if (host)
+        return cmd_call(c, NULL, "VM.start_on", "ssbb", o->ref, host, paused, force);
+    return cmd_call(c, NULL, "VM.start", "sbb", o->ref, paused, force);
+}
+
+static struct err *vm_start(struct cmd *c)
+{
+    return select_each(c, XE_VM_SELECTORS, start_one, NULL);
+}
+
+static struct err *resume_one(struct cmd *c, const struct object *o, void *arg)
+{
+    (void)arg;
+    bool force;
+    _cleanup_(freep)
+    char *host = NULL;
+    TRY(args_bool(&c->args, "force", false, &force));
+    TRY(host_of_on(c, &host));
+    if (host)
+        return cmd_call(c, NULL, "VM.resume_on", "ssbb", o->ref, host, false, force);
+    return cmd_call(c, NULL, "VM.resume", "sbb", o->ref, false, force);
+}
+
+static struct err *vm_resume(struct cmd *c)
+{
+    return select_each(c, XE_VM_SELECTORS, resume_one, NULL);
+}
+
+static struct err *must_force(struct cmd *c)
+{
+    bool force;
+    TRY(args_bool(&c->args, "force", false, &force));
+    return force ? NULL
+                 : cli_fail("This operation is dangerous and may cause data loss. This operation "
+                            "must be forced (use --force).");
+}
+
+static struct err *reset_one(struct cmd *c, const struct object *o, void *arg)
+{
+    (void)arg;
+    return cmd_call(c, NULL, "VM.power_state_reset", "s", o->ref);
+}
+
+static struct err *vm_reset_powerstate(struct cmd *c)
+{
+    TRY(must_force(c));
+    return select_each(c, XE_VM_SELECTORS, reset_one, NULL);
+}
+
+static struct err *vm_create(struct cmd *c)
+{
+    const char *name;
+    _cleanup_(val_unrefp)
+    struct val *record = val_map(), *ref = NULL;
+    _cleanup_(freep)
+    char *uuid = NULL;
+    TRY(args_need(&c->args, "name-label", &name));
+    val_put_str(record, "name_label", name);
+    val_put_str(record, "name_description", args_or(&c->args, "name-description", ""));
+    static const char *const sizes[] = {"memory_static_max", "memory_dynamic_max",
+                                        "memory_dynamic_min", "memory_static_min"};
+    for (size_t i = 0; i < ARRAY_LEN(sizes); i++)
+        val_put_int(record, sizes[i], 256 << 20);
+    val_put_int(record, "VCPUs_max", 1);
+    val_put_int(record, "VCPUs_at_startup", 1);
+    TRY(cmd_call(c, &ref, "VM.create", "v", record));
+    TRY(cmd_uuid_of(c, "VM", val_get_str(ref), &uuid));
+    cmd_print(c, uuid);
+    return NULL;
+}
+
+/* Interfaces of the selected VMs. */
+static struct err *list_vifs(struct cmd *c, const struct object *o, void *arg)
+{
+    (void)arg;
+    static const char *const columns[] = {"uuid", "vm-name-label", "device",
+                                          "MAC",  "network-uuid",  "network-name-label"};
+    const struct xe_record *r = record_find("vif");
+    val_each (ref, val_map_get(o->record, "VIFs")) {
+        _cleanup_(val_unrefp)
+        struct val *out = val_map();
+        struct object vif = {r, ref, NULL};
+        TRY(cmd_record(c, "VIF", ref, &vif.record));
+        for (size_t i = 0; vif.record && i < ARRAY_LEN(columns); i++) {
+            const struct xe_column *col = column_find(r, columns[i]);
+            _cleanup_(freep)
+            char *label = column_label(col), *text = NULL;
+            TRY(column_get_text(c, &vif, col, &text));
+            val_put_str(out, label, text);
+        }
+        cmd_print_record(c, out);
+    }
+    return NULL;
+}
+
+static struct err *vm_vif_list(struct cmd *c)
+{
+    return select_each(c, XE_VM_SELECTORS, list_vifs, NULL);
+}
+
+const struct cmd_impl cmd_vm_table[] = {
+    {"vm-start", vm_start, "Start a VM: vm=<uuid or name>, paused=true to leave it paused."},
+    {"vm-resume", vm_resume, "Resume a suspended VM."},
+    {"vm-shutdown", vm_shutdown, "Shut a VM down; force=true pulls the plug."},
+    {"vm-reboot", vm_reboot, "Reboot a VM; force=true without asking the guest."},
+    {"vm-reset-powerstate", vm_reset_powerstate,
+     "Declare a VM halted that the host has lost; needs force=true."},
+    {"vm-create", vm_create, "Make an empty VM record without disks."},
+    {"vm-vif-list", vm_vif_list, "List the network interfaces of a VM."},
+    {NULL, NULL, NULL},
+};

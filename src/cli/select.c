@@ -1,0 +1,270 @@
+/* select.c: see select.h. */
+#include "cli/select.h"
+
+#include <string.h>
+
+/* ---- names of parameters ---- */
+
+/* The longest map column, else set column, whose name and a dash begin the parameter's name. */
+static const struct xe_column *dashed(const struct xe_record *r, const char *name, bool maps)
+{
+    const struct xe_column *best = NULL;
+    for (unsigned i = 0; i < r->n_columns; i++) {
+        const struct xe_column *col = &r->columns[i];
+        size_t size = strlen(col->name);
+        bool fits = maps ? column_is_map(col) : column_is_set(col);
+        if (fits && strncmp(col->name, name, size) == 0 && name[size] == '-' &&
+            (!best || size > strlen(best->name)))
+            best = col;
+    }
+    return best;
+}
+
+struct err *param_name_parse(const struct xe_record *r, const char *name, struct param_name *ret)
+{
+    const struct xe_column *col = column_find(r, name);
+    const char *colon = strchr(name, ':');
+    *ret = (struct param_name){.column = col};
+    if (col)
+        return NULL;
+    if (colon) {
+        _cleanup_(freep)
+        char *stem = mem_strndup(name, (size_t)(colon - name));
+        col = column_find(r, stem);
+        if (!col)
+            return cli_fail("Unknown field '%s'", name);
+        if (!column_is_map(col) && !column_is_set(col))
+            return cli_fail("Field '%s' is not a set or map", col->name);
+        *ret = (struct param_name){col, colon + 1};
+        return NULL;
+    }
+    col = dashed(r, name, true);
+    if (!col)
+        col = dashed(r, name, false);
+    if (!col)
+        return cli_fail("Unknown field '%s'", name);
+    *ret = (struct param_name){col, name + strlen(col->name) + 1};
+    return NULL;
+}
+
+/* ---- selections ---- */
+
+void selection_done(struct selection *s)
+{
+    val_unref(s->all);
+    vec_done(&s->v);
+    s->all = NULL;
+}
+
+struct err *selection_all(struct cmd *c, const struct xe_record *r, const char *where,
+                          struct selection *ret)
+{
+    _cleanup_(freep)
+    char *message = mem_printf("%s.get_all_records_where", r->cls);
+    _cleanup_(selection_done)
+    struct selection s = {0};
+    TRY(cmd_call(c, &s.all, message, "s", where));
+    for (size_t i = 0; i < val_count(s.all); i++) {
+        struct object o = {r, val_key_at(s.all, i), val_at(s.all, i)};
+        vec_push(&s.v, o);
+    }
+    *ret = s;
+    s = (struct selection){0};
+    return NULL;
+}
+
+static bool text_equal(const struct xe_column *col, const char *a, const char *b)
+{
+    return col->any_case ? strcasecmp(a, b) == 0 : strcmp(a, b) == 0;
+}
+
+static bool holds_member(const struct xe_column *col, const struct val *set, const char *value)
+{
+    for (size_t i = 0; i < val_count(set); i++)
+        if (text_equal(col, val_str_at(set, i), value))
+            return true;
+    return false;
+}
+
+static struct err *fits(struct cmd *c, const struct object *o, const struct param_name *p,
+                        const char *value, bool *ret)
+{
+    if (!p->key) {
+        _cleanup_(freep)
+        char *text = NULL;
+        TRY(column_get_text(c, o, p->column, &text));
+        *ret = text_equal(p->column, text, value);
+        return NULL;
+    }
+    _cleanup_(val_unrefp)
+    struct val *shown = NULL;
+    TRY(column_get(c, o, p->column, &shown));
+    if (val_kind(shown) == VAL_MAP) {
+        const char *at = val_map_str(shown, p->key, NULL);
+        *ret = at && text_equal(p->column, at, value);
+    } else {
+        *ret = val_kind(shown) == VAL_SET && holds_member(p->column, shown, value);
+    }
+    return NULL;
+}
+
+struct err *selection_filter(struct cmd *c, struct selection *s, const struct xe_record *r,
+                             const char *name, const char *value)
+{
+    struct param_name p;
+    TRY(param_name_parse(r, name, &p));
+    if (p.key && column_is_set(p.column) && strcmp(p.key, "contains") != 0)
+        return cli_fail("Invalid syntax for set filtering (should be %s:contains=value)",
+                        p.column->name);
+    size_t kept = 0;
+    for (size_t i = 0; i < s->v.n; i++) {
+        bool ok;
+        TRY(fits(c, &s->v.v[i], &p, value, &ok));
+        if (ok)
+            s->v.v[kept++] = s->v.v[i];
+    }
+    s->v.n = kept;
+    return NULL;
+}
+
+/* ---- selectors of commands ---- */
+
+struct selector {
+    unsigned flag;
+    const char *param, *record;
+    const char *names[3]; /* columns that vm= may match besides the uuid */
+    /* Filters that hold unless the command has the flag. */
+    struct {
+        unsigned unless;
+        const char *column, *value;
+    } always[2];
+    const char *none;
+};
+
+static const struct selector selectors[] = {
+    {XE_VM_SELECTORS,
+     "vm",
+     "vm",
+     {"name-label"},
+     {{XE_TEMPLATES, "is-a-template", "false"}, {XE_CONTROL_DOMAIN, "is-control-domain", "false"}},
+     "No matching VMs found"},
+    {XE_HOST_SELECTORS,
+     "host",
+     "host",
+     {"name-label", "hostname"},
+     {{0}},
+     "No matching hosts found"},
+    {XE_SR_SELECTORS, "sr", "sr", {"name-label"}, {{0}}, "No matching SRs found"},
+};
+
+static const struct selector *selector_of(unsigned flag)
+{
+    for (size_t i = 0; i < ARRAY_LEN(selectors); i++)
+        if (selectors[i].flag == flag)
+            return &selectors[i];
+    return &selectors[0];
+}
+
+static bool named_in(const char *const *list, const char *name)
+{
+    size_t stem = strcspn(name, ":");
+    for (; list && *list; list++) {
+        size_t size = strcspn(*list, ":");
+        if (size == stem && strncmp(*list, name, stem) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* Templates and the control domain are left out, unless the command is for them too. */
+static struct err *filter_always(struct cmd *c, const struct selector *sel, struct selection *s,
+                                 const struct xe_record *r)
+{
+    for (size_t i = 0; i < ARRAY_LEN(sel->always) && sel->always[i].column; i++)
+        if (!(c->desc->flags & sel->always[i].unless))
+            TRY(selection_filter(c, s, r, sel->always[i].column, sel->always[i].value));
+    return NULL;
+}
+
+/* vm=<uuid or name> */
+static struct err *filter_named(struct cmd *c, const struct selector *sel, struct selection *s,
+                                const struct xe_record *r, const char *wanted)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < s->v.n; i++) {
+        _cleanup_(freep)
+        char *uuid = NULL;
+        TRY(column_get_text(c, &s->v.v[i], column_find(r, "uuid"), &uuid));
+        bool ok = strcmp(uuid, wanted) == 0;
+        for (size_t n = 0; !ok && n < ARRAY_LEN(sel->names) && sel->names[n]; n++) {
+            _cleanup_(freep)
+            char *text = NULL;
+            TRY(column_get_text(c, &s->v.v[i], column_find(r, sel->names[n]), &text));
+            ok = strcmp(text, wanted) == 0;
+        }
+        if (ok)
+            s->v.v[kept++] = s->v.v[i];
+    }
+    s->v.n = kept;
+    return NULL;
+}
+
+static struct err *select_matching(struct cmd *c, const struct selector *sel, struct selection *s)
+{
+    const struct xe_record *r = record_find(sel->record);
+    TRY(selection_all(c, r, "true", s));
+    TRY(filter_always(c, sel, s, r));
+    args_each(p, &c->args)
+    {
+        if (strcmp(p->name, sel->param) == 0)
+            TRY(filter_named(c, sel, s, r, p->value));
+        else if (!arg_is_standard(p->name) && !named_in(c->desc->required, p->name) &&
+                 !named_in(c->desc->optional, p->name))
+            TRY(selection_filter(c, s, r, p->name, p->value));
+    }
+    return NULL;
+}
+
+struct err *select_objects(struct cmd *c, unsigned flag, struct selection *ret)
+{
+    const struct selector *sel = selector_of(flag);
+    _cleanup_(selection_done)
+    struct selection s = {0};
+    bool multiple;
+    TRY(args_bool(&c->args, "multiple", false, &multiple));
+    TRY(select_matching(c, sel, &s));
+    if (!s.v.n)
+        return cli_fail("%s", sel->none);
+    if (s.v.n > 1 && !multiple)
+        return cli_fail("Multiple matches found. --multiple required to complete the operation");
+    *ret = s;
+    s = (struct selection){0};
+    return NULL;
+}
+
+/* Says which object failed, when there are several. */
+static void say_failed(struct cmd *c, const struct object *o, const struct err *e)
+{
+    cmd_warn(c, "operation failed on %s:", val_map_str(o->record, "uuid", o->ref));
+    complain(c, e);
+}
+
+struct err *select_each(struct cmd *c, unsigned flag,
+                        struct err *(*fn)(struct cmd *c, const struct object *o, void *arg),
+                        void *arg)
+{
+    _cleanup_(selection_done)
+    struct selection s = {0};
+    TRY(select_objects(c, flag, &s));
+    if (s.v.n == 1)
+        return fn(c, &s.v.v[0], arg);
+    bool failed = false;
+    vec_each (o, &s.v) {
+        _cleanup_(err_freep)
+        struct err *e = fn(c, o, arg);
+        if (e && !c->talk->broken)
+            say_failed(c, o, e);
+        failed |= e != NULL;
+    }
+    return failed ? cli_exit() : NULL;
+}

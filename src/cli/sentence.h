@@ -1,0 +1,5 @@
+/* sentence.h: what an error code of the API says to a human. Pure; any thread. */
+#pragma once
+
+/* A sentence for the code; NULL if there is none. */
+const char *sentence_of(const char *code);
