@@ -27,6 +27,7 @@ void call_init(struct call *c, struct api *api,
     atomic_init(&c->refs, 1);
     c->api = api;
     c->answer = answer;
+    mutex_init(&c->lock, LOCK_LEAF);
     atomic_fetch_add(&api->n_calls, 1);
 }
 
@@ -51,6 +52,7 @@ void call_unref(struct call *c)
     free(c->originator);
     free(c->user_agent);
     free(c->name);
+    mutex_done(&c->lock);
     val_unref(c->params);
     free(c);
 }
@@ -79,11 +81,24 @@ static void run_posted(void *arg)
     c->posted(c);
 }
 
+static bool post_home(struct call *c)
+{
+    call_ref(c); /* home may end it at once */
+    mutex_lock(&c->lock);
+    bool home = !c->homeless;
+    if (home)
+        loop_post(c->loop, run_posted, c);
+    mutex_unlock(&c->lock);
+    call_unref(c);
+    return home;
+}
+
 void call_post(struct call *c, call_fn fn)
 {
     c->posted = fn;
     if (c->loop) {
-        loop_post(c->loop, run_posted, c);
+        if (!post_home(c))
+            fn(c);
         return;
     }
     mutex_lock(&c->inbox->mutex);
@@ -279,8 +294,12 @@ struct api_rpc *api_rpc(struct api *api, const struct api_request *rq, api_reply
 
 void api_rpc_drop(struct api_rpc *r)
 {
-    struct call *c = &r->call;
+    struct call *c = call_ref(&r->call);
     c->dropped = true;
     if (c->native_drop)
         c->native_drop(c);
+    mutex_lock(&c->lock);
+    c->homeless = true;
+    mutex_unlock(&c->lock);
+    call_unref(c);
 }

@@ -5,6 +5,8 @@
  * process, the thread that waits in api_call. Work elsewhere (a transaction, a password check, an
  * operation, a watch) ends with call_post(), which runs a function at home; so a call needs no
  * lock. It is answered once, with call_end().
+ * When the client leaves, its loop may end before the call does; what is left of the call then runs
+ * wherever its work finishes, and frees it.
  *
  * Private to api/.
  */
@@ -15,6 +17,7 @@
 
 #include "api/api.h"
 #include "base/err.h"
+#include "base/lock.h"
 #include "base/val.h"
 #include "state/desc.h"
 #include "task/op.h"
@@ -66,7 +69,9 @@ struct call {
     struct val *result;
     call_fn posted; /* what inbox runs */
     bool dropped;   /* nobody waits for the answer */
-    void *native;   /* state of the message that is answered here (event.c, session.c) */
+    struct mutex lock;
+    bool homeless; /* under the lock: the loop may be gone, posts run where they are made */
+    void *native;  /* state of the message that is answered here (event.c, session.c) */
     void (*native_drop)(struct call *c); /* it may end early; NULL: it goes on */
 
     void (*answer)(struct call *c, struct err *e, struct val *result); /* takes both over */
