@@ -1,0 +1,53 @@
+/*
+ * cli.c: POST /cli, the command line. src/cli speaks the protocol; here the body is read and the
+ * connection lent. There is no HTTP answer: the protocol begins at once. Stream threads.
+ */
+#include "cli/cli.h"
+
+#include <errno.h>
+
+#include "handler/handler.h"
+
+#define BODY_MAX 204800 /* as upstream's limit of a command */
+
+static ssize_t read_some(void *arg, void *p, size_t size)
+{
+    return net_stream_read(arg, p, size);
+}
+
+static int write_all(void *arg, const void *p, size_t size)
+{
+    return net_stream_write(arg, p, size);
+}
+
+static int read_body(const struct net_request *req, struct net_stream *s, struct buf *ret)
+{
+    if (!req->head->has_length || req->head->length > BODY_MAX) {
+        (void)net_stream_error(s, 400, "a command needs a Content-Length of at most 200 KiB");
+        return -E2BIG;
+    }
+    size_t size = (size_t)req->head->length;
+    char *at = buf_reserve(ret, size);
+    int r = at ? net_stream_read_all(s, at, size) : -E2BIG;
+    if (r == 0)
+        buf_added(ret, size);
+    return r;
+}
+
+void handler_cli(void *arg, const struct net_request *req, struct net_stream *s)
+{
+    struct handlers *h = arg;
+    _cleanup_(buf_done)
+    struct buf body;
+    buf_init(&body, BODY_MAX);
+    if (read_body(req, s, &body) == 0) {
+        struct cli_backend backend = cli_backend_api(h->api);
+        net_stream_set_patience(s, USEC_NEVER);
+        cli_serve(&backend, &(struct cli_conn){
+                                .peer = handler_peer(h, req),
+                                .body = {buf_str(&body), body.size},
+                                .stream = {s, read_some, write_all},
+                            });
+    }
+    net_stream_close(s);
+}

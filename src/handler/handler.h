@@ -1,0 +1,58 @@
+/*
+ * handler.h: what the paths of the HTTP server mean.
+ *
+ * The routes that cairnd gives to net/: the RPC paths, the command line, consoles. Each handler is
+ * a file of its own with one entry in the table of handler.c; what they share (whose session is
+ * this, may it) is in handler_auth.c.
+ *
+ *     static struct handlers h = {.api = api, .db = db, .host = host};
+ *     unsigned n;
+ *     const struct net_route *routes = handler_routes(&n);
+ *     net_new(&(struct net_config){.routes = routes, .n_routes = n, .arg = &h}, &net);
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include "api/api.h"
+#include "net/net.h"
+
+struct db;
+struct host;
+
+/* Given to every handler; outlives the net. Everything is borrowed. */
+struct handlers {
+    struct api *api;
+    struct db *db;
+    struct host *host;
+    bool development; /* the owner of the daemon is trusted on the local socket too */
+    uid_t owner;
+};
+
+const struct net_route *handler_routes(unsigned *ret_n);
+
+/* --- for the handlers themselves --- */
+
+struct api_peer handler_peer(const struct handlers *h, const struct net_request *req);
+
+/* A session for a request outside RPC, in the order of clients: the local socket's trust, a
+ * session_id (query, cookie), Basic credentials. `owned` sessions were made for this request and
+ * are ended by handler_session_done. */
+struct handler_session {
+    struct api_session session;
+    const char *ref; /* rstr */
+    bool owned;
+};
+/* On a stream thread. SESSION_AUTHENTICATION_FAILED or SESSION_INVALID: answer 401. */
+struct err *handler_authenticate(struct handlers *h, const struct net_request *req,
+                                 struct handler_session *ret) _must_use_;
+void handler_session_done(struct handlers *h, struct handler_session *s);
+/* Answers on a stream what an error means in HTTP: 401, 403, 404 or 500. Frees the error. */
+void handler_refuse(struct net_stream *s, struct err *e);
+
+void handler_rpc_xml(void *arg, const struct net_request *req, struct net_reply *reply);
+void handler_rpc_json(void *arg, const struct net_request *req, struct net_reply *reply);
+void handler_options(void *arg, const struct net_request *req, struct net_reply *reply);
+void handler_console(void *arg, const struct net_request *req, struct net_stream *s);
+void handler_cli(void *arg, const struct net_request *req, struct net_stream *s);
