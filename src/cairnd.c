@@ -7,7 +7,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/file.h>
@@ -26,16 +25,15 @@
 #include "loop/ctl.h"
 #include "loop/loop.h"
 #include "net/net.h"
-#include "op/op_world.h"
-#include "password.h"
+#include "op/ops.h"
+#include "options.h"
 #include "state/db.h"
 #include "state/store.h"
 #include "task/claim.h"
 #include "task/task.h"
 #include "tls/tls.h"
 
-#define HOUSEKEEPING (30 * USEC_PER_SEC)
-#define STOP_TIME    (20 * USEC_PER_SEC)
+#define STOP_TIME (20 * USEC_PER_SEC)
 
 /* Everything that was made, in order; what is NULL was not reached. */
 struct daemon {
@@ -45,7 +43,7 @@ struct daemon {
     struct db *db;
     struct host *host;
     struct tasks *tasks;
-    struct op_world *world;
+    struct ops *ops;
     struct auth *auth;
     struct api *api;
     struct tls_context *tls;
@@ -106,21 +104,35 @@ static struct err *open_host(struct daemon *d)
         .accel = str_eq(c->accel, "auto") ? NULL : c->accel,
         .diskd = *c->diskd ? c->diskd : NULL,
         .privd = *c->privd_socket ? c->privd_socket : NULL,
-        .fact = op_world_fact,
-        .fact_arg = d->world,
+        .fact = ops_fact,
+        .fact_arg = &d->ops,
     };
     return host_new(&hc, &d->host);
 }
 
-/* What operations need to know of the configuration, and the objects of a first start. */
 static struct err *open_operations(struct daemon *d)
 {
-    TRY(tasks_new(
-        &(struct tasks_config){
-            .db = d->db, .host = d->host, .world = d->world, .render = op_world_render},
-        &d->tasks));
+    const struct config *c = &d->config;
+    ops_register();
     claim_hook(d->db);
-    TRY(op_world_open(d->world, d->db, d->host, d->tasks));
+    ops_rules(d->db);
+    TRY(tasks_new(&(struct tasks_config){.db = d->db, .host = d->host}, &d->tasks));
+    struct ops_config oc = {
+        .db = d->db,
+        .tasks = d->tasks,
+        .host = d->host,
+        .hostname = c->hostname,
+        .address = "127.0.0.1",
+        .sr_dir = c->sr_dir,
+        .iso_dir = c->iso_dir,
+        .templates_dir = c->templates_dir,
+        .version = CAIRN_VERSION,
+        .shutdown_wait_s = c->shutdown_wait_s,
+    };
+    TRY(ops_new(&oc, &d->ops));
+    tasks_set_world(d->tasks, d->ops);
+    TRY(first_start(d->ops));
+    TRY(ops_recover(d->ops));
     return host_start(d->host);
 }
 
@@ -128,7 +140,9 @@ static struct err *open_api(struct daemon *d)
 {
     d->auth = auth_new_file(d->config.users_file);
     struct api_config ac = {.db = d->db, .tasks = d->tasks, .host = d->host, .auth = d->auth};
-    return api_new(&ac, &d->api);
+    TRY(api_new(&ac, &d->api));
+    api_set_world(d->api, d->ops);
+    return NULL;
 }
 
 static struct err *listen_tls(struct daemon *d, const char *address, uint16_t port)
@@ -214,14 +228,6 @@ static struct err *open_all(struct daemon *d)
 {
     TRY(make_folders(&d->config));
     TRY(take_lock(d));
-    d->world = op_world_new(&(struct op_world_config){
-        .hostname = d->config.hostname,
-        .sr_dir = d->config.sr_dir,
-        .iso_dir = d->config.iso_dir,
-        .address = "127.0.0.1",
-        .memory_bytes = d->config.memory_mib << 20,
-        .agent_timeout = d->config.guest_agent_timeout_s * USEC_PER_SEC,
-    });
     TRY(err_wrap(open_state(d), "opening the store"));
     TRY(err_wrap(open_host(d), "finding the host's hands"));
     TRY(err_wrap(open_operations(d), "recovering"));
@@ -238,7 +244,7 @@ static void close_all(struct daemon *d)
     api_free(d->api);
     auth_free(d->auth);
     host_free(d->host);
-    op_world_free(d->world);
+    ops_free(d->ops);
     ctl_free(d->ctl);
     db_close(d->db);
     tls_context_free(d->tls);
@@ -246,29 +252,41 @@ static void close_all(struct daemon *d)
     config_done(&d->config);
 }
 
-static void housekeeping(void *arg)
+static void complain(const char *event, struct err *e)
+{
+    if (!e)
+        return;
+    _cleanup_(freep)
+    char *text = err_text(e);
+    log_warn("event=%s error='%s'", event, text);
+    err_free(e);
+}
+
+static void tick(void *arg)
+{
+    complain("tick-failed", ops_tick(((struct daemon *)arg)->ops));
+}
+
+static void collect(void *arg)
 {
     struct daemon *d = arg;
-    struct err *e = tasks_gc(d->tasks);
-    if (e) {
-        _cleanup_(freep)
-        char *text = err_text(e);
-        log_warn("event=task-gc-failed error='%s'", text);
-        err_free(e);
-    }
+    complain("task-gc-failed", tasks_gc(d->tasks));
     api_expire(d->api);
 }
 
-struct chores {
+/* Runs a chore on its thread every so often; timers live on the main loop. */
+struct chore {
     struct daemon *daemon;
     struct loop_timer *timer;
+    loop_fn run;
+    usec_t every;
 };
 
-static void every_30_s(void *arg)
+static void chore_due(void *arg)
 {
-    struct chores *c = arg;
-    loop_post(c->daemon->chores, housekeeping, c->daemon);
-    loop_timer_set(c->timer, clock_now() + HOUSEKEEPING);
+    struct chore *c = arg;
+    loop_post(c->daemon->chores, c->run, c->daemon);
+    loop_timer_set(c->timer, clock_now() + c->every);
 }
 
 static void on_signal(void *arg, int fd, unsigned events)
@@ -284,15 +302,20 @@ static void on_signal(void *arg, int fd, unsigned events)
 
 static void serve(struct daemon *d, int signals)
 {
-    struct chores chores = {.daemon = d};
+    struct chore chores[] = {{.run = tick, .every = 5 * USEC_PER_SEC},
+                             {.run = collect, .every = 30 * USEC_PER_SEC}};
     d->chores = loop_start("chores");
-    chores.timer = loop_timer_new(d->loop, every_30_s, &chores);
-    loop_timer_set(chores.timer, clock_now() + HOUSEKEEPING);
+    for (size_t i = 0; i < ARRAY_LEN(chores); i++) {
+        chores[i].daemon = d;
+        chores[i].timer = loop_timer_new(d->loop, chore_due, &chores[i]);
+        loop_timer_set(chores[i].timer, clock_now() + chores[i].every);
+    }
     struct loop_fd *watch = loop_fd_add(d->loop, signals, LOOP_READ, on_signal, d);
     log_info("event=ready socket=%s", d->config.local_socket);
     loop_run(d->loop);
     loop_fd_del(watch);
-    loop_timer_free(chores.timer);
+    for (size_t i = 0; i < ARRAY_LEN(chores); i++)
+        loop_timer_free(chores[i].timer);
     loop_stop_join(d->chores);
 }
 
@@ -334,75 +357,13 @@ static int run(struct daemon *d)
     return e ? fail(e) : 0;
 }
 
-static const char usage[] =
-    "usage: cairnd [--config FILE] [--development FOLDER] [-o KEY=VALUE]… [--check]\n"
-    "       cairnd --hash-password < PASSWORD\n"
-    "\n"
-    "  -c, --config FILE         settings; default /etc/cairn/cairn.conf if it is there\n"
-    "  -d, --development FOLDER  keep everything under FOLDER; no root needed\n"
-    "  -o, --option KEY=VALUE    one setting, wins over the file\n"
-    "      --check               print the settings in force, check them, start nothing\n"
-    "      --hash-password       print the hash of a password for a users file\n"
-    "      --version, --help\n"
-    "\n"
-    "Runs in the foreground, logs on stderr. See cairnd(8) and cairn.conf(5).\n";
-
-enum { OPT_CHECK = 256, OPT_HASH, OPT_VERSION, OPT_HELP };
-
-/* What the command line asks for besides settings. */
-enum mode { MODE_RUN, MODE_CHECK, MODE_DONE };
-
-static struct err *settings(struct config *c, int argc, char **argv, enum mode *mode)
-{
-    static const struct option options[] = {
-        {"config", required_argument, NULL, 'c'},
-        {"development", required_argument, NULL, 'd'},
-        {"option", required_argument, NULL, 'o'},
-        {"check", no_argument, NULL, OPT_CHECK},
-        {"hash-password", no_argument, NULL, OPT_HASH},
-        {"version", no_argument, NULL, OPT_VERSION},
-        {"help", no_argument, NULL, OPT_HELP},
-        {0},
-    };
-    bool file_given = false;
-    *mode = MODE_RUN;
-    /* The folder and the file first: single settings win wherever they stand. */
-    for (int pass = 0; pass < 2; pass++) {
-        optind = 1;
-        for (int o; (o = getopt_long(argc, argv, "c:d:o:", options, NULL)) != -1;) {
-            if (o == '?')
-                exit(2);
-            if (o == 'd' && pass == 0)
-                TRY(config_development(c, optarg));
-            else if (o == 'c' && pass == 0)
-                TRY(config_read(c, optarg, false));
-            else if (o == 'o' && pass == 1)
-                TRY(config_set(c, optarg));
-            else if (o == OPT_CHECK)
-                *mode = MODE_CHECK;
-            else if (o == OPT_HASH)
-                exit(password_hash_main());
-            else if (o == OPT_VERSION || o == OPT_HELP)
-                exit(fputs(o == OPT_HELP ? usage : "cairnd " CAIRN_VERSION "\n", stdout) < 0);
-            file_given = file_given || o == 'c' || o == 'd';
-        }
-        if (pass == 0 && !file_given)
-            TRY(config_read(c, "/etc/cairn/cairn.conf", true));
-    }
-    if (optind < argc) {
-        fprintf(stderr, "cairnd: what is '%s'?\n%s", argv[optind], usage);
-        exit(2);
-    }
-    return config_check(c);
-}
-
 int main(int argc, char **argv)
 {
     struct daemon d = {.lock_fd = -1};
-    enum mode mode;
+    enum options_mode mode;
     config_init(&d.config);
-    struct err *e = settings(&d.config, argc, argv, &mode);
-    if (!e && mode == MODE_RUN)
+    struct err *e = options_read(&d.config, argc, argv, &mode);
+    if (!e && mode == OPTIONS_RUN)
         return run(&d);
     if (!e)
         config_print(&d.config);

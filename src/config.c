@@ -52,6 +52,7 @@ static const struct key texts[] = {
     KEY(diskd, "/usr/libexec/cairn/cairn-diskd", "", NULL),
     KEY(privd_socket, "/run/cairn/privd", "@/run/privd", NULL),
     KEY(plugins_dir, "/etc/cairn/plugins", "@/plugins", NULL),
+    KEY(templates_dir, "/usr/share/cairn/templates", CAIRN_SOURCE_DIR "/data/templates", NULL),
     KEY(web_dir, "/usr/share/cairn/web", "@/web", NULL),
     KEY(hostname, "", NULL, NULL),
     KEY(log_level, "info", NULL, levels),
@@ -62,8 +63,7 @@ static const struct {
     size_t offset;
     uint64_t deflt, max;
 } numbers[] = {
-    {"memory_mib", offsetof(struct config, memory_mib), 0, 64 << 20},
-    {"guest_agent_timeout_s", offsetof(struct config, guest_agent_timeout_s), 60, 3600},
+    {"shutdown_wait_s", offsetof(struct config, shutdown_wait_s), 60, 3600},
 };
 
 static char **text_at(const struct config *c, const struct key *k)

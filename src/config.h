@@ -41,11 +41,12 @@ struct config {
     char *diskd;          /* program */
     char *privd_socket;   /* "" where none runs */
     char *plugins_dir;
-    char *web_dir;  /* static files of GET / */
-    char *hostname; /* of the host record; the machine's own by default */
+    char *templates_dir; /* data of the guest templates */
+    char *web_dir;       /* static files of GET / */
+    char *hostname;      /* of the host record; the machine's own by default */
     char *log_level;
-    uint64_t memory_mib;            /* offered to guests; 0: what the machine has less a reserve */
-    uint64_t guest_agent_timeout_s; /* how long a clean shutdown waits for the guest */
+    uint64_t memory_mib;      /* offered to guests; 0: what the machine has less a reserve */
+    uint64_t shutdown_wait_s; /* how long a clean shutdown waits for the guest */
 };
 
 void config_init(struct config *c); /* the defaults of an installed host */
