@@ -86,10 +86,8 @@ static bool exchange(int fd, struct buf *in)
 static void *client_main(void *arg)
 {
     struct client *c = arg;
-    _cleanup_(fd_closep)
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    _cleanup_(buf_done)
-    struct buf in;
+    _cleanup_(fd_closep) int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    _cleanup_(buf_done) struct buf in;
     buf_init(&in, REPLY_MAX + 65536);
     int one = 1;
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
@@ -130,8 +128,7 @@ static int set_up(char **argv, uint64_t *ret_connections, uint64_t *ret_seconds)
         str_u64(view_of(argv[6]), 1, 60, ret_seconds) < 0)
         return -1;
     job.to.sin_port = htons((uint16_t)port);
-    _cleanup_(buf_done)
-    struct buf body;
+    _cleanup_(buf_done) struct buf body;
     buf_init(&body, BODY_MAX);
     if (fd_read_file(argv[4], BODY_MAX, &body) < 0) {
         perror(argv[4]);
@@ -168,8 +165,7 @@ int main(int argc, char **argv)
     }
     uint64_t start = now_ns();
     job.end_ns = start + seconds * 1000000000u;
-    _cleanup_(freep)
-    struct client *clients = mem_new_n(struct client, n);
+    _cleanup_(freep) struct client *clients = mem_new_n(struct client, n);
     for (uint64_t i = 0; i < n; i++)
         if (pthread_create(&clients[i].thread, NULL, client_main, &clients[i]) != 0)
             abort();

@@ -56,8 +56,7 @@ struct daemon {
 /* One daemon per run folder: the pid file is locked for as long as we live. */
 static struct err *take_lock(struct daemon *d)
 {
-    _cleanup_(freep)
-    char *path = mem_printf("%s/cairnd.pid", d->config.run_dir);
+    _cleanup_(freep) char *path = mem_printf("%s/cairnd.pid", d->config.run_dir);
     d->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
     if (d->lock_fd < 0)
         return err_errno(errno, "cannot open '%s'", path);
@@ -147,10 +146,8 @@ static struct err *open_api(struct daemon *d)
 
 static struct err *listen_tls(struct daemon *d, const char *address, uint16_t port)
 {
-    _cleanup_(freep)
-    char *cert = mem_printf("%s/cert.pem", d->config.state_dir);
-    _cleanup_(freep)
-    char *key = mem_printf("%s/key.pem", d->config.state_dir);
+    _cleanup_(freep) char *cert = mem_printf("%s/cert.pem", d->config.state_dir);
+    _cleanup_(freep) char *key = mem_printf("%s/key.pem", d->config.state_dir);
     const char *const names[] = {d->config.hostname, "localhost", "127.0.0.1"};
     TRY(tls_make_certificate(cert, key, d->config.hostname, names, ARRAY_LEN(names)));
     TRY(tls_context_server(cert, key, &d->tls));
@@ -165,8 +162,7 @@ static struct err *listen_on(struct daemon *d, const char *where, bool tls)
     uint64_t port = 0;
     if (str_u64(view_of(colon + 1), 0, 65535, &port) < 0)
         return err_internal("no port in '%s'", where);
-    _cleanup_(freep)
-    char *address = mem_strndup(where, (size_t)(colon - where));
+    _cleanup_(freep) char *address = mem_strndup(where, (size_t)(colon - where));
     uint16_t got = (uint16_t)port;
     TRY(tls ? listen_tls(d, address, (uint16_t)port)
             : net_listen_tcp(d->net, address, (uint16_t)port, NULL, &got));
@@ -256,8 +252,7 @@ static void complain(const char *event, struct err *e)
 {
     if (!e)
         return;
-    _cleanup_(freep)
-    char *text = err_text(e);
+    _cleanup_(freep) char *text = err_text(e);
     log_warn("event=%s error='%s'", event, text);
     err_free(e);
 }
@@ -321,8 +316,7 @@ static void serve(struct daemon *d, int signals)
 
 static int fail(struct err *e)
 {
-    _cleanup_(freep)
-    char *text = err_text(e);
+    _cleanup_(freep) char *text = err_text(e);
     log_err("event=cannot-start error='%s'", text);
     fprintf(stderr, "cairnd: %s\n", err_param(e, 0));
     err_free(e);
@@ -346,8 +340,7 @@ static int run(struct daemon *d)
     enum log_level level;
     if (log_parse_level(d->config.log_level, &level) == 0)
         log_set_level(NULL, level);
-    _cleanup_(fd_closep)
-    int signals = block_signals();
+    _cleanup_(fd_closep) int signals = block_signals();
     d->loop = loop_new("main");
     struct err *e = open_all(d);
     if (!e)

@@ -129,16 +129,14 @@ struct err *config_development(struct config *c, const char *dir)
     int r = fd_mkdirs(dir, 0755);
     if (r < 0)
         return err_errno(-r, "cannot make the folder '%s'", dir);
-    _cleanup_(freep)
-    char *absolute = realpath(dir, NULL);
+    _cleanup_(freep) char *absolute = realpath(dir, NULL);
     if (!absolute)
         return err_errno(errno, "no such folder: '%s'", dir);
     c->development = true;
     for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
         if (!texts[i].development)
             continue;
-        _cleanup_(freep)
-        char *value = under(absolute, texts[i].development);
+        _cleanup_(freep) char *value = under(absolute, texts[i].development);
         put(c, &texts[i], value);
     }
     diskd_beside_us(c);
@@ -156,8 +154,7 @@ static bool is_choice(const char *const *choices, const char *value)
 static struct err *set_text(struct config *c, const struct key *k, const char *value)
 {
     if (k->choices && !is_choice(k->choices, value)) {
-        _cleanup_(buf_done)
-        struct buf all;
+        _cleanup_(buf_done) struct buf all;
         buf_init(&all, 1024);
         for (const char *const *p = k->choices; *p; p++)
             buf_printf(&all, "%s%s", p == k->choices ? "" : ", ", *p);
@@ -190,10 +187,8 @@ static struct err *set_line(struct config *c, struct view line)
     struct view key;
     if (!view_split(&line, '=', &key))
         return err_internal("'%.*s' is no 'key = value'", (int)key.size, key.p);
-    _cleanup_(freep)
-    char *k = view_dup(view_trim(key));
-    _cleanup_(freep)
-    char *v = view_dup(view_trim(line));
+    _cleanup_(freep) char *k = view_dup(view_trim(key));
+    _cleanup_(freep) char *v = view_dup(view_trim(line));
     return set(c, k, v);
 }
 
@@ -204,8 +199,7 @@ struct err *config_set(struct config *c, const char *assignment)
 
 struct err *config_read(struct config *c, const char *path, bool optional)
 {
-    _cleanup_(buf_done)
-    struct buf text;
+    _cleanup_(buf_done) struct buf text;
     buf_init(&text, FILE_MAX_SIZE);
     int r = fd_read_file(path, FILE_MAX_SIZE, &text);
     if (r == -ENOENT && optional)

@@ -37,8 +37,7 @@ static int read_body(const struct net_request *req, struct net_stream *s, struct
 void handler_cli(void *arg, const struct net_request *req, struct net_stream *s)
 {
     struct handlers *h = arg;
-    _cleanup_(buf_done)
-    struct buf body;
+    _cleanup_(buf_done) struct buf body;
     buf_init(&body, BODY_MAX);
     if (read_body(req, s, &body) == 0) {
         struct cli_backend backend = cli_backend_api(h->api);

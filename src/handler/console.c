@@ -31,10 +31,8 @@ static const struct rec_console *of_vm(const struct snap *s, const struct rec_VM
 static struct err *find(const struct snap *s, const struct net_request *req,
                         const struct rec_console **ret)
 {
-    _cleanup_(freep)
-    char *uuid = http_query_get(req->query, "uuid");
-    _cleanup_(freep)
-    char *ref = http_query_get(req->query, "ref");
+    _cleanup_(freep) char *uuid = http_query_get(req->query, "uuid");
+    _cleanup_(freep) char *ref = http_query_get(req->query, "ref");
     if (!uuid && !ref)
         return err_internal("name the console: /console?uuid=… or ref=…");
     const struct rec_console *c = uuid ? snap_console_by_uuid(s, uuid) : snap_console(s, ref);
@@ -50,8 +48,7 @@ static struct err *find(const struct snap *s, const struct net_request *req,
 
 static struct err *open_rfb(struct handlers *h, const char *vm_uuid, int *ret_fd)
 {
-    _cleanup_(freep)
-    char *path = host_vm_vnc_path(h->host, vm_uuid);
+    _cleanup_(freep) char *path = host_vm_vnc_path(h->host, vm_uuid);
     if (!path)
         return err_internal("VM '%s' has no graphical console", vm_uuid);
     int fd = fd_connect_unix(path);
@@ -64,8 +61,7 @@ static struct err *open_rfb(struct handlers *h, const char *vm_uuid, int *ret_fd
 static struct err *open_console(struct handlers *h, const struct net_request *req,
                                 const struct api_session *session, int *ret_fd)
 {
-    _cleanup_(snap_unrefp)
-    struct snap *s = snap_get(h->db);
+    _cleanup_(snap_unrefp) struct snap *s = snap_get(h->db);
     const struct rec_console *c;
     TRY(find(s, req, &c));
     const struct rec_VM *vm = snap_VM(s, c->VM);

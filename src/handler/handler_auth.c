@@ -21,8 +21,7 @@ static char *named_session(const struct net_request *req)
 static struct err *make_session(struct handlers *h, const struct net_request *req,
                                 struct handler_session *ret)
 {
-    _cleanup_(freep)
-    char *user = NULL, *password = NULL;
+    _cleanup_(freep) char *user = NULL, *password = NULL;
     struct api_peer peer = handler_peer(h, req);
     bool basic = http_basic_auth(req->head, &user, &password);
     if (!basic && !peer.trusted)
@@ -38,8 +37,7 @@ struct err *handler_authenticate(struct handlers *h, const struct net_request *r
                                  struct handler_session *ret)
 {
     *ret = (struct handler_session){0};
-    _cleanup_(freep)
-    char *named = named_session(req);
+    _cleanup_(freep) char *named = named_session(req);
     if (!named) {
         struct err *e = make_session(h, req, ret);
         if (e)
@@ -80,8 +78,7 @@ static unsigned status_of(const struct err *e)
 
 void handler_refuse(struct net_stream *s, struct err *e)
 {
-    _cleanup_(freep)
-    char *text = err_text(e);
+    _cleanup_(freep) char *text = err_text(e);
     (void)net_stream_error(s, status_of(e), text);
     err_free(e);
 }

@@ -36,14 +36,10 @@ static void on_gone(void *arg)
 static void serve(struct handlers *h, enum rpc_format format, const struct net_request *req,
                   struct net_reply *reply)
 {
-    _cleanup_(freep)
-    char *task = view_dup(http_find(req->head, "task-id"));
-    _cleanup_(freep)
-    char *parent = view_dup(http_find(req->head, "subtask-of"));
-    _cleanup_(freep)
-    char *originator = view_dup(http_find(req->head, "originator"));
-    _cleanup_(freep)
-    char *agent = view_dup(http_find(req->head, "user-agent"));
+    _cleanup_(freep) char *task = view_dup(http_find(req->head, "task-id"));
+    _cleanup_(freep) char *parent = view_dup(http_find(req->head, "subtask-of"));
+    _cleanup_(freep) char *originator = view_dup(http_find(req->head, "originator"));
+    _cleanup_(freep) char *agent = view_dup(http_find(req->head, "user-agent"));
     struct rpc *r = mem_new(struct rpc);
     r->reply = reply;
     struct api_request rq = {
@@ -78,10 +74,8 @@ void handler_rpc_json(void *arg, const struct net_request *req, struct net_reply
 void handler_options(void *arg, const struct net_request *req, struct net_reply *reply)
 {
     (void)arg;
-    _cleanup_(freep)
-    char *asked = view_dup(http_find(req->head, "access-control-request-headers"));
-    _cleanup_(freep)
-    char *allowed =
+    _cleanup_(freep) char *asked = view_dup(http_find(req->head, "access-control-request-headers"));
+    _cleanup_(freep) char *allowed =
         *asked ? mem_printf("%s, X-Requested-With", asked) : mem_strdup("X-Requested-With");
     const struct net_header headers[] = {
         {"Access-Control-Allow-Origin", "*"},
