@@ -86,10 +86,11 @@ static struct err *open_state(struct daemon *d)
     const char *where = d->config.store;
     struct store *store = NULL;
     if (str_starts(where, "sqlite:"))
-        TRY(store_sqlite_open(where + strlen("sqlite:"), STORE_WRITER, &store));
+        TRY(store_sqlite_open(where + strlen("sqlite:"), STORE_WRITE, &store));
     else
-        TRY(store_etcd_open(&(struct store_etcd_config){.url = where + strlen("etcd:")},
-                            STORE_WRITER, &store));
+        TRY(store_etcd_open(
+            &(struct store_etcd_config){.endpoint = where + strlen("etcd:"), .prefix = "/cairn/"},
+            STORE_WRITE, &store));
     return db_open(&(struct db_config){.store = store}, &d->db);
 }
 

@@ -54,6 +54,7 @@ struct net_peer {
 };
 
 struct net_request {
+    struct loop *loop; /* of the calling net thread; NET_TAKEOVER: NULL */
     struct net_peer peer;
     const struct http_head *head;
     const char *method;
