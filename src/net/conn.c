@@ -1,0 +1,581 @@
+/*
+ * conn.c: the machine of one connection, on its net thread.
+ *
+ *            head complete          body complete           answer given
+ *   HEAD ─────────────────► BODY ─────────────────► OWED ─────────────────► SEND
+ *    ▲ │                     │                       │ client leaves          │ all sent
+ *    │ │ refused             │ refused               ▼                        │
+ *    │ └──────────► SEND ◄───┘                      END                       │
+ *    └───────────────────────── keep-alive ◄──────────────────────────────────┤
+ *                                                   LINGER ◄── refused early ─┤
+ *                                                   END    ◄── close ─────────┘
+ *
+ * conn_run() goes through the states until nothing more can be done, so pipelined requests are
+ * served one after the other without recursion. LINGER reads and drops what a refused client is
+ * still sending, because closing at once would destroy the answer on its way.
+ */
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#define LOG_MODULE "net"
+#include "base/fd.h"
+#include "base/log.h"
+#include "net/net_impl.h"
+
+enum conn_state { HEAD, BODY, OWED, SEND, LINGER, END };
+
+#define PIPELINE_MAX 65536 /* bytes that may wait while an answer is owed */
+#define LINGER_TIME  (2 * USEC_PER_SEC)
+#define TLS_OUT_MAX  262144
+#define SEND_TURN    1048576 /* bytes sent before others have a turn */
+
+struct conn {
+    struct net *net;
+    struct net_thread *thread;
+    struct conn *next, **at; /* in thread->conns */
+    struct net_peer peer;
+    int fd;
+    struct tls *tls;
+    struct loop_fd *watch;
+    struct loop_timer *timer;
+    unsigned watching;
+
+    enum conn_state state;
+    bool running;  /* conn_run is on the stack */
+    bool ended;    /* the client sends no more */
+    bool close;    /* after the answer */
+    bool refused;  /* the answer goes out before the request was read */
+    bool started;  /* something of the current head has arrived */
+    struct buf in; /* what came and is not used yet, decrypted */
+    size_t scanned;
+    struct http_chunks chunks;
+    struct net_reply *r; /* the current request */
+
+    struct buf out; /* to the socket; of a TLS connection that is tls_out() */
+    size_t out_at;
+    struct buf body; /* of the answer, behind `out` */
+    size_t body_at;
+};
+
+static void on_timer(void *arg);
+static void on_socket(void *arg, int fd, unsigned events);
+static void conn_run(struct conn *c);
+
+struct conn *conn_new(struct net *n, struct net_thread *t, int fd, const struct net_peer *peer,
+                      struct tls_context *tls)
+{
+    struct conn *c = mem_new(struct conn);
+    c->net = n;
+    c->thread = t;
+    c->peer = *peer;
+    c->fd = fd;
+    c->tls = tls ? tls_new(tls) : NULL;
+    buf_init(&c->in, n->config.rpc_body_max + HTTP_HEAD_MAX + PIPELINE_MAX);
+    buf_init(&c->out, HTTP_HEAD_MAX + PIPELINE_MAX);
+    return c;
+}
+
+static void set_timer(struct conn *c, usec_t wait)
+{
+    loop_timer_set(c->timer, wait == USEC_NEVER ? USEC_NEVER : clock_now() + wait);
+}
+
+static void watch(struct conn *c, unsigned events)
+{
+    if (events != c->watching)
+        loop_fd_set(c->watch, events);
+    c->watching = events;
+}
+
+void conn_start(void *arg)
+{
+    struct conn *c = arg;
+    struct net_thread *t = c->thread;
+    c->next = t->conns;
+    c->at = &t->conns;
+    if (c->next)
+        c->next->at = &c->next;
+    t->conns = c;
+    c->watching = LOOP_READ;
+    c->watch = loop_fd_add(t->loop, c->fd, LOOP_READ, on_socket, c);
+    c->timer = loop_timer_new(t->loop, on_timer, c);
+    set_timer(c, c->net->config.head_time);
+}
+
+/* Takes the connection off its thread; what it holds stays. */
+static void unhook(struct conn *c)
+{
+    if (c->at) {
+        *c->at = c->next;
+        if (c->next)
+            c->next->at = c->at;
+    }
+    loop_fd_del(c->watch);
+    loop_timer_free(c->timer);
+}
+
+static void conn_free(struct conn *c)
+{
+    tls_free(c->tls);
+    buf_done(&c->in);
+    buf_done(&c->out);
+    buf_done(&c->body);
+    free(c);
+}
+
+void conn_close(struct conn *c)
+{
+    unhook(c);
+    if (c->r)
+        reply_gone(c->r);
+    net_peer_leave(c->net, &c->peer);
+    fd_close(c->fd);
+    conn_free(c);
+}
+
+/* ---- bytes in ---- */
+
+static int decrypt(struct conn *c, const char *p, size_t size)
+{
+    tls_push(c->tls, p, size);
+    for (;;) {
+        char *at = buf_reserve(&c->in, 16384);
+        if (!at)
+            return -E2BIG;
+        ssize_t n = tls_read(c->tls, at, 16384);
+        if (n == -EPIPE) {
+            c->ended = true;
+            return 0;
+        }
+        if (n <= 0)
+            return (int)n;
+        buf_added(&c->in, (size_t)n);
+    }
+}
+
+/* Reads what there is, up to a measure, so that one connection does not keep the others waiting.
+ * -errno when it is over. */
+static int receive(struct conn *c)
+{
+    char chunk[16384];
+    for (int round = 0; round < 8; round++) {
+        ssize_t n = recv(c->fd, chunk, sizeof(chunk), 0);
+        if (n < 0)
+            return errno == EAGAIN || errno == EINTR ? 0 : -errno;
+        if (n == 0) {
+            c->ended = true;
+            return 0;
+        }
+        int r = 0;
+        if (c->state == LINGER)
+            continue;
+        if (c->tls)
+            r = decrypt(c, chunk, (size_t)n);
+        else
+            buf_put(&c->in, chunk, (size_t)n);
+        if (r < 0 || !buf_ok(&c->in))
+            return r < 0 ? r : -E2BIG;
+        if ((size_t)n < sizeof(chunk))
+            return 0;
+    }
+    return 0;
+}
+
+/* ---- bytes out ---- */
+
+/* Ciphertext is made as it can be sent, so that a large answer does not exist twice. */
+static int encrypt_more(struct conn *c)
+{
+    while (c->out_at < c->out.size) {
+        int r = tls_write(c->tls, c->out.data + c->out_at, c->out.size - c->out_at);
+        if (r < 0)
+            return r;
+        c->out_at = c->out.size;
+    }
+    while (c->body_at < c->body.size && tls_out(c->tls)->size < TLS_OUT_MAX) {
+        size_t n = c->body.size - c->body_at < SEND_CHUNK ? c->body.size - c->body_at : SEND_CHUNK;
+        int r = tls_write(c->tls, c->body.data + c->body_at, n);
+        if (r < 0)
+            return r;
+        c->body_at += n;
+    }
+    return 0;
+}
+
+static ssize_t send_some(struct conn *c)
+{
+    if (c->tls) {
+        struct buf *out = tls_out(c->tls);
+        ssize_t n = send(c->fd, out->data, out->size, MSG_NOSIGNAL);
+        if (n > 0)
+            buf_consume(out, (size_t)n);
+        return n;
+    }
+    struct iovec v[2] = {{c->out.data + c->out_at, c->out.size - c->out_at},
+                         {c->body.data + c->body_at, c->body.size - c->body_at}};
+    struct msghdr msg = {.msg_iov = v, .msg_iovlen = 2};
+    ssize_t n = sendmsg(c->fd, &msg, MSG_NOSIGNAL);
+    if (n > 0) {
+        size_t head = (size_t)n < v[0].iov_len ? (size_t)n : v[0].iov_len;
+        c->out_at += head;
+        c->body_at += (size_t)n - head;
+    }
+    return n;
+}
+
+static bool has_output(const struct conn *c)
+{
+    return c->out_at < c->out.size || c->body_at < c->body.size ||
+           (c->tls && tls_out(c->tls)->size);
+}
+
+/* 1: all is sent, 0: the socket is full or others have a turn, -errno. */
+static int flush(struct conn *c)
+{
+    for (size_t sent = 0; has_output(c) && sent < SEND_TURN;) {
+        int r = c->tls && tls_is_ready(c->tls) ? encrypt_more(c) : 0;
+        if (r < 0)
+            return r;
+        if (c->tls && !tls_out(c->tls)->size)
+            return 0; /* output, but the handshake is not done: wait */
+        ssize_t n = send_some(c);
+        if (n < 0)
+            return errno == EAGAIN || errno == EINTR ? 0 : -errno;
+        sent += (size_t)n;
+        if (c->state == SEND)
+            set_timer(c, c->net->config.stall_time);
+    }
+    if (has_output(c))
+        return 0;
+    buf_clear(&c->out);
+    c->out_at = 0;
+    buf_done(&c->body);
+    c->body_at = 0;
+    return 1;
+}
+
+/* ---- the states ---- */
+
+/* The answer is in c->r; it goes out, and the request is done with. */
+static void begin_send(struct conn *c)
+{
+    struct net_reply *r = steal(&c->r);
+    r->conn = NULL;
+    buf_put(&c->out, r->answer_head.data, r->answer_head.size);
+    c->body = r->answer_body;
+    r->answer_body = (struct buf){0};
+    c->close = c->refused || !r->head.keep_alive;
+    c->state = r->status ? SEND : END;
+    set_timer(c, c->net->config.stall_time);
+    reply_unref(r);
+}
+
+/* Refuses the current request with a page; what is left of it is not read. */
+static void refuse(struct conn *c, unsigned status, const char *why)
+{
+    c->refused = true;
+    c->r->head.keep_alive = false;
+    c->net->n_refused++;
+    reply_set_error(c->r, status, why);
+    begin_send(c);
+}
+
+static bool prefix_fits(const char *prefix, const char *path)
+{
+    return strncmp(prefix, path, strlen(prefix)) == 0;
+}
+
+/* The route with the longest prefix; *ret_method tells whether the method has any. */
+static const struct net_route *find_route(const struct net *n, const char *method, const char *path,
+                                          bool *ret_method)
+{
+    const struct net_route *best = NULL;
+    for (unsigned i = 0; i <= n->config.n_routes; i++) {
+        const struct net_route *e = i < n->config.n_routes ? &n->config.routes[i] : &n->files;
+        if (!e->method || !str_eq(e->method, method))
+            continue;
+        *ret_method = true;
+        if (prefix_fits(e->path_prefix, path) &&
+            (!best || strlen(e->path_prefix) > strlen(best->path_prefix)))
+            best = e;
+    }
+    return best;
+}
+
+/* A preflight is answered for every path under which something may be read from elsewhere. */
+static bool is_preflight(const struct net *n, const struct net_reply *r)
+{
+    bool any;
+    if (!str_eq(r->method, "OPTIONS"))
+        return false;
+    const struct net_route *post = find_route(n, "POST", r->path, &any);
+    const struct net_route *get = find_route(n, "GET", r->path, &any);
+    return (post && (post->cors || post->kind == NET_RPC)) || (get && get->cors);
+}
+
+/* Hands the connection to a stream thread; false if it broke. */
+static bool take_over(struct conn *c)
+{
+    if (c->r->head.expect_continue && !c->in.size)
+        buf_puts(&c->out, "HTTP/1.1 100 Continue\r\n\r\n");
+    if (flush(c) <= 0) { /* so few bytes always fit, unless the client is gone */
+        c->state = END;
+        return false;
+    }
+    unhook(c);
+    stream_start(c->net, c->thread, c->fd, steal(&c->tls), &c->in, steal(&c->r));
+    conn_free(c);
+    return true;
+}
+
+static size_t body_max(const struct conn *c)
+{
+    return c->r->route && c->r->route->kind == NET_RPC ? c->net->config.rpc_body_max
+                                                       : SIMPLE_BODY_MAX;
+}
+
+static void begin_body(struct conn *c)
+{
+    const struct http_head *h = &c->r->head;
+    if (h->has_length && h->length > body_max(c)) {
+        refuse(c, 500, "The request is too large");
+        return;
+    }
+    buf_init(&c->r->body, body_max(c));
+    c->chunks = (struct http_chunks){0};
+    c->state = BODY;
+    if (!h->chunked && c->in.size >= h->length)
+        return; /* all there: no need for a timer */
+    if (h->expect_continue && !c->in.size)
+        buf_puts(&c->out, "HTTP/1.1 100 Continue\r\n\r\n");
+    set_timer(c, c->net->config.stall_time);
+}
+
+/* False when more bytes are needed, or the connection is not ours any more (*c is NULL then). */
+static bool run_head(struct conn **cp)
+{
+    struct conn *c = *cp;
+    ssize_t size = http_head_end((struct view){c->in.data, c->in.size}, &c->scanned);
+    if (size == 0) {
+        if (c->in.size && !c->started) {
+            c->started = true;
+            set_timer(c, c->net->config.head_time);
+        }
+        return false;
+    }
+    unsigned status = size < 0 ? (unsigned)-size : 0;
+    struct view head = {c->in.data, size < 0 ? 0 : (size_t)size};
+    unsigned bad = 0;
+    c->r = reply_new(c->thread, &c->peer, head, &bad);
+    c->r->conn = c;
+    c->started = false;
+    c->scanned = 0;
+    buf_consume(&c->in, head.size);
+    c->net->n_requests++;
+    if (status || bad) {
+        refuse(c, status ? status : bad, "The request cannot be understood");
+        return true;
+    }
+    if (is_preflight(c->net, c->r)) {
+        begin_body(c);
+        return true;
+    }
+    bool has_method = false;
+    c->r->route = find_route(c->net, c->r->method, c->r->path, &has_method);
+    if (!c->r->route) {
+        refuse(c, !has_method ? 501 : 403, "Nothing is to be had here by that method");
+        return true;
+    }
+    c->r->req.rest = c->r->path + strlen(c->r->route->path_prefix);
+    if (c->r->route->kind == NET_TAKEOVER) {
+        if (take_over(c))
+            *cp = NULL;
+        return false;
+    }
+    begin_body(c);
+    return true;
+}
+
+static void dispatch(struct conn *c)
+{
+    struct net_reply *r = c->r;
+    r->req.body = (struct view){r->body.data ? r->body.data : "", r->body.size};
+    if (!r->route) {
+        reply_set_options(r);
+        begin_send(c);
+        return;
+    }
+    c->state = OWED;
+    set_timer(c, USEC_NEVER);
+    r->refs++; /* the handler's */
+    c->net->n_owed++;
+    r->route->call(c->net->config.arg, &r->req, r);
+}
+
+static void take_body(struct conn *c, size_t size)
+{
+    struct net_reply *r = c->r;
+    if (size == c->in.size && size > 4096) { /* the whole buffer, without a copy */
+        size_t max = c->in.max;
+        r->body = c->in;
+        buf_init(&c->in, max);
+        return;
+    }
+    buf_put(&r->body, c->in.data, size);
+    buf_consume(&c->in, size);
+}
+
+static bool run_body(struct conn *c)
+{
+    const struct http_head *h = &c->r->head;
+    if (h->chunked) {
+        bool done;
+        ssize_t n =
+            http_chunks_feed(&c->chunks, (struct view){c->in.data, c->in.size}, &c->r->body, &done);
+        if (n < 0) {
+            refuse(c, n == -E2BIG ? 500 : 400, "The body is too large or malformed");
+            return true;
+        }
+        buf_consume(&c->in, (size_t)n);
+        if (!done)
+            return false;
+    } else {
+        if (c->in.size < h->length)
+            return false;
+        take_body(c, h->has_length ? (size_t)h->length : 0);
+    }
+    dispatch(c);
+    return true;
+}
+
+static void say_goodbye(struct conn *c, bool well)
+{
+    if (!c->tls || !well)
+        return;
+    tls_shutdown(c->tls);
+    send_some(c);
+}
+
+static bool run_send(struct conn *c)
+{
+    int r = flush(c);
+    if (r == 0)
+        return false;
+    if (r < 0 || (c->close && !c->refused)) {
+        say_goodbye(c, r > 0);
+        c->state = END;
+        return true;
+    }
+    if (c->refused) {
+        say_goodbye(c, true);
+        c->state = c->ended ? END : LINGER;
+        shutdown(c->fd, SHUT_WR);
+        buf_clear(&c->in);
+        set_timer(c, LINGER_TIME);
+        return true;
+    }
+    c->state = HEAD;
+    if (!c->in.size)
+        buf_done(&c->in); /* an idle connection holds no buffer */
+    set_timer(c, c->net->config.idle_time);
+    return true;
+}
+
+/* One step; false when nothing more can be done now. */
+static bool step(struct conn **cp)
+{
+    struct conn *c = *cp;
+    switch (c->state) {
+    case HEAD:
+        return run_head(cp);
+    case BODY:
+        return run_body(c);
+    case SEND:
+        return run_send(c);
+    default:
+        return false;
+    }
+}
+
+/* What to wait for now. */
+static void rewatch(struct conn *c)
+{
+    bool full = c->state == OWED && c->in.size >= PIPELINE_MAX;
+    unsigned events = (c->state != SEND && !full && !c->ended) ? LOOP_READ : 0;
+    if (has_output(c))
+        events |= LOOP_WRITE;
+    if (c->tls && !tls_is_ready(c->tls) && !tls_out(c->tls)->size)
+        events = LOOP_READ;
+    watch(c, events);
+}
+
+/* The client sends no more: an unfinished request is dropped, one that is being answered counts as
+ * left, for who waits for an answer keeps the connection open. */
+static bool is_over(const struct conn *c)
+{
+    return c->state == END || (c->ended && c->state != SEND);
+}
+
+static void conn_run(struct conn *c)
+{
+    if (c->running)
+        return;
+    c->running = true;
+    while (step(&c))
+        ;
+    if (!c)
+        return; /* taken over */
+    c->running = false;
+    if (!is_over(c) && c->state != SEND && has_output(c) && flush(c) < 0)
+        c->state = END; /* handshakes, 100 Continue */
+    if (is_over(c))
+        conn_close(c);
+    else
+        rewatch(c);
+}
+
+void conn_answer(struct conn *c, struct net_reply *r)
+{
+    c->r = r;
+    begin_send(c);
+    conn_run(c);
+}
+
+static void on_socket(void *arg, int fd, unsigned events)
+{
+    struct conn *c = arg;
+    if (events & LOOP_READ && c->state != SEND) {
+        size_t before = c->in.size;
+        int r = receive(c);
+        if (r < 0) {
+            log_debug("event=connection-broken peer=%s errno=%d", c->peer.address, -r);
+            flush(c); /* perhaps a TLS alert */
+            conn_close(c);
+            return;
+        }
+        if (c->state == BODY && c->in.size > before)
+            set_timer(c, c->net->config.stall_time);
+    }
+    conn_run(c);
+}
+
+/* Late in a request that has begun: told so. Idle, or not taking its answer: closed. */
+static void on_timer(void *arg)
+{
+    struct conn *c = arg;
+    bool begun = c->state == BODY || (c->state == HEAD && c->in.size);
+    if (!begun) {
+        conn_close(c);
+        return;
+    }
+    if (c->state == HEAD) {
+        unsigned bad;
+        c->r = reply_new(c->thread, &c->peer, (struct view){"", 0}, &bad);
+        c->r->conn = c;
+    }
+    refuse(c, 408, "The request did not arrive in time");
+    conn_run(c);
+}

@@ -1,0 +1,444 @@
+/*
+ * listen.c: the net threads, the sockets that connections come from, and how many may come.
+ *
+ * All sockets are watched by thread 0, which hands connections out in turn. Over the limit a
+ * connection is told 503 and closed, so that the listen queue never fills with the waiting.
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define LOG_MODULE "net"
+#include "base/fd.h"
+#include "base/log.h"
+#include "net/net_impl.h"
+
+#define LISTENERS_MAX 16
+#define FULL_PAUSE    (100 * USEC_PER_MSEC)
+
+static _Thread_local const struct net_thread *mine;
+
+bool net_thread_is_mine(const struct net_thread *t)
+{
+    return mine == t;
+}
+
+bool net_thread_post(struct net_thread *t, const char *name, loop_fn fn, void *arg)
+{
+    pthread_mutex_lock(&t->lock);
+    bool open = t->open;
+    if (open)
+        loop_post_named(t->loop, name, fn, arg);
+    pthread_mutex_unlock(&t->lock);
+    return open;
+}
+
+void net_thread_unref(struct net_thread *t)
+{
+    if (atomic_fetch_sub(&t->refs, 1) != 1)
+        return;
+    pthread_mutex_destroy(&t->lock);
+    free(t);
+}
+
+static void claim_thread(void *arg)
+{
+    mine = arg;
+}
+
+static struct net_thread *thread_new(struct net *n, unsigned i)
+{
+    struct net_thread *t = mem_new(struct net_thread);
+    char name[16];
+    snprintf(name, sizeof(name), "net%u", i);
+    atomic_init(&t->refs, 1);
+    pthread_mutex_init(&t->lock, NULL);
+    t->net = n;
+    t->loop = loop_start(name);
+    t->open = true;
+    loop_post(t->loop, claim_thread, t);
+    return t;
+}
+
+static void fill_in(struct net_config *c)
+{
+    c->threads = c->threads ? c->threads : 2;
+    c->max_streams = c->max_streams ? c->max_streams : 64;
+    c->max_peers = c->max_peers ? c->max_peers : 1000;
+    c->max_per_peer = c->max_per_peer ? c->max_per_peer : 250;
+    c->rpc_body_max = c->rpc_body_max ? c->rpc_body_max : 4u << 20;
+    c->head_time = c->head_time ? c->head_time : 30 * USEC_PER_SEC;
+    c->idle_time = c->idle_time ? c->idle_time : 600 * USEC_PER_SEC;
+    c->stall_time = c->stall_time ? c->stall_time : 60 * USEC_PER_SEC;
+}
+
+struct err *net_new(const struct net_config *config, struct net **ret)
+{
+    for (unsigned i = 0; i < config->n_routes; i++) {
+        const struct net_route *r = &config->routes[i];
+        if (r->kind == NET_TAKEOVER ? !r->takeover : !r->call)
+            return err_internal("route '%s %s' has no handler", r->method, r->path_prefix);
+    }
+    struct net *n = mem_new(struct net);
+    n->config = *config;
+    fill_in(&n->config);
+    if (config->web_root)
+        n->files =
+            (struct net_route){"GET", "/", "get_root", NET_TAKEOVER, .takeover = files_serve};
+    pthread_mutex_init(&n->lock, NULL);
+    pthread_cond_init(&n->work, NULL);
+    n->queue_end = &n->queue;
+    n->threads = mem_new_n(struct net_thread *, n->config.threads);
+    for (unsigned i = 0; i < n->config.threads; i++)
+        n->threads[i] = thread_new(n, i);
+    *ret = n;
+    return NULL;
+}
+
+/* ---- limits ---- */
+
+static struct peer_count *find_peer(struct net *n, const char *address)
+{
+    vec_each (p, &n->peers)
+        if (str_eq(p->address, address))
+            return p;
+    return NULL;
+}
+
+static bool enter(struct net *n, const struct net_peer *peer)
+{
+    pthread_mutex_lock(&n->lock);
+    struct peer_count *p = find_peer(n, peer->address);
+    bool fine = n->n_peers < n->config.max_peers && !n->stopping &&
+                (!p || p->n < n->config.max_per_peer || peer->kind == NET_LOCAL);
+    if (fine && !p) {
+        struct peer_count fresh = {0};
+        strcpy(fresh.address, peer->address);
+        vec_push(&n->peers, fresh);
+        p = &n->peers.v[n->peers.n - 1];
+    }
+    if (fine) {
+        p->n++;
+        n->n_peers++;
+    }
+    pthread_mutex_unlock(&n->lock);
+    return fine;
+}
+
+void net_peer_leave(struct net *n, const struct net_peer *peer)
+{
+    pthread_mutex_lock(&n->lock);
+    struct peer_count *p = find_peer(n, peer->address);
+    n->n_peers--;
+    if (--p->n == 0)
+        vec_remove(&n->peers, (size_t)(p - n->peers.v));
+    pthread_mutex_unlock(&n->lock);
+}
+
+/* ---- accepting ---- */
+
+static void describe_peer(const struct listener *l, int fd, const struct sockaddr_storage *from,
+                          struct net_peer *ret)
+{
+    *ret = (struct net_peer){.kind = l->kind};
+    if (from->ss_family == AF_INET6) {
+        const struct sockaddr_in6 *a = (const struct sockaddr_in6 *)from;
+        if (IN6_IS_ADDR_V4MAPPED(&a->sin6_addr))
+            inet_ntop(AF_INET, a->sin6_addr.s6_addr + 12, ret->address, sizeof(ret->address));
+        else
+            inet_ntop(AF_INET6, &a->sin6_addr, ret->address, sizeof(ret->address));
+    } else if (from->ss_family == AF_INET) {
+        const struct sockaddr_in *a = (const struct sockaddr_in *)from;
+        inet_ntop(AF_INET, &a->sin_addr, ret->address, sizeof(ret->address));
+    } else {
+        struct ucred cred;
+        socklen_t size = sizeof(cred);
+        ret->uid =
+            getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &size) == 0 ? cred.uid : (uid_t)-1;
+    }
+}
+
+static void turn_away(struct listener *l, int fd, const struct net_peer *peer)
+{
+    l->net->n_refused++;
+    log_warn("event=connection-refused reason=limit peer=%s", peer->address);
+    if (!l->tls) {
+        _cleanup_(buf_done)
+        struct buf b;
+        _cleanup_(buf_done)
+        struct buf page;
+        buf_init(&b, 8192);
+        buf_init(&page, 4096);
+        put_error_page(&page, 503, "There are too many connections");
+        put_answer_head(&b, 503, (int64_t)page.size, false, "text/html", false, NULL, 0);
+        buf_put(&b, page.data, page.size);
+        send(fd, b.data, b.size, MSG_NOSIGNAL | MSG_DONTWAIT);
+    }
+    fd_close(fd);
+}
+
+static void adopt(struct listener *l, int fd, const struct sockaddr_storage *from)
+{
+    struct net *n = l->net;
+    struct net_peer peer;
+    describe_peer(l, fd, from, &peer);
+    if (!enter(n, &peer)) {
+        turn_away(l, fd, &peer);
+        return;
+    }
+    int on = 1;
+    if (l->kind != NET_LOCAL)
+        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+    struct net_thread *t = n->threads[n->next_thread++ % n->config.threads];
+    struct conn *c = conn_new(n, t, fd, &peer, l->tls);
+    if (net_thread_is_mine(t))
+        conn_start(c);
+    else
+        net_thread_post(t, "conn_start", conn_start, c);
+}
+
+static void on_pause_over(void *arg)
+{
+    struct listener *l = arg;
+    loop_fd_set(l->watch, LOOP_READ);
+}
+
+static void on_connections(void *arg, int fd, unsigned events)
+{
+    struct listener *l = arg;
+    for (int i = 0; i < 32; i++) { /* then the others' turn */
+        struct sockaddr_storage from = {0};
+        socklen_t size = sizeof(from);
+        int s = accept4(fd, (struct sockaddr *)&from, &size, SOCK_CLOEXEC | SOCK_NONBLOCK);
+        if (s >= 0) {
+            adopt(l, s, &from);
+            continue;
+        }
+        if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+            log_err("event=accept-failed errno=%d", errno);
+            loop_fd_set(l->watch, 0);
+            loop_timer_set(l->pause, clock_now() + FULL_PAUSE);
+        }
+        return;
+    }
+}
+
+static void start_listener(void *arg)
+{
+    struct listener *l = arg;
+    struct loop *loop = l->net->threads[0]->loop;
+    l->pause = loop_timer_new(loop, on_pause_over, l);
+    l->watch = loop_fd_add(loop, l->fd, LOOP_READ, on_connections, l);
+}
+
+/* Takes the descriptor and the path over. */
+static struct err *add_listener(struct net *n, int fd, enum net_peer_kind kind,
+                                struct tls_context *tls, const char *unix_path)
+{
+    struct listener *l = mem_new(struct listener);
+    *l = (struct listener){.net = n, .fd = fd, .kind = kind, .tls = tls};
+    l->unix_path = unix_path ? mem_strdup(unix_path) : NULL;
+    pthread_mutex_lock(&n->lock);
+    vec_push(&n->listeners, l);
+    pthread_mutex_unlock(&n->lock);
+    net_thread_post(n->threads[0], "start_listener", start_listener, l);
+    return NULL;
+}
+
+static struct err *parse_address(const char *address, uint16_t port, struct sockaddr_storage *ret,
+                                 socklen_t *ret_size)
+{
+    struct sockaddr_in *v4 = (struct sockaddr_in *)ret;
+    struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)ret;
+    *ret = (struct sockaddr_storage){0};
+    if (inet_pton(AF_INET, address, &v4->sin_addr) == 1) {
+        v4->sin_family = AF_INET;
+        v4->sin_port = htons(port);
+        *ret_size = sizeof(*v4);
+        return NULL;
+    }
+    if (inet_pton(AF_INET6, address, &v6->sin6_addr) != 1)
+        return err_internal("'%s' is no address", address);
+    v6->sin6_family = AF_INET6;
+    v6->sin6_port = htons(port);
+    *ret_size = sizeof(*v6);
+    return NULL;
+}
+
+static uint16_t port_of(int fd)
+{
+    struct sockaddr_storage sa;
+    socklen_t size = sizeof(sa);
+    if (getsockname(fd, (struct sockaddr *)&sa, &size) < 0)
+        return 0;
+    return ntohs(sa.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&sa)->sin6_port
+                                          : ((struct sockaddr_in *)&sa)->sin_port);
+}
+
+struct err *net_listen_tcp(struct net *n, const char *address, uint16_t port,
+                           struct tls_context *tls, uint16_t *ret_port)
+{
+    struct sockaddr_storage sa;
+    socklen_t size = 0;
+    TRY(parse_address(address, port, &sa, &size));
+    _cleanup_(fd_closep)
+    int fd = socket(sa.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    int on = 1;
+    if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) < 0 ||
+        bind(fd, (struct sockaddr *)&sa, size) < 0 || listen(fd, SOMAXCONN) < 0)
+        return err_errno(errno, "cannot listen on '%s' port %u", address, port);
+    if (ret_port)
+        *ret_port = port_of(fd);
+    return add_listener(n, fd_take(&fd), tls ? NET_TLS : NET_TCP, tls, NULL);
+}
+
+struct err *net_listen_unix(struct net *n, const char *path, mode_t mode)
+{
+    int fd = fd_listen_unix(path, mode);
+    if (fd < 0)
+        return err_errno(-fd, "cannot listen on '%s'", path);
+    return add_listener(n, fd, NET_LOCAL, NULL, path);
+}
+
+struct err *net_listen_fd(struct net *n, int fd, struct tls_context *tls)
+{
+    int family = 0, listens = 0;
+    socklen_t size = sizeof(int);
+    if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &family, &size) < 0 ||
+        getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) < 0 || !listens)
+        return err_errno(errno, "descriptor %d is no listening socket", fd);
+    fcntl(fd, F_SETFD, FD_CLOEXEC);
+    enum net_peer_kind kind = family == AF_UNIX ? NET_LOCAL : tls ? NET_TLS : NET_TCP;
+    return add_listener(n, fd, kind, kind == NET_LOCAL ? NULL : tls, NULL);
+}
+
+unsigned net_inherited(void)
+{
+    const char *pid = getenv("LISTEN_PID"), *fds = getenv("LISTEN_FDS");
+    uint64_t p = 0, count = 0;
+    bool ours = pid && fds && str_u64(view_of(pid), 1, INT32_MAX, &p) == 0 &&
+                str_u64(view_of(fds), 1, LISTENERS_MAX, &count) == 0 && p == (uint64_t)getpid();
+    unsetenv("LISTEN_PID");
+    unsetenv("LISTEN_FDS");
+    unsetenv("LISTEN_FDNAMES");
+    return ours ? (unsigned)count : 0;
+}
+
+/* ---- the end ---- */
+
+static void listener_free(struct listener *l)
+{
+    loop_fd_del(l->watch);
+    loop_timer_free(l->pause);
+    fd_close(l->fd);
+    if (l->unix_path)
+        unlink(l->unix_path);
+    free(l->unix_path);
+    free(l);
+}
+
+static void close_listeners(void *arg)
+{
+    struct net *n = arg;
+    vec_each (l, &n->listeners)
+        listener_free(*l);
+    vec_done(&n->listeners);
+}
+
+static void close_conns(void *arg)
+{
+    struct net_thread *t = arg;
+    while (t->conns)
+        conn_close(t->conns);
+}
+
+static void close_relays(void *arg)
+{
+    struct net_thread *t = arg;
+    while (t->relays)
+        relay_close(t->relays);
+}
+
+/* Runs fn(arg) on the thread and waits for it. */
+struct errand {
+    loop_fn fn;
+    void *arg;
+    pthread_mutex_t lock;
+    pthread_cond_t done;
+    bool is_done;
+};
+
+static void run_errand(void *arg)
+{
+    struct errand *e = arg;
+    e->fn(e->arg);
+    pthread_mutex_lock(&e->lock);
+    e->is_done = true;
+    pthread_cond_signal(&e->done);
+    pthread_mutex_unlock(&e->lock);
+}
+
+static void call_there(struct net_thread *t, loop_fn fn, void *arg)
+{
+    struct errand e = {
+        .fn = fn, .arg = arg, .lock = PTHREAD_MUTEX_INITIALIZER, .done = PTHREAD_COND_INITIALIZER};
+    net_thread_post(t, "run_errand", run_errand, &e);
+    pthread_mutex_lock(&e.lock);
+    while (!e.is_done)
+        pthread_cond_wait(&e.done, &e.lock);
+    pthread_mutex_unlock(&e.lock);
+}
+
+static void close_thread(struct net_thread *t)
+{
+    call_there(t, close_relays, t);
+    pthread_mutex_lock(&t->lock);
+    t->open = false;
+    pthread_mutex_unlock(&t->lock);
+    loop_stop_join(t->loop);
+    net_thread_unref(t);
+}
+
+void net_free(struct net *n)
+{
+    if (!n)
+        return;
+    call_there(n->threads[0], close_listeners, n);
+    for (unsigned i = 0; i < n->config.threads; i++)
+        call_there(n->threads[i], close_conns, n->threads[i]);
+    streams_stop(n);
+    for (unsigned i = 0; i < n->config.threads; i++)
+        close_thread(n->threads[i]);
+    free(n->threads);
+    vec_done(&n->peers);
+    vec_done(&n->workers);
+    pthread_cond_destroy(&n->work);
+    pthread_mutex_destroy(&n->lock);
+    free(n);
+}
+
+void net_dump(struct net *n, struct buf *out)
+{
+    static const char *const kinds[] = {"tcp", "tls", "local"};
+    pthread_mutex_lock(&n->lock);
+    vec_each (l, &n->listeners)
+        buf_printf(out, "listener kind=%s port=%u path=%s\n", kinds[(*l)->kind],
+                   (*l)->kind == NET_LOCAL ? 0 : port_of((*l)->fd),
+                   (*l)->unix_path ? (*l)->unix_path : "-");
+    unsigned streams = 0;
+    for (const struct net_stream *s = n->streams; s; s = s->all_next)
+        streams++;
+    buf_printf(out, "connections now=%u addresses=%zu refused=%lu\n", n->n_peers, n->peers.n,
+               n->n_refused);
+    buf_printf(out, "requests all=%lu owed=%lu\n", n->n_requests, n->n_owed);
+    buf_printf(out, "streams now=%u queued=%u threads=%zu\n", streams, n->n_queued, n->workers.n);
+    pthread_mutex_unlock(&n->lock);
+}

@@ -1,0 +1,339 @@
+/*
+ * stream.c: taken-over connections: the threads that run their handlers, and the blocking face.
+ *
+ * The socket stays non-blocking; a function that has to wait does so in poll(), with a deadline.
+ * When the daemon ends, net_free shuts the sockets down, so every wait ends as well.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define LOG_MODULE "net"
+#include "base/fd.h"
+#include "base/log.h"
+#include "net/net_impl.h"
+
+static void *run_worker(void *arg);
+
+/* ---- the threads ---- */
+
+static void enlist(struct net *n, struct net_stream *s)
+{
+    s->all_next = n->streams;
+    s->all_at = &n->streams;
+    if (s->all_next)
+        s->all_next->all_at = &s->all_next;
+    n->streams = s;
+}
+
+static void delist(struct net_stream *s)
+{
+    pthread_mutex_lock(&s->net->lock);
+    *s->all_at = s->all_next;
+    if (s->all_next)
+        s->all_next->all_at = s->all_at;
+    pthread_mutex_unlock(&s->net->lock);
+}
+
+static void add_worker(struct net *n)
+{
+    pthread_t t;
+    if (pthread_create(&t, NULL, run_worker, n) == 0)
+        vec_push(&n->workers, t);
+    else
+        log_err("event=no-stream-thread streams=%zu", n->workers.n);
+}
+
+void stream_start(struct net *n, struct net_thread *t, int fd, struct tls *tls, struct buf *early,
+                  struct net_reply *request)
+{
+    struct net_stream *s = mem_new(struct net_stream);
+    *s = (struct net_stream){.net = n,
+                             .thread = t,
+                             .request = request,
+                             .fd = fd,
+                             .tls = tls,
+                             .early = *early,
+                             .patience = n->config.stall_time};
+    *early = (struct buf){0};
+    request->conn = NULL;
+    pthread_mutex_lock(&n->lock);
+    enlist(n, s);
+    *n->queue_end = s;
+    n->queue_end = &s->next;
+    if (++n->n_queued > n->idle_workers && n->workers.n < n->config.max_streams)
+        add_worker(n);
+    pthread_cond_signal(&n->work);
+    pthread_mutex_unlock(&n->lock);
+}
+
+/* The next stream to serve; NULL at the end. */
+static struct net_stream *next_stream(struct net *n)
+{
+    pthread_mutex_lock(&n->lock);
+    n->idle_workers++;
+    while (!n->queue && !n->stopping)
+        pthread_cond_wait(&n->work, &n->lock);
+    n->idle_workers--;
+    struct net_stream *s = n->queue;
+    if (s) {
+        n->n_queued--;
+        n->queue = s->next;
+        if (!n->queue)
+            n->queue_end = &n->queue;
+    }
+    pthread_mutex_unlock(&n->lock);
+    return s;
+}
+
+static void *run_worker(void *arg)
+{
+    struct net *n = arg;
+    pthread_setname_np(pthread_self(), "stream");
+    for (struct net_stream *s; (s = next_stream(n));) {
+        struct net_reply *r = s->request;
+        r->refs++; /* the request outlives a stream that is closed inside */
+        r->route->takeover(r->route == &n->files ? n : n->config.arg, &r->req, s);
+        reply_unref(r);
+    }
+    return NULL;
+}
+
+void streams_stop(struct net *n)
+{
+    pthread_mutex_lock(&n->lock);
+    n->stopping = true;
+    for (struct net_stream *s = n->streams; s; s = s->all_next)
+        shutdown(s->fd, SHUT_RDWR);
+    pthread_cond_broadcast(&n->work);
+    pthread_mutex_unlock(&n->lock);
+    vec_each (t, &n->workers)
+        pthread_join(*t, NULL);
+}
+
+/* ---- reading and writing ---- */
+
+/* Waits until the socket is ready for `events`. */
+static int wait_for(struct net_stream *s, short events, usec_t patience)
+{
+    struct pollfd p = {.fd = s->fd, .events = events};
+    usec_t ms = patience / USEC_PER_MSEC;
+    int timeout = patience == USEC_NEVER || ms > INT32_MAX ? -1 : (int)ms;
+    for (;;) {
+        int n = poll(&p, 1, timeout);
+        if (n > 0)
+            return 0;
+        if (n == 0)
+            return -ETIMEDOUT;
+        if (errno != EINTR)
+            return -errno;
+    }
+}
+
+static int send_all(struct net_stream *s, const char *p, size_t size)
+{
+    while (size) {
+        ssize_t n = send(s->fd, p, size, MSG_NOSIGNAL);
+        if (n < 0 && errno == EAGAIN) {
+            int r = wait_for(s, POLLOUT, s->net->config.stall_time);
+            if (r < 0)
+                return r;
+        } else if (n < 0 && errno != EINTR) {
+            return -errno;
+        } else if (n > 0) {
+            p += n;
+            size -= (size_t)n;
+        }
+    }
+    return 0;
+}
+
+static int send_tls(struct net_stream *s)
+{
+    struct buf *out = tls_out(s->tls);
+    int r = send_all(s, out->data, out->size);
+    buf_clear(out);
+    return r;
+}
+
+/* What the socket has, waiting for it. */
+static ssize_t receive(struct net_stream *s, void *p, size_t size)
+{
+    for (;;) {
+        ssize_t n = recv(s->fd, p, size, 0);
+        if (n >= 0)
+            return n;
+        int r = errno == EAGAIN ? wait_for(s, POLLIN, s->patience) : errno == EINTR ? 0 : -errno;
+        if (r < 0)
+            return r;
+    }
+}
+
+static ssize_t read_tls(struct net_stream *s, void *p, size_t size)
+{
+    char chunk[16384];
+    for (;;) {
+        ssize_t n = tls_read(s->tls, p, size);
+        int r = send_tls(s);
+        if (n > 0)
+            return n;
+        if (n < 0 || r < 0)
+            return n == -EPIPE ? 0 : n < 0 ? n : r;
+        n = receive(s, chunk, sizeof(chunk));
+        if (n <= 0)
+            return n;
+        tls_push(s->tls, chunk, (size_t)n);
+    }
+}
+
+static size_t early_left(const struct net_stream *s)
+{
+    return s->early.size - s->early_at;
+}
+
+ssize_t net_stream_read(struct net_stream *s, void *p, size_t size)
+{
+    size_t n = early_left(s) < size ? early_left(s) : size;
+    if (n) {
+        memcpy(p, s->early.data + s->early_at, n);
+        s->early_at += n;
+        return (ssize_t)n;
+    }
+    return s->tls ? read_tls(s, p, size) : receive(s, p, size);
+}
+
+int net_stream_read_all(struct net_stream *s, void *p, size_t size)
+{
+    while (size) {
+        ssize_t n = net_stream_read(s, p, size);
+        if (n <= 0)
+            return n < 0 ? (int)n : -ENODATA;
+        p = (char *)p + n;
+        size -= (size_t)n;
+    }
+    return 0;
+}
+
+int net_stream_write(struct net_stream *s, const void *p, size_t size)
+{
+    if (!s->tls)
+        return send_all(s, p, size);
+    for (const char *at = p; size;) {
+        size_t n = size < SEND_CHUNK ? size : SEND_CHUNK;
+        int r = tls_write(s->tls, at, n);
+        if (r >= 0)
+            r = send_tls(s);
+        if (r < 0)
+            return r;
+        at += n;
+        size -= n;
+    }
+    return 0;
+}
+
+void net_stream_set_patience(struct net_stream *s, usec_t wait)
+{
+    s->patience = wait;
+}
+
+int net_stream_head(struct net_stream *s, unsigned status, const char *content_type,
+                    const struct net_header *headers, unsigned n_headers)
+{
+    _cleanup_(buf_done)
+    struct buf b;
+    buf_init(&b, 65536);
+    put_answer_head(&b, status, -1, false, content_type, s->request->route->cors, headers,
+                    n_headers);
+    return buf_ok(&b) ? net_stream_write(s, b.data, b.size) : -E2BIG;
+}
+
+int net_stream_error(struct net_stream *s, unsigned status, const char *why)
+{
+    struct net_reply *r = s->request;
+    buf_clear(&r->answer_head);
+    buf_done(&r->answer_body);
+    r->head.keep_alive = false;
+    reply_set_error(r, status, why);
+    int e = net_stream_write(s, r->answer_head.data, r->answer_head.size);
+    return e < 0 ? e : net_stream_write(s, r->answer_body.data, r->answer_body.size);
+}
+
+/* ---- the end of a stream ---- */
+
+/* Frees the stream; its socket and TLS session have been closed or handed on. */
+static void stream_free(struct net_stream *s)
+{
+    delist(s);
+    buf_done(&s->early);
+    reply_unref(s->request);
+    free(s);
+}
+
+#define DRAIN_TIME (2 * USEC_PER_SEC)
+#define DRAIN_MAX  (1u << 20)
+
+/* An answer to a request that was not read to its end would be lost if the socket were closed with
+ * bytes unread: reads a little on, until the client has seen the end. */
+static void drain(struct net_stream *s)
+{
+    char chunk[16384];
+    size_t total = 0;
+    shutdown(s->fd, SHUT_WR);
+    s->patience = DRAIN_TIME;
+    for (ssize_t n; total < DRAIN_MAX && (n = receive(s, chunk, sizeof(chunk))) > 0;)
+        total += (size_t)n;
+}
+
+void net_stream_close(struct net_stream *s)
+{
+    if (!s)
+        return;
+    if (s->tls) {
+        tls_shutdown(s->tls);
+        send_tls(s);
+        tls_free(s->tls);
+    }
+    drain(s);
+    net_peer_leave(s->net, &s->request->req.peer);
+    int fd = s->fd;
+    stream_free(s); /* off the list first: nobody shuts a recycled number down */
+    fd_close(fd);
+}
+
+int net_stream_take_fd(struct net_stream *s, struct buf *ret_early)
+{
+    if (early_left(s) && !ret_early)
+        return -EBUSY;
+    int pair[2] = {s->fd, -1};
+    if (s->tls && socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+        return -errno;
+    if (ret_early)
+        buf_put(ret_early, s->early.data + s->early_at, early_left(s));
+    int fd = pair[0];
+    if (s->tls) {
+        s->early_at = s->early.size; /* the caller has them */
+        net_stream_relay(s, pair[1]);
+    } else {
+        net_peer_leave(s->net, &s->request->req.peer);
+        stream_free(s);
+    }
+    fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK);
+    return fd;
+}
+
+void net_stream_relay(struct net_stream *s, int fd)
+{
+    struct buf rest;
+    buf_init(&rest, s->early.max);
+    buf_put(&rest, s->early.data + s->early_at, early_left(s));
+    int client = s->fd;
+    struct tls *tls = s->tls;
+    bool ws = s->websocket;
+    struct net_thread *t = s->thread;
+    struct net_peer peer = s->request->req.peer;
+    stream_free(s);
+    relay_start(t, &peer, client, tls, ws, &rest, fd);
+}
