@@ -80,6 +80,15 @@ static struct err *delete_vdi_txn(struct txn *t, void *arg)
     return NULL;
 }
 
+/* Where the volume of a uuid is: by its record, else where the operation meant to make it. */
+static const char *sr_of_volume(struct op *op, const struct rec_VDI *vdi)
+{
+    if (vdi)
+        return vdi->SR;
+    const char *sr = op_get(op, "image.sr");
+    return *sr ? sr : op_get(op, "sr");
+}
+
 static struct err *delete_volume(struct op *op, const struct snap *s, const char *sr_name,
                                  const char *uuid, const char *location)
 {
@@ -105,16 +114,17 @@ static struct err *delete_volume(struct op *op, const struct snap *s, const char
     return e;
 }
 
-struct err *vdi_unmake(struct op *op, const char *uuid, const char *sr)
+struct err *vdi_unmake(struct op *op, const char *uuid)
 {
     if (!*uuid)
         return NULL;
     _cleanup_(snap_unrefp)
     struct snap *s = snap_get(op->db);
     const struct rec_VDI *vdi = snap_VDI_by_uuid(s, uuid);
+    const char *sr = sr_of_volume(op, vdi);
     if (vdi)
         TRY(op_write(op, "delete VDI", delete_vdi_txn, (void *)vdi->row.ref));
-    return delete_volume(op, s, vdi ? vdi->SR : sr, uuid, vdi ? vdi->location : NULL);
+    return delete_volume(op, s, sr, uuid, vdi ? vdi->location : NULL);
 }
 
 /* ---- VDI.create ---- */
@@ -149,7 +159,7 @@ static struct err *create_volume(struct op *op)
 
 static struct err *drop_volume(struct op *op)
 {
-    return vdi_unmake(op, op_get(op, "image.uuid"), op_get(op, "sr"));
+    return vdi_unmake(op, op_get(op, "image.uuid"));
 }
 
 static const struct step create_steps[] = {

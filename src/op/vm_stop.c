@@ -308,7 +308,7 @@ static struct err *make_image(struct op *op)
 
 static struct err *drop_image(struct op *op)
 {
-    return vdi_unmake(op, op_get(op, "image.uuid"), op_get(op, "image.sr"));
+    return vdi_unmake(op, op_get(op, "image.uuid"));
 }
 
 static struct err *save_guest(struct op *op)
@@ -394,5 +394,5 @@ struct err *delete_suspend_image(struct op *op)
     struct snap *s = snap_get(op->db);
     const char *ref = op_get(op, "suspend_VDI");
     const struct rec_VDI *vdi = *ref ? snap_VDI(s, ref) : NULL;
-    return vdi ? vdi_unmake(op, vdi->uuid, vdi->SR) : NULL;
+    return vdi ? vdi_unmake(op, vdi->uuid) : NULL;
 }

@@ -198,8 +198,7 @@ static uint64_t published_generation(struct db *db)
 
 static void publish(struct db *db, struct snap *root)
 {
-    _cleanup_(snap_unrefp)
-    struct snap *now = snap_ref(root);
+    _cleanup_(snap_unrefp) struct snap *now = snap_ref(root);
     mutex_lock(&db->root_lock);
     struct snap *old = db->root;
     db->root = snap_ref(now);
@@ -274,8 +273,7 @@ static bool store_step(struct db *db)
     if (!b)
         return false;
     bool lost = false;
-    _cleanup_(err_freep)
-    struct err *e = NULL;
+    _cleanup_(err_freep) struct err *e = NULL;
     if (b->durable && db->config.store)
         e = batch_commit(db, b, &lost);
     if (!e && lost)
@@ -284,8 +282,7 @@ static bool store_step(struct db *db)
         batch_succeed(db, b);
         return true;
     }
-    _cleanup_(freep)
-    char *text = err_text(e);
+    _cleanup_(freep) char *text = err_text(e);
     log_err("event=commit-failed generation=%" PRIu64 " reason='%s'", b->root->token.gen, text);
     batches_fail(db, b, e, lost);
     return true;

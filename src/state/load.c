@@ -123,8 +123,7 @@ struct err *load_root(struct db *db, struct snap **ret)
 {
     struct store *store = db->config.store;
     struct store_head head = {0};
-    _cleanup_(loader_done)
-    struct loader l = {.root = root_new(db, db->classes, db->n_classes)};
+    _cleanup_(loader_done) struct loader l = {.root = root_new(db, db->classes, db->n_classes)};
     if (store)
         TRY(store->ops->load(store, load_row, &l, &head));
     l.root->token.gen = head.generation;

@@ -91,10 +91,10 @@ static void mirror(struct txn *t, const struct field_desc *f, const char *me, co
 static void relate_mirror(struct txn *t, const struct row *before, const struct row *now,
                           const struct field_desc *f)
 {
-    _cleanup_(val_cunrefp)
-    const struct val *a = val_ref(before ? *tree_member(before, f) : val_empty_set());
-    _cleanup_(val_cunrefp)
-    const struct val *b = val_ref(now ? *tree_member(now, f) : val_empty_set());
+    _cleanup_(val_cunrefp) const struct val *a =
+        val_ref(before ? *tree_member(before, f) : val_empty_set());
+    _cleanup_(val_cunrefp) const struct val *b =
+        val_ref(now ? *tree_member(now, f) : val_empty_set());
     const char *me = (now ? now : before)->ref;
     if (a == b)
         return;
@@ -313,8 +313,7 @@ static void load_clean_tree(const struct snap *s, const struct field_desc *f, co
 {
     const struct type *t = f->type;
     bool map = t->kind == TYPE_MAP;
-    _cleanup_(val_unrefp)
-    struct val *out = map ? val_map() : val_set();
+    _cleanup_(val_unrefp) struct val *out = map ? val_map() : val_set();
     for (size_t i = 0; i < val_count(*v); i++) {
         const struct val *item = val_at(*v, i);
         if ((map && !load_keeps(s, t->key, val_key_at(*v, i))) ||

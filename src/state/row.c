@@ -329,8 +329,7 @@ void row_encode(const struct row *r, struct buf *ret)
 {
     const struct row *deflt = defaults(r->cls);
     const char *gap = "";
-    _cleanup_(buf_done)
-    struct buf text;
+    _cleanup_(buf_done) struct buf text;
     buf_init(&text, ret->max);
     buf_putc(ret, '(');
     desc_each_field (f, r->cls) {
@@ -353,8 +352,7 @@ static const struct type string_map = {
 
 int row_decode(struct row *r, struct view data, unsigned *ret_skipped)
 {
-    _cleanup_(val_unrefp)
-    struct val *columns = NULL;
+    _cleanup_(val_unrefp) struct val *columns = NULL;
     int ret = val_parse(data, &string_map, &columns);
     if (ret < 0)
         return ret;

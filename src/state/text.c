@@ -28,8 +28,7 @@ void text_quote(struct view v, struct buf *ret)
 /* An item of a set or map, quoted. Nested ones are written aside, as they are escaped again. */
 static void quote_item(const struct val *v, const struct type *t, struct buf *ret)
 {
-    _cleanup_(buf_done)
-    struct buf text;
+    _cleanup_(buf_done) struct buf text;
     buf_init(&text, ret->max);
     val_text(v, t, &text);
     text_quote((struct view){buf_str(&text), text.size}, ret);
@@ -99,8 +98,7 @@ void val_text(const struct val *v, const struct type *t, struct buf *ret)
 
 void row_text(const struct row *r, const struct field_desc *f, struct buf *ret)
 {
-    _cleanup_(val_unrefp)
-    struct val *v = row_get(r, f);
+    _cleanup_(val_unrefp) struct val *v = row_get(r, f);
     val_text(v, f->type, ret);
 }
 
@@ -136,8 +134,7 @@ static int take_quoted(struct view *in, struct buf *ret)
 
 static int take_item(struct view *in, const struct type *t, struct val **ret)
 {
-    _cleanup_(buf_done)
-    struct buf text;
+    _cleanup_(buf_done) struct buf text;
     buf_init(&text, in->size);
     int e = take_quoted(in, &text);
     return e < 0 ? e : val_parse((struct view){buf_str(&text), text.size}, t, ret);
@@ -145,8 +142,7 @@ static int take_item(struct view *in, const struct type *t, struct val **ret)
 
 static int parse_set(struct view in, const struct type *t, struct val **ret)
 {
-    _cleanup_(val_unrefp)
-    struct val *set = val_set();
+    _cleanup_(val_unrefp) struct val *set = val_set();
     if (!eat(&in, '('))
         return -EINVAL;
     while (!eat(&in, ')')) {
@@ -166,8 +162,7 @@ static int parse_set(struct view in, const struct type *t, struct val **ret)
 
 static int parse_pair(struct view *in, const struct type *t, struct val *map)
 {
-    _cleanup_(buf_done)
-    struct buf key;
+    _cleanup_(buf_done) struct buf key;
     struct val *item;
     buf_init(&key, in->size);
     if (!eat(in, '(') || take_quoted(in, &key) < 0 || !eat(in, ' '))
@@ -181,8 +176,7 @@ static int parse_pair(struct view *in, const struct type *t, struct val *map)
 
 static int parse_map(struct view in, const struct type *t, struct val **ret)
 {
-    _cleanup_(val_unrefp)
-    struct val *map = val_map();
+    _cleanup_(val_unrefp) struct val *map = val_map();
     if (!eat(&in, '('))
         return -EINVAL;
     while (!eat(&in, ')')) {
@@ -227,8 +221,7 @@ static int parse_string(struct view text, const struct type *t, struct val **ret
 {
     if (text.size && memchr(text.p, 0, text.size))
         return -EINVAL;
-    _cleanup_(val_unrefp)
-    struct val *v = val_str_n(text.p, text.size);
+    _cleanup_(val_unrefp) struct val *v = val_str_n(text.p, text.size);
     if (t->kind == TYPE_ENUM) {
         int e = desc_enum_value(t->enm, val_get_str(v));
         if (e < 0)
@@ -273,8 +266,7 @@ int val_parse(struct view text, const struct type *t, struct val **ret)
 
 int row_parse(struct row *r, const struct field_desc *f, struct view text)
 {
-    _cleanup_(val_unrefp)
-    struct val *v = NULL;
+    _cleanup_(val_unrefp) struct val *v = NULL;
     int e = val_parse(text, f->type, &v);
     return e < 0 ? e : row_set(r, f, v);
 }

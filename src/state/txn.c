@@ -86,8 +86,7 @@ struct row *txn_add(struct txn *t, int cls, const char *ref_or_null, const char 
     r->change = t->edits.n;
     struct edit e = {.cls = cls, .seq = r->seq, .now = r};
     if (c->field_uuid >= 0) {
-        _cleanup_(rstr_unrefp)
-        const char *uuid = uuid_for(t, c, uuid_or_null);
+        _cleanup_(rstr_unrefp) const char *uuid = uuid_for(t, c, uuid_or_null);
         rstr_assign((const char **)(void *)((char *)r + c->fields[c->field_uuid].offset), uuid);
         e.uuid = rstr_ref(uuid);
         root_set_uuid(t->next, cls, r->seq, NULL, uuid);
@@ -235,8 +234,7 @@ static struct err *encode(struct txn *t, struct txn_result *ret)
     if (ret->puts.n > TXN_MAX_ROWS)
         return err_internal("transaction '%s' changes %zu rows, the limit is %d", t->name,
                             ret->puts.n, TXN_MAX_ROWS);
-    _cleanup_(buf_done)
-    struct buf data;
+    _cleanup_(buf_done) struct buf data;
     buf_init(&data, TXN_MAX_BYTES);
     vec_each (p, &ret->puts) {
         if (!p->row)
@@ -333,8 +331,7 @@ struct err *txn_run(struct db *db, const struct snap *head, const char *name, tx
                     const struct hook *hooks, size_t n_hooks, struct txn_result *ret)
 {
     usec_t start = clock_now();
-    _cleanup_(txn_done)
-    struct txn t = {.db = db, .name = name, .base = head};
+    _cleanup_(txn_done) struct txn t = {.db = db, .name = name, .base = head};
     t.next = root_copy(head);
     struct err *e = work(&t, fn, arg, hooks, n_hooks, ret);
     usec_t took = clock_now() - start;

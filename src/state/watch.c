@@ -262,8 +262,7 @@ uint64_t watch_park(struct db *db, struct token since, const struct watch_set *s
     p->arg = arg;
     mutex_lock(&w->lock);
     /* Publication sets the root before it looks at what is parked, so either it or we see it. */
-    _cleanup_(snap_unrefp)
-    struct snap *s = snap_get(db);
+    _cleanup_(snap_unrefp) struct snap *s = snap_get(db);
     bool ours = is_ours(s, since);
     p->since = since.gen + since.vol;
     if (!ours || has_change(s, p->since, set)) {
@@ -322,8 +321,7 @@ uint64_t watch_follow(struct db *db, const struct watch_set *set, watch_follow_f
     watch_set_copy(&f->set, set);
     f->fn = fn;
     f->arg = arg;
-    _cleanup_(snap_unrefp)
-    struct snap *s = NULL;
+    _cleanup_(snap_unrefp) struct snap *s = NULL;
     mutex_guard(&db->watchers.lock);
     s = snap_get(db);
     f->since = s->token;
