@@ -22,6 +22,7 @@ msg_fn msg_handlers[8192];
 HANDLER(task_create);
 HANDLER(task_destroy);
 HANDLER(task_set_progress);
+HANDLER(task_set_other_config);
 HANDLER(message_create);
 HANDLER(message_destroy);
 HANDLER(message_get_all_records);
@@ -68,6 +69,7 @@ static int set_up(void **state)
     msg_handlers[desc_msg("task.create")->num] = msg_task_create;
     msg_handlers[desc_msg("task.destroy")->num] = msg_task_destroy;
     msg_handlers[desc_msg("task.set_progress")->num] = msg_task_set_progress;
+    msg_handlers[desc_msg("task.set_other_config")->num] = msg_task_set_other_config;
     msg_handlers[desc_msg("message.create")->num] = msg_message_create;
     msg_handlers[desc_msg("message.destroy")->num] = msg_message_destroy;
     msg_handlers[desc_msg("message.get_all_records")->num] = msg_message_get_all_records;
@@ -116,10 +118,8 @@ static struct val *params_of(const struct world *w, const char *json)
 static const char *call_as(struct world *w, const char *session, const char *name, const char *json)
 {
     static char line[65536];
-    _cleanup_(val_unrefp)
-    struct val *params = params_of(w, json), *result = NULL;
-    _cleanup_(err_freep)
-    struct err *e = api_call(w->api, session, name, params, &result);
+    _cleanup_(val_unrefp) struct val *params = params_of(w, json), *result = NULL;
+    _cleanup_(err_freep) struct err *e = api_call(w->api, session, name, params, &result);
     struct buf b;
     buf_init(&b, sizeof(line) - 1);
     if (e) {
@@ -180,7 +180,7 @@ static void test_types(void **state)
     assert_call(w, "VM.get_actions_after_reboot", "[\"$\"]", "\"restart\"");
     assert_call_starts(w, "VM.set_tags", "[\"$\",\"one\"]", "INTERNAL_ERROR");
     assert_call_starts(w, "VM.set_tags", "[\"$\",[1]]", "INTERNAL_ERROR");
-    assert_call_starts(w, "VM.set_other_config", "[\"$\",{\"a\":1}]", "INTERNAL_ERROR");
+    assert_call_starts(w, "VM.set_HVM_boot_params", "[\"$\",{\"a\":1}]", "INTERNAL_ERROR");
 }
 
 /* ---- implicit messages ---- */
@@ -188,15 +188,15 @@ static void test_types(void **state)
 static void test_maps_and_sets(void **state)
 {
     struct world *w = *state;
-    assert_call(w, "VM.set_other_config", "[\"$\",{\"a\":\"1\"}]", "null");
-    assert_call(w, "VM.add_to_other_config", "[\"$\",\"b\",\"2\"]", "null");
-    _cleanup_(freep)
-    char *duplicate = mem_printf("MAP_DUPLICATE_KEY VM other_config %s b", w->vm);
-    assert_call(w, "VM.add_to_other_config", "[\"$\",\"b\",\"2\"]", duplicate);
-    assert_call_starts(w, "VM.add_to_other_config", "[\"$\",\"\",\"2\"]", "INTERNAL_ERROR");
-    assert_call(w, "VM.remove_from_other_config", "[\"$\",\"a\"]", "null");
-    assert_call(w, "VM.remove_from_other_config", "[\"$\",\"a\"]", "null");
-    assert_call(w, "VM.get_other_config", "[\"$\"]", "{\"b\":\"2\"}");
+    assert_call(w, "VM.set_HVM_boot_params", "[\"$\",{\"a\":\"1\"}]", "null");
+    assert_call(w, "VM.add_to_HVM_boot_params", "[\"$\",\"b\",\"2\"]", "null");
+    _cleanup_(freep) char *duplicate =
+        mem_printf("MAP_DUPLICATE_KEY VM HVM_boot_params %s b", w->vm);
+    assert_call(w, "VM.add_to_HVM_boot_params", "[\"$\",\"b\",\"2\"]", duplicate);
+    assert_call_starts(w, "VM.add_to_HVM_boot_params", "[\"$\",\"\",\"2\"]", "INTERNAL_ERROR");
+    assert_call(w, "VM.remove_from_HVM_boot_params", "[\"$\",\"a\"]", "null");
+    assert_call(w, "VM.remove_from_HVM_boot_params", "[\"$\",\"a\"]", "null");
+    assert_call(w, "VM.get_HVM_boot_params", "[\"$\"]", "{\"b\":\"2\"}");
     assert_call(w, "VM.add_tags", "[\"$\",\"x\"]", "null");
     assert_call(w, "VM.add_tags", "[\"$\",\"x\"]", "null");
     assert_call(w, "VM.add_tags", "[\"$\",\"y\"]", "null");
@@ -213,8 +213,7 @@ static void test_create_and_destroy(void **state)
     assert_call_starts(w, "secret.create", "[{\"value\":\"v\",\"uuid\":\"\",\"more\":1}]",
                        "\"OpaqueRef:");
     assert_call_starts(w, "secret.get_all", "[]", "[\"OpaqueRef:");
-    _cleanup_(val_unrefp)
-    struct val *all = NULL;
+    _cleanup_(val_unrefp) struct val *all = NULL;
     assert_null(api_call(w->api, w->root, "secret.get_all", NULL, &all));
     assert_null(api_call(w->api, w->root, "secret.destroy", all, NULL));
     assert_call(w, "secret.get_all", "[]", "[]");
@@ -238,8 +237,8 @@ static void test_passwords(void **state)
     struct api_peer peer = {.address = "192.0.2.1"};
     const char *session;
     for (int i = 0; i < 3; i++) {
-        _cleanup_(err_freep)
-        struct err *e = api_login(w->api, &peer, "root", "wrong", "", &session);
+        _cleanup_(err_freep) struct err *e =
+            api_login(w->api, &peer, "root", "wrong", "", &session);
         assert_true(err_is(e, "SESSION_AUTHENTICATION_FAILED"));
         assert_string_equal(err_param(e, 0), "root");
     }
@@ -258,8 +257,7 @@ static void test_passwords(void **state)
 static void test_sessions_end(void **state)
 {
     struct world *w = *state;
-    _cleanup_(rstr_unrefp)
-    const char *a = login(w, "root"), *b = login(w, "root");
+    _cleanup_(rstr_unrefp) const char *a = login(w, "root"), *b = login(w, "root");
     assert_string_equal(call_as(w, a, "session.logout", "[]"), "null");
     assert_memory_equal(call_as(w, a, "VM.get_all", "[]"), "SESSION_INVALID", 15);
     clock_advance(23 * 3600 * USEC_PER_SEC);
@@ -268,34 +266,29 @@ static void test_sessions_end(void **state)
     api_expire(w->api);
     assert_memory_equal(call_as(w, b, "VM.get_all", "[]"), "SESSION_INVALID", 15);
     assert_call_starts(w, "VM.get_all", "[]", "[");
-    _cleanup_(snap_unrefp)
-    struct snap *s = snap_get(w->db);
+    _cleanup_(snap_unrefp) struct snap *s = snap_get(w->db);
     assert_int_equal(snap_count(s, CLASS_session), 1);
 }
 
 static void test_roles(void **state)
 {
     struct world *w = *state;
-    _cleanup_(rstr_unrefp)
-    const char *reader = login(w, "read-only"), *op = login(w, "vm-operator"),
-               *admin = login(w, "vm-admin");
+    _cleanup_(rstr_unrefp) const char *reader = login(w, "read-only"),
+                                      *op = login(w, "vm-operator"), *admin = login(w, "vm-admin");
     const char *denied = "RBAC_PERMISSION_DENIED vm.set_name_label ";
     assert_string_equal(call_as(w, reader, "VM.get_name_label", "[\"$\"]"), "\"first\"");
     assert_memory_equal(call_as(w, reader, "VM.set_name_label", "[\"$\",\"x\"]"), denied,
                         strlen(denied));
     assert_string_equal(call_as(w, admin, "VM.set_name_label", "[\"$\",\"x\"]"), "null");
-    assert_string_equal(call_as(w, op, "VM.add_to_other_config", "[\"$\",\"folder\",\"x\"]"),
-                        "null");
-    denied = "RBAC_PERMISSION_DENIED vm.add_to_other_config/key:pci ";
-    assert_memory_equal(call_as(w, admin, "VM.add_to_other_config", "[\"$\",\"pci\",\"x\"]"),
+    assert_memory_equal(call_as(w, op, "VM.add_to_HVM_boot_params", "[\"$\",\"folder\",\"x\"]"),
+                        "RBAC_PERMISSION_DENIED", 22);
+    assert_memory_equal(call_as(w, op, "network.add_to_other_config", "[\"x\",\"folder\",\"f\"]"),
+                        "HANDLE_INVALID", 14);
+    denied = "RBAC_PERMISSION_DENIED network.add_to_other_config ";
+    assert_memory_equal(call_as(w, op, "network.add_to_other_config", "[\"x\",\"other\",\"f\"]"),
                         denied, strlen(denied));
-    denied = "RBAC_PERMISSION_DENIED vm.set_other_config/key:pci ";
-    assert_memory_equal(call_as(w, admin, "VM.set_other_config", "[\"$\",{\"pci\":\"x\"}]"), denied,
-                        strlen(denied));
-    assert_string_equal(call_as(w, admin, "VM.set_other_config", "[\"$\",{\"b\":\"x\"}]"), "null");
     denied = "RBAC_PERMISSION_DENIED session.change_password ";
-    _cleanup_(rstr_unrefp)
-    const char *high = login(w, "pool-admin");
+    _cleanup_(rstr_unrefp) const char *high = login(w, "pool-admin");
     assert_memory_equal(call_as(w, high, "session.change_password", "[\"a\",\"b\"]"), denied,
                         strlen(denied));
 }
@@ -308,8 +301,7 @@ static void test_role_objects(void **state)
     assert_call(w, "role.get_by_name_label", "[\"pool-admin\"]",
                 "[\"OpaqueRef:0165f154-ba3e-034e-6b27-5d271af109ba\"]");
     assert_call(w, "role.get_record", "[\"x\"]", "HANDLE_INVALID role x");
-    _cleanup_(val_unrefp)
-    struct val *params = params_of(w, "[\"subroles<>[]\"]"), *roles = NULL;
+    _cleanup_(val_unrefp) struct val *params = params_of(w, "[\"subroles<>[]\"]"), *roles = NULL;
     assert_null(api_call(w->api, w->root, "role.get_all_where", params, &roles));
     assert_int_equal(val_count(roles), ROLE_N);
 }
@@ -319,16 +311,12 @@ static void test_role_objects(void **state)
 static void test_tasks(void **state)
 {
     struct world *w = *state;
-    _cleanup_(rstr_unrefp)
-    const char *reader = login(w, "read-only");
+    _cleanup_(rstr_unrefp) const char *reader = login(w, "read-only");
     assert_call_starts(w, "task.create", "[\"label\",\"what for\"]", "\"OpaqueRef:");
-    _cleanup_(val_unrefp)
-    struct val *all = NULL;
+    _cleanup_(val_unrefp) struct val *all = NULL;
     assert_null(api_call(w->api, w->root, "task.get_all", NULL, &all));
-    _cleanup_(freep)
-    char *self = mem_printf("[\"%s\"]", val_str_at(all, 0));
-    _cleanup_(freep)
-    char *half = mem_printf("[\"%s\",0.5]", val_str_at(all, 0));
+    _cleanup_(freep) char *self = mem_printf("[\"%s\"]", val_str_at(all, 0));
+    _cleanup_(freep) char *half = mem_printf("[\"%s\",0.5]", val_str_at(all, 0));
     assert_call(w, "task.set_progress", half, "null");
     assert_call(w, "task.get_progress", self, "0.5");
     assert_memory_equal(call_as(w, reader, "task.set_progress", half),
@@ -338,16 +326,35 @@ static void test_tasks(void **state)
     assert_call_starts(w, "secret.get_all", "[]", "[\"OpaqueRef:");
 }
 
+static void test_protected_keys(void **state)
+{
+    struct world *w = *state;
+    _cleanup_(rstr_unrefp) const char *reader = login(w, "read-only"),
+                                      *op = login(w, "vm-operator");
+    _cleanup_(freep) char *task = mem_strdup(call_as(w, reader, "task.create", "[\"l\",\"d\"]"));
+    _cleanup_(freep) char *free_key = mem_printf("[%s,{\"any\":\"x\"}]", task);
+    _cleanup_(freep) char *own_key = mem_printf("[%s,{\"any\":\"x\",\"applies_to\":\"y\"}]", task);
+    const char *denied = "RBAC_PERMISSION_DENIED task.set_other_config/key:applies_to ";
+    assert_string_equal(call_as(w, reader, "task.set_other_config", free_key), "null");
+    assert_memory_equal(call_as(w, reader, "task.set_other_config", own_key), denied,
+                        strlen(denied));
+    assert_call(w, "task.set_other_config", own_key, "null");
+    assert_memory_equal(call_as(w, reader, "task.set_other_config", free_key), denied,
+                        strlen(denied));
+    assert_string_equal(call_as(w, reader, "task.set_other_config", own_key), "null");
+    assert_memory_equal(call_as(w, op, "task.set_other_config", own_key),
+                        "RBAC_PERMISSION_DENIED task.destroy/any", 39);
+}
+
 static void test_alerts(void **state)
 {
     struct world *w = *state;
     assert_call(w, "message.create", "[\"ALARM\",1,\"VM\",\"no uuid\",\"body\"]",
                 "UUID_INVALID VM no uuid");
-    _cleanup_(snap_unrefp)
-    struct snap *s = snap_get(w->db);
-    _cleanup_(freep)
-    char *params = mem_printf("[\"ALARM\",1,\"vm\",\"%s\",\"body\"]",
-                              ((const struct rec_VM *)snap_row(s, CLASS_VM, w->vm))->uuid);
+    _cleanup_(snap_unrefp) struct snap *s = snap_get(w->db);
+    _cleanup_(freep) char *params =
+        mem_printf("[\"ALARM\",1,\"vm\",\"%s\",\"body\"]",
+                   ((const struct rec_VM *)snap_row(s, CLASS_VM, w->vm))->uuid);
     assert_call_starts(w, "message.create", params, "\"OpaqueRef:");
     assert_non_null(strstr(call(w, "message.get_all_records", "[]"), "\"priority\":1"));
     assert_non_null(
@@ -367,20 +374,17 @@ static char *token_of(const char *answer)
 static void test_events(void **state)
 {
     struct world *w = *state;
-    _cleanup_(freep)
-    char *token = token_of(call(w, "event.from", "[[\"VM\"],\"\",0]"));
+    _cleanup_(freep) char *token = token_of(call(w, "event.from", "[[\"VM\"],\"\",0]"));
     const char *answer = call(w, "event.from", "[[\"*\"],\"\",0]");
     assert_non_null(strstr(answer, "\"operation\":\"add\""));
     assert_null(strstr(answer, "\"class\":\"session\""));
     assert_non_null(strstr(answer, "\"session\":1"));
     assert_call(w, "VM.set_name_label", "[\"$\",\"second\"]", "null");
-    _cleanup_(freep)
-    char *from = mem_printf("[[\"vm/%s\"],\"%s\",0]", w->vm, token);
+    _cleanup_(freep) char *from = mem_printf("[[\"vm/%s\"],\"%s\",0]", w->vm, token);
     answer = call(w, "event.from", from);
     assert_non_null(strstr(answer, "\"operation\":\"mod\""));
     assert_non_null(strstr(answer, "\"name_label\":\"second\""));
-    _cleanup_(freep)
-    char *other = mem_printf("[[\"vm/x\",\"no_class\"],\"%s\",0]", token);
+    _cleanup_(freep) char *other = mem_printf("[[\"vm/x\",\"no_class\"],\"%s\",0]", token);
     assert_non_null(strstr(call(w, "event.from", other), "\"events\":[]"));
     assert_call(w, "event.from", "[[\"a/b/c\"],\"\",0]", "EVENT_SUBSCRIPTION_PARSE_FAILURE a/b/c");
     assert_call(w, "event.from", "[[],\"12\",0]", "EVENT_FROM_TOKEN_PARSE_FAILURE 12");
@@ -393,8 +397,7 @@ static void test_inject(void **state)
     assert_call_starts(w, "event.inject", "[\"vm\",\"$\"]", "HANDLE_INVALID vm ");
     assert_call(w, "event.inject", "[\"VM\",\"x\"]", "HANDLE_INVALID VM x");
     snprintf(token, sizeof(token), "%.41s", call(w, "event.inject", "[\"VM\",\"$\"]") + 1);
-    _cleanup_(freep)
-    char *from = mem_printf("[[\"vm\"],\"%s\",0]", token);
+    _cleanup_(freep) char *from = mem_printf("[[\"vm\"],\"%s\",0]", token);
     assert_non_null(strstr(call(w, "event.from", from), "\"operation\":\"mod\""));
 }
 
@@ -443,10 +446,8 @@ static void turn(struct world *w)
 
 static struct api_rpc *post_from(struct world *w, const char *session, struct answer *a)
 {
-    _cleanup_(freep)
-    char *now = token_of(call(w, "event.from", "[[\"VM\"],\"\",0]"));
-    _cleanup_(freep)
-    char *body = mem_printf(
+    _cleanup_(freep) char *now = token_of(call(w, "event.from", "[[\"VM\"],\"\",0]"));
+    _cleanup_(freep) char *body = mem_printf(
         "{\"jsonrpc\":\"2.0\",\"id\":\"i\",\"method\":\"event.from\",\"params\":[\"%s\",[\"vm\"],"
         "\"%s\",30.5]}",
         session, now);
@@ -472,8 +473,7 @@ static void test_long_poll_ends(void **state)
 {
     struct world *w = *state;
     struct answer late = {0}, gone = {0}, ended = {0};
-    _cleanup_(rstr_unrefp)
-    const char *other = login(w, "root");
+    _cleanup_(rstr_unrefp) const char *other = login(w, "root");
     assert_non_null(post_from(w, w->root, &late));
     api_rpc_drop(post_from(w, w->root, &gone));
     assert_non_null(post_from(w, other, &ended));
@@ -512,6 +512,7 @@ int main(void)
         TEST(test_roles),
         TEST(test_role_objects),
         TEST(test_tasks),
+        TEST(test_protected_keys),
         TEST(test_alerts),
         TEST(test_events),
         TEST(test_inject),
