@@ -8,8 +8,9 @@
 #include <errno.h>
 #include <string.h>
 
-/* The members a field can be. */
-union member {
+/* The members a field can be. Packed: a bool stands where the record has it, not where a union
+ * would have to begin. */
+union __attribute__((packed)) member {
     bool b;
     int64_t i; /* also datetimes */
     double d;
