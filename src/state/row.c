@@ -9,7 +9,7 @@
 #include <string.h>
 
 /* The members a field can be. Packed: a bool stands where the record has it, not where a union
- * would have to begin. */
+ * would have to begin; strings and trees are aligned all the same. */
 union __attribute__((packed)) member {
     bool b;
     int64_t i; /* also datetimes */
@@ -19,9 +19,14 @@ union __attribute__((packed)) member {
     const struct val *v;
 };
 
+static void *member_at(const struct row *r, const struct field_desc *f)
+{
+    return (char *)(uintptr_t)r + f->offset;
+}
+
 static union member *member(const struct row *r, const struct field_desc *f)
 {
-    return (union member *)(void *)((char *)(uintptr_t)r + f->offset);
+    return member_at(r, f);
 }
 
 static bool is_string(const struct type *t)
@@ -298,13 +303,13 @@ int row_set(struct row *r, const struct field_desc *f, const struct val *v)
         break;
     case TYPE_STRING:
     case TYPE_REF:
-        rstr_assign(&m->s, val_get_str(v));
+        rstr_assign(member_at(r, f), val_get_str(v));
         break;
     case TYPE_SET:
     case TYPE_MAP:
     case TYPE_RECORD:
     case TYPE_OPTION:
-        val_assign(&m->v, val_ref(v));
+        val_assign(member_at(r, f), val_ref(v));
         break;
     }
     return 0;
