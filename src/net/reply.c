@@ -110,8 +110,7 @@ void reply_set_error(struct net_reply *r, unsigned status, const char *why)
     char realm[128];
     snprintf(realm, sizeof(realm), "Basic realm=\"%s\"", r->route ? r->route->name : "cairn");
     struct net_header ask = {"WWW-Authenticate", realm};
-    _cleanup_(buf_done)
-    struct buf page;
+    _cleanup_(buf_done) struct buf page;
     buf_init(&page, HEAD_MAX);
     put_error_page(&page, status, why);
     set_answer(r, status, "text/html", &ask, status == 401, &page);
