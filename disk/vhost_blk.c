@@ -358,8 +358,7 @@ static int set_mem_table(struct session *s)
 
 static int set_log_base(struct session *s)
 {
-    _cleanup_(fd_closep)
-    int fd = take_fd(s);
+    _cleanup_(fd_closep) int fd = take_fd(s);
     int r = fd < 0 ? -EINVAL
                    : vhost_mem_set_log(&s->mem, fd, s->payload.log.size, s->payload.log.offset);
     if (r == 0 && s->protocol_features & VHOST_PROTOCOL_LOG_SHMFD)
@@ -465,11 +464,10 @@ static int get_inflight(struct session *s)
     if (n == 0 || n > s->f->n_queues || queue_size == 0 || queue_size > VRING_MAX_SIZE)
         return -EINVAL;
     size_t size = n * vring_inflight_size(queue_size);
-    _cleanup_(fd_closep)
-    int fd = memfd_create("in-flight", MFD_CLOEXEC);
+    _cleanup_(fd_closep) int fd = memfd_create("in-flight", MFD_CLOEXEC);
     if (fd < 0 || ftruncate(fd, (off_t)size) < 0)
         return -errno;
-    uint8_t b[20];
+    uint8_t b[24] = {0}; /* QEMU's structure has four bytes of padding at its end */
     put_le64(b, size);
     put_le64(b + 8, 0);
     put_le16(b + 16, n);
@@ -480,8 +478,7 @@ static int get_inflight(struct session *s)
 static int set_inflight(struct session *s)
 {
     uint16_t n = s->payload.inflight.n_queues, queue_size = s->payload.inflight.queue_size;
-    _cleanup_(fd_closep)
-    int fd = take_fd(s);
+    _cleanup_(fd_closep) int fd = take_fd(s);
     uint64_t size = s->payload.inflight.size, offset = s->payload.inflight.offset;
     off_t end = fd < 0 ? -1 : lseek(fd, 0, SEEK_END);
     bool is_running = false;
