@@ -8,6 +8,8 @@ static void look_inside(const struct http_head *h)
 {
     _cleanup_(freep) char *path = http_decode(h->path, false);
     _cleanup_(freep) char *session = http_cookie_get(h, "session_id");
+    if ((path && strlen(path) > h->path.size) || (session && strchr(session, ';')))
+        abort();
     struct view query = h->query;
     for (char *name, *value; http_query_next(&query, &name, &value);) {
         free(name);

@@ -1,5 +1,6 @@
 /* Any bytes on the public port: a server in this process, one connection an input. The server must
  * answer or close, and serve the next one. */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -79,8 +80,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     shutdown(fd, SHUT_WR);
     char chunk[4096];
     ssize_t n;
-    while ((n = recv(fd, chunk, sizeof(chunk), 0)) > 0)
-        ;
+    do /* libFuzzer's alarm interrupts */
+        n = recv(fd, chunk, sizeof(chunk), 0);
+    while (n > 0 || (n < 0 && errno == EINTR));
     if (n < 0)
         abort(); /* it neither answered nor closed */
     fd_close(fd);
