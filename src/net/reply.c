@@ -46,7 +46,7 @@ void reply_unref(struct net_reply *r)
 void reply_gone(struct net_reply *r)
 {
     r->conn = NULL;
-    if (r->gone) {
+    if (r->gone && !r->given_back) {
         loop_fn fn = r->gone;
         r->gone = NULL;
         fn(r->gone_arg);
@@ -143,6 +143,7 @@ static void deliver(void *arg)
 static void hand_back(struct net_reply *r)
 {
     struct net_thread *t = r->thread;
+    r->given_back = true;
     if (net_thread_is_mine(t))
         deliver(r);
     else if (!net_thread_post(t, "deliver", deliver, r))
