@@ -289,10 +289,11 @@ static void on_signal(void *arg, int fd, unsigned events)
 {
     (void)events;
     struct daemon *d = arg;
-    struct signalfd_siginfo si;
-    if (read(fd, &si, sizeof(si)) != sizeof(si))
+    struct signalfd_siginfo got = {0};
+    if (read(fd, &got, sizeof(got)) != (ssize_t)sizeof(got))
         return;
-    log_info("event=stopping signal=%u", si.ssi_signo);
+    unsigned number = got.ssi_signo;
+    log_info("event=stopping signal=%u", number);
     loop_stop(d->loop);
 }
 

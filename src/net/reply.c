@@ -16,7 +16,8 @@ struct net_reply *reply_new(struct net_thread *t, const struct net_peer *peer, s
     r->text = view_dup(head);
     buf_init(&r->answer_head, HEAD_MAX);
     *ret_status = http_parse_request((struct view){r->text, head.size}, &r->head);
-    r->req = (struct net_request){.peer = *peer, .head = &r->head, .query = r->head.query};
+    r->req = (struct net_request){
+        .loop = t->loop, .peer = *peer, .head = &r->head, .query = r->head.query};
     if (*ret_status)
         return r;
     r->method = view_dup(r->head.method);
