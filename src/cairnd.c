@@ -83,14 +83,8 @@ static struct err *make_folders(const struct config *c)
 
 static struct err *open_state(struct daemon *d)
 {
-    const char *where = d->config.store;
     struct store *store = NULL;
-    if (str_starts(where, "sqlite:"))
-        TRY(store_sqlite_open(where + strlen("sqlite:"), STORE_WRITE, &store));
-    else
-        TRY(store_etcd_open(
-            &(struct store_etcd_config){.endpoint = where + strlen("etcd:"), .prefix = "/cairn/"},
-            STORE_WRITE, &store));
+    TRY(store_sqlite_open(d->config.store + strlen("sqlite:"), STORE_WRITE, &store));
     return db_open(&(struct db_config){.store = store}, &d->db);
 }
 
