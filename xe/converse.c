@@ -78,7 +78,7 @@ static int greet(struct client *c)
 {
     char hello[THIN_HELLO_SIZE];
     uint32_t minor;
-    _cleanup_(buf_done) struct buf b;
+    _cleanup_(buf_done) struct buf b = {0};
     int r = link_read_all(c->link, hello, sizeof(hello));
     if (r < 0)
         return r;

@@ -83,6 +83,8 @@ struct err *args_parse(struct view body, struct args *ret)
     _cleanup_(args_done)
     struct args a = {.command = mem_strdup("")};
     struct view line;
+    if (body.size && memchr(body.p, '\0', body.size))
+        return cli_syntax("a word holds a NUL");
     for (bool first = true; next_line(&body, &line); first = false) {
         if (first && view_starts(line, "session_id=")) {
             a.session = view_dup(view_cut(line, strlen("session_id=")));

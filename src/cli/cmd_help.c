@@ -94,7 +94,7 @@ static void print_names(struct cmd *c, bool all)
     _cleanup_(val_unrefp)
     struct val *names = command_names(all);
     _cleanup_(buf_done)
-    struct buf b;
+    struct buf b = {0};
     size_t column = 0;
     if (c->minimal) {
         val_each (name, names)
