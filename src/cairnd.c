@@ -83,8 +83,14 @@ static struct err *make_folders(const struct config *c)
 
 static struct err *open_state(struct daemon *d)
 {
+    const char *where = d->config.store;
     struct store *store = NULL;
-    TRY(store_sqlite_open(d->config.store + strlen("sqlite:"), STORE_WRITE, &store));
+    if (str_starts(where, "sqlite:"))
+        TRY(store_sqlite_open(where + strlen("sqlite:"), STORE_WRITE, &store));
+    else
+        TRY(store_etcd_open(
+            &(struct store_etcd_config){.endpoint = where + strlen("etcd:"), .prefix = "/cairn/"},
+            STORE_WRITE, &store));
     return db_open(&(struct db_config){.store = store}, &d->db);
 }
 
@@ -283,11 +289,10 @@ static void on_signal(void *arg, int fd, unsigned events)
 {
     (void)events;
     struct daemon *d = arg;
-    struct signalfd_siginfo got = {0};
-    if (read(fd, &got, sizeof(got)) != (ssize_t)sizeof(got))
+    struct signalfd_siginfo si;
+    if (read(fd, &si, sizeof(si)) != sizeof(si))
         return;
-    unsigned number = got.ssi_signo;
-    log_info("event=stopping signal=%u", number);
+    log_info("event=stopping signal=%u", si.ssi_signo);
     loop_stop(d->loop);
 }
 

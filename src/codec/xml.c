@@ -298,7 +298,8 @@ static int read_document(struct reader *r, struct view text)
 
 int xml_parse_value(struct view text, struct val **ret)
 {
-    _cleanup_(reader_done) struct reader r = {0};
+    _cleanup_(reader_done)
+    struct reader r = {0};
     int e = read_document(&r, text);
     if (e < 0)
         return e;
@@ -310,7 +311,8 @@ int xml_parse_value(struct view text, struct val **ret)
 
 int xml_parse_call(struct view text, char **ret_method, struct val **ret_params)
 {
-    _cleanup_(reader_done) struct reader r = {0};
+    _cleanup_(reader_done)
+    struct reader r = {0};
     int e = read_document(&r, text);
     if (e < 0)
         return e;
@@ -323,7 +325,8 @@ int xml_parse_call(struct view text, char **ret_method, struct val **ret_params)
 
 int xml_parse_response(struct view text, struct val **ret)
 {
-    _cleanup_(reader_done) struct reader r = {0};
+    _cleanup_(reader_done)
+    struct reader r = {0};
     int e = read_document(&r, text);
     if (e < 0)
         return e;

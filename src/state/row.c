@@ -8,25 +8,42 @@
 #include <errno.h>
 #include <string.h>
 
-/* The members a field can be. Packed: a bool stands where the record has it, not where a union
- * would have to begin; strings and trees are aligned all the same. */
-union __attribute__((packed)) member {
-    bool b;
-    int64_t i; /* also datetimes */
-    double d;
-    unsigned e;
-    const char *s;
-    const struct val *v;
-};
-
-static void *member_at(const struct row *r, const struct field_desc *f)
+/* The member that a field is, by the C types that members have. */
+static void *member(const struct row *r, const struct field_desc *f)
 {
     return (char *)(uintptr_t)r + f->offset;
 }
 
-static union member *member(const struct row *r, const struct field_desc *f)
+static bool *bool_of(const struct row *r, const struct field_desc *f)
 {
-    return member_at(r, f);
+    return member(r, f);
+}
+
+/* Also datetimes. */
+static int64_t *int_of(const struct row *r, const struct field_desc *f)
+{
+    return member(r, f);
+}
+
+static double *float_of(const struct row *r, const struct field_desc *f)
+{
+    return member(r, f);
+}
+
+static unsigned *enum_of(const struct row *r, const struct field_desc *f)
+{
+    return member(r, f);
+}
+
+/* Also references. */
+static const char **str_of(const struct row *r, const struct field_desc *f)
+{
+    return member(r, f);
+}
+
+static const struct val **tree_of(const struct row *r, const struct field_desc *f)
+{
+    return member(r, f);
 }
 
 static bool is_string(const struct type *t)
@@ -56,17 +73,17 @@ const char *ref_new(void)
 static void hold(const struct row *r, const struct field_desc *f)
 {
     if (is_string(f->type))
-        rstr_ref(member(r, f)->s);
+        rstr_ref(*str_of(r, f));
     else if (is_tree(f->type))
-        val_ref(member(r, f)->v);
+        val_ref(*tree_of(r, f));
 }
 
 static void drop(const struct row *r, const struct field_desc *f)
 {
     if (is_string(f->type))
-        rstr_unref(member(r, f)->s);
+        rstr_unref(*str_of(r, f));
     else if (is_tree(f->type))
-        val_unref(member(r, f)->v);
+        val_unref(*tree_of(r, f));
 }
 
 static void set_zero(struct row *r, const struct field_desc *f)
@@ -81,20 +98,20 @@ static void set_zero(struct row *r, const struct field_desc *f)
                                              __ATOMIC_ACQUIRE))
                 rstr_unref(made);
         }
-        member(r, f)->s = rstr_ref(null_ref);
+        *str_of(r, f) = rstr_ref(null_ref);
         break;
     case TYPE_STRING:
-        member(r, f)->s = rstr_empty();
+        *str_of(r, f) = rstr_empty();
         break;
     case TYPE_SET:
-        member(r, f)->v = val_ref(val_empty_set());
+        *tree_of(r, f) = val_ref(val_empty_set());
         break;
     case TYPE_MAP:
-        member(r, f)->v = val_ref(val_empty_map());
+        *tree_of(r, f) = val_ref(val_empty_map());
         break;
     case TYPE_RECORD:
     case TYPE_OPTION:
-        member(r, f)->v = val_ref(val_void());
+        *tree_of(r, f) = val_ref(val_void());
         break;
     default:
         break;
@@ -176,27 +193,26 @@ static bool same_string(const char *a, const char *b)
 
 bool row_field_equal(const struct row *a, const struct row *b, const struct field_desc *f)
 {
-    const union member *x = member(a, f), *y = member(b, f);
     switch (f->type->kind) {
     case TYPE_VOID:
         return true;
     case TYPE_BOOL:
-        return x->b == y->b;
+        return *bool_of(a, f) == *bool_of(b, f);
     case TYPE_INT:
     case TYPE_DATETIME:
-        return x->i == y->i;
+        return *int_of(a, f) == *int_of(b, f);
     case TYPE_FLOAT: /* by bits: NaN equals itself */
-        return memcmp(&x->d, &y->d, sizeof(x->d)) == 0;
+        return memcmp(float_of(a, f), float_of(b, f), sizeof(double)) == 0;
     case TYPE_ENUM:
-        return x->e == y->e;
+        return *enum_of(a, f) == *enum_of(b, f);
     case TYPE_STRING:
     case TYPE_REF:
-        return same_string(x->s, y->s);
+        return same_string(*str_of(a, f), *str_of(b, f));
     case TYPE_SET:
     case TYPE_MAP:
     case TYPE_RECORD:
     case TYPE_OPTION:
-        return x->v == y->v || val_equal(x->v, y->v);
+        return *tree_of(a, f) == *tree_of(b, f) || val_equal(*tree_of(a, f), *tree_of(b, f));
     }
     return false;
 }
@@ -213,26 +229,25 @@ bool row_is_equal(const struct row *a, const struct row *b)
 
 struct val *row_get(const struct row *r, const struct field_desc *f)
 {
-    const union member *m = member(r, f);
     switch (f->type->kind) {
     case TYPE_BOOL:
-        return val_bool(m->b);
+        return val_bool(*bool_of(r, f));
     case TYPE_INT:
-        return val_int(m->i);
+        return val_int(*int_of(r, f));
     case TYPE_DATETIME:
-        return val_datetime(m->i);
+        return val_datetime(*int_of(r, f));
     case TYPE_FLOAT:
-        return val_float(m->d);
+        return val_float(*float_of(r, f));
     case TYPE_ENUM:
-        return val_str(f->type->enm->values[m->e]);
+        return val_str(f->type->enm->values[*enum_of(r, f)]);
     case TYPE_STRING:
     case TYPE_REF:
-        return val_rstr(m->s);
+        return val_rstr(*str_of(r, f));
     case TYPE_SET:
     case TYPE_MAP:
     case TYPE_RECORD:
     case TYPE_OPTION:
-        return val_ref(m->v);
+        return val_ref(*tree_of(r, f));
     case TYPE_VOID:
         break;
     }
@@ -284,32 +299,31 @@ int row_set(struct row *r, const struct field_desc *f, const struct val *v)
 {
     if (!fits(v, f->type))
         return -EINVAL;
-    union member *m = member(r, f);
     switch (f->type->kind) {
     case TYPE_VOID:
         break;
     case TYPE_BOOL:
-        m->b = val_get_bool(v);
+        *bool_of(r, f) = val_get_bool(v);
         break;
     case TYPE_INT:
     case TYPE_DATETIME:
-        m->i = val_get_int(v);
+        *int_of(r, f) = val_get_int(v);
         break;
     case TYPE_FLOAT:
-        m->d = val_get_float(v);
+        *float_of(r, f) = val_get_float(v);
         break;
     case TYPE_ENUM:
-        m->e = (unsigned)desc_enum_value(f->type->enm, val_get_str(v));
+        *enum_of(r, f) = (unsigned)desc_enum_value(f->type->enm, val_get_str(v));
         break;
     case TYPE_STRING:
     case TYPE_REF:
-        rstr_assign(member_at(r, f), val_get_str(v));
+        rstr_assign(str_of(r, f), val_get_str(v));
         break;
     case TYPE_SET:
     case TYPE_MAP:
     case TYPE_RECORD:
     case TYPE_OPTION:
-        val_assign(member_at(r, f), val_ref(v));
+        val_assign(tree_of(r, f), val_ref(v));
         break;
     }
     return 0;

@@ -3,7 +3,8 @@
 
 #include "gen/typed.h"
 #include "state/filter.h"
-#include "tests/fuzz/fuzz.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
