@@ -138,7 +138,6 @@ void op_run_free(struct op_run *r)
     if (r->args)
         (r->free_args ? r->free_args : free)(r->args);
     claim_list_free(r->claims, r->n_claims);
-    free(r->claims);
     caller_done(&r->op.caller);
     rstr_unref(r->op.self);
     rstr_unref(r->op.task);
