@@ -20,8 +20,7 @@ int chain_open(const struct chain_item *items, unsigned n, bool readonly, struct
         why_set(why, "a chain of %u images is not possible", n);
         return -EINVAL;
     }
-    _cleanup_(chain_freep)
-    struct chain *c = mem_new(struct chain);
+    _cleanup_(chain_freep) struct chain *c = mem_new(struct chain);
     for (unsigned i = 0; i < n; i++) {
         int r = image_open(items[i].path, items[i].format, readonly || i > 0, &c->image[i], why);
         if (r < 0)

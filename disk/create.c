@@ -136,8 +136,7 @@ static int write_tables(int fd, const struct layout *l, uint64_t size, const uin
 {
     struct blockmap m = {0};
     size_t total = (size_t)(l->end - l->table_at);
-    _cleanup_(freep)
-    uint8_t *bytes = mem_try_alloc(total, 1);
+    _cleanup_(freep) uint8_t *bytes = mem_try_alloc(total, 1);
     if (!bytes || blockmap_init(&m, l->n_blocks, VHD_BLOCK_SIZE) < 0)
         return -ENOMEM;
     if (n_old)
@@ -166,11 +165,9 @@ static int sync_with_folder(int fd, const char *path)
     if (fsync(fd) < 0)
         return -errno;
     const char *slash = strrchr(path, '/');
-    _cleanup_(freep)
-    char *folder =
+    _cleanup_(freep) char *folder =
         slash ? mem_strndup(path, slash == path ? 1 : (size_t)(slash - path)) : mem_strdup(".");
-    _cleanup_(fd_closep)
-    int dir = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    _cleanup_(fd_closep) int dir = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (dir < 0 || fsync(dir) < 0)
         return -errno;
     return 0;
@@ -331,8 +328,7 @@ int image_info(const char *path, const enum image_format *format, struct image_i
 {
     struct image_info info = {0};
     const char *reason = NULL;
-    _cleanup_(fd_closep)
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+    _cleanup_(fd_closep) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
     int r = fd < 0 ? -errno : fill_info(fd, format, &info);
     if (r == 0) {
         struct image im = {.format = info.format, .fd = fd, .is_readonly = true};

@@ -11,7 +11,7 @@
 #include "base/fd.h"
 #include "base/mem.h"
 
-static const struct front_ops *const kinds[] = {&nbd_front_ops};
+static const struct front_ops *const kinds[] = {&nbd_front_ops, &vhost_front_ops};
 
 int front_open(const char *type, struct disk *disk, struct ring *ring, const char *path,
                const struct front_options *options, struct front **ret)

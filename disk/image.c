@@ -48,8 +48,7 @@ int image_parse_format(const char *name, enum image_format *ret)
 int image_open(const char *path, enum image_format format, bool readonly, struct image **ret,
                struct image_why *why)
 {
-    _cleanup_(image_freep)
-    struct image *im = mem_new(struct image);
+    _cleanup_(image_freep) struct image *im = mem_new(struct image);
     *im = (struct image){
         .format = format, .fd = -1, .path = mem_strdup(path), .is_readonly = readonly};
     int r = open_file(im, why);

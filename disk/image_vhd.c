@@ -192,8 +192,7 @@ static void read_batmap(struct image *im)
     uint64_t sum_size = vhd_batmap_sum_size(im->size);
     uint8_t head[VHD_SECTOR];
     struct vhd_batmap_header h;
-    _cleanup_(freep)
-    uint8_t *map = mem_try_alloc(size, 1);
+    _cleanup_(freep) uint8_t *map = mem_try_alloc(size, 1);
     if (!map || sum_size > size || fd_pread_all(im->fd, head, sizeof(head), (off_t)im->batmap_at) ||
         vhd_batmap_parse(head, sizeof(head), &h) < 0 ||
         fd_pread_all(im->fd, map, size, (off_t)im->batmap_at + VHD_SECTOR) < 0)
@@ -250,8 +249,7 @@ static int compare_u32(const void *a, const void *b)
 
 static int check_overlap(const struct blockmap *m, const char **ret_why)
 {
-    _cleanup_(freep)
-    uint32_t *sorted = mem_try_alloc(m->n_blocks, sizeof(*sorted));
+    _cleanup_(freep) uint32_t *sorted = mem_try_alloc(m->n_blocks, sizeof(*sorted));
     if (!sorted)
         return -ENOMEM;
     memcpy(sorted, m->bat, (size_t)m->n_blocks * sizeof(*sorted));
@@ -326,8 +324,7 @@ int image_vhd_finish(struct image *im)
     struct blockmap *m = &im->map;
     size_t size = (size_t)im->batmap_sectors * VHD_SECTOR;
     if (im->batmap_at) {
-        _cleanup_(freep)
-        uint8_t *bytes = mem_try_alloc(VHD_SECTOR + size, 1);
+        _cleanup_(freep) uint8_t *bytes = mem_try_alloc(VHD_SECTOR + size, 1);
         if (!bytes)
             return -ENOMEM;
         uint8_t *map = bytes + VHD_SECTOR;

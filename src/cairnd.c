@@ -83,14 +83,8 @@ static struct err *make_folders(const struct config *c)
 
 static struct err *open_state(struct daemon *d)
 {
-    const char *where = d->config.store;
     struct store *store = NULL;
-    if (str_starts(where, "sqlite:"))
-        TRY(store_sqlite_open(where + strlen("sqlite:"), STORE_WRITE, &store));
-    else
-        TRY(store_etcd_open(
-            &(struct store_etcd_config){.endpoint = where + strlen("etcd:"), .prefix = "/cairn/"},
-            STORE_WRITE, &store));
+    TRY(store_sqlite_open(d->config.store + strlen("sqlite:"), STORE_WRITE, &store));
     return db_open(&(struct db_config){.store = store}, &d->db);
 }
 
@@ -289,10 +283,11 @@ static void on_signal(void *arg, int fd, unsigned events)
 {
     (void)events;
     struct daemon *d = arg;
-    struct signalfd_siginfo si;
-    if (read(fd, &si, sizeof(si)) != sizeof(si))
+    struct signalfd_siginfo got = {0};
+    if (read(fd, &got, sizeof(got)) != (ssize_t)sizeof(got))
         return;
-    log_info("event=stopping signal=%u", si.ssi_signo);
+    unsigned number = got.ssi_signo;
+    log_info("event=stopping signal=%u", number);
     loop_stop(d->loop);
 }
 

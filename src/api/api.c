@@ -52,8 +52,7 @@ void api_session_done(struct api_session *s)
 
 struct err *api_authenticate(struct api *api, const char *session, struct api_session *ret)
 {
-    _cleanup_(session_unrefp)
-    struct session *s = NULL;
+    _cleanup_(session_unrefp) struct session *s = NULL;
     TRY(session_find(api->sessions, session, &s));
     *ret = (struct api_session){
         .ref = rstr_ref(s->ref),

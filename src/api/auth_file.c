@@ -18,8 +18,7 @@
 
 static bool hash_matches(const char *hash, const char *password)
 {
-    _cleanup_(freep)
-    struct crypt_data *data = mem_new(struct crypt_data);
+    _cleanup_(freep) struct crypt_data *data = mem_new(struct crypt_data);
     const char *got = crypt_rn(password, hash, data, sizeof(*data));
     bool same = got && strlen(got) == strlen(hash) && CRYPTO_memcmp(got, hash, strlen(hash)) == 0;
     OPENSSL_cleanse(data, sizeof(*data));
@@ -38,8 +37,7 @@ static void waste_time(const char *password)
 /* The roles of a line's third field: one role and all below it. */
 static bool role_facts(struct view name, struct auth_facts *ret)
 {
-    _cleanup_(freep)
-    char *text = view_dup(view_trim(name));
+    _cleanup_(freep) char *text = view_dup(view_trim(name));
     enum role r = desc_role_by_name(text);
     if (r >= ROLE_N)
         return false;
@@ -51,8 +49,7 @@ static bool check_line(struct view line, const char *password, struct auth_facts
 {
     struct view hash;
     bool has_role = view_split(&line, ':', &hash);
-    _cleanup_(freep)
-    char *text = view_dup(hash);
+    _cleanup_(freep) char *text = view_dup(hash);
     if (!hash_matches(text, password))
         return false;
     *ret = (struct auth_facts){.superuser = true, .roles = (1u << ROLE_N) - 1};
@@ -62,8 +59,7 @@ static bool check_line(struct view line, const char *password, struct auth_facts
 static struct err *file_check(void *arg, const char *user, const char *password,
                               struct auth_facts *ret)
 {
-    _cleanup_(buf_done)
-    struct buf b;
+    _cleanup_(buf_done) struct buf b;
     buf_init(&b, FILE_MAX);
     int r = fd_read_file(arg, FILE_MAX, &b);
     if (r < 0)

@@ -146,8 +146,7 @@ static char *copy_or_null(const char *s)
 struct err *api_call(struct api *api, const char *session, const char *name,
                      const struct val *params, struct val **ret)
 {
-    _cleanup_(val_unrefp)
-    struct val *all = val_set();
+    _cleanup_(val_unrefp) struct val *all = val_set();
     val_add_str(all, session);
     for (size_t i = 0; params && i < val_count(params); i++)
         val_add(all, val_ref(val_at(params, i)));
@@ -166,8 +165,7 @@ static char *client_name(const struct api_peer *peer)
 struct err *api_login(struct api *api, const struct api_peer *peer, const char *user,
                       const char *password, const char *originator, const char **ret_session)
 {
-    _cleanup_(val_unrefp)
-    struct val *params = val_set(), *got = NULL;
+    _cleanup_(val_unrefp) struct val *params = val_set(), *got = NULL;
     val_add_str(params, user ? user : "");
     val_add_str(params, password ? password : "");
     val_add_str(params, "1.0");
@@ -217,8 +215,7 @@ static void put_result(const struct api_rpc *r, struct buf *b, const struct val 
 
 static void log_error(const struct api_rpc *r, const struct err *e)
 {
-    _cleanup_(freep)
-    char *text = err_text(e);
+    _cleanup_(freep) char *text = err_text(e);
     if (err_is(e, "INTERNAL_ERROR"))
         log_warn("event=call-failed method=%s error=\"%s\"", r->req.method, text);
     else
@@ -229,8 +226,7 @@ static void answer_rpc(struct call *c, struct err *e, struct val *result)
 {
     struct api_rpc *r = (struct api_rpc *)c;
     if (!c->dropped) {
-        _cleanup_(buf_done)
-        struct buf b;
+        _cleanup_(buf_done) struct buf b;
         buf_init(&b, ANSWER_MAX);
         if (e) {
             log_error(r, e);
@@ -239,8 +235,7 @@ static void answer_rpc(struct call *c, struct err *e, struct val *result)
             put_result(r, &b, result ? result : val_void());
         }
         if (!buf_ok(&b)) {
-            _cleanup_(err_freep)
-            struct err *big = err_internal("the answer is too large");
+            _cleanup_(err_freep) struct err *big = err_internal("the answer is too large");
             buf_clear(&b);
             b.full = false;
             put_error(&r->req, &b, big);
@@ -255,8 +250,7 @@ static void answer_rpc(struct call *c, struct err *e, struct val *result)
 /* A body that is no call. */
 static void reply_unreadable(api_reply_fn reply, void *arg)
 {
-    _cleanup_(buf_done)
-    struct buf b;
+    _cleanup_(buf_done) struct buf b;
     buf_init(&b, 1 << 10);
     buf_puts(&b, "<html><body><h1>HTTP 500 internal server error</h1>"
                  "The request could not be read.</body></html>\n");

@@ -76,8 +76,7 @@ static struct err *decode_set(const struct val *in, const struct type *t, const 
 {
     if (val_kind(in) != VAL_SET)
         return wrong(what, "an array");
-    _cleanup_(val_unrefp)
-    struct val *set = val_set();
+    _cleanup_(val_unrefp) struct val *set = val_set();
     for (size_t i = 0; i < val_count(in); i++) {
         struct val *item;
         TRY(decode_value(val_at(in, i), t->elem, what, &item));
@@ -91,15 +90,12 @@ static struct err *decode_set(const struct val *in, const struct type *t, const 
 static struct err *decode_key(const char *key, const struct type *t, const char *what,
                               struct val **ret)
 {
-    _cleanup_(val_unrefp)
-    struct val *text = val_str(key);
+    _cleanup_(val_unrefp) struct val *text = val_str(key);
     if (t->kind != TYPE_INT)
         return decode_value(text, t, what, ret);
-    _cleanup_(val_unrefp)
-    struct val *number = NULL;
+    _cleanup_(val_unrefp) struct val *number = NULL;
     TRY(decode_int(text, what, &number));
-    _cleanup_(freep)
-    char *s = mem_printf("%lld", (long long)val_get_int(number));
+    _cleanup_(freep) char *s = mem_printf("%lld", (long long)val_get_int(number));
     *ret = val_str(s);
     return NULL;
 }
@@ -109,11 +105,9 @@ static struct err *decode_map(const struct val *in, const struct type *t, const 
 {
     if (val_kind(in) != VAL_MAP)
         return wrong(what, "a struct");
-    _cleanup_(val_unrefp)
-    struct val *map = val_map();
+    _cleanup_(val_unrefp) struct val *map = val_map();
     for (size_t i = 0; i < val_count(in); i++) {
-        _cleanup_(val_unrefp)
-        struct val *key = NULL;
+        _cleanup_(val_unrefp) struct val *key = NULL;
         struct val *item;
         TRY(decode_key(val_key_at(in, i), t->key, what, &key));
         TRY(decode_value(val_at(in, i), t->elem, what, &item));
@@ -182,8 +176,7 @@ static struct err *decode_record(const struct val *in, const struct type *t, con
     if (val_kind(in) != VAL_MAP)
         return wrong(what, "a struct");
     const struct class_desc *cls = desc_classes[t->cls];
-    _cleanup_(val_unrefp)
-    struct val *map = val_map();
+    _cleanup_(val_unrefp) struct val *map = val_map();
     desc_each_field (f, cls) {
         if (!(f->flags & FIELD_GIVEN))
             continue;
@@ -248,10 +241,8 @@ struct err *decode_check_count(const struct msg_desc *m, const char *name, const
     long got = (long)val_count(params) - (m->flags & MSG_NO_SESSION ? 0 : 1);
     if (got >= (long)m->n_mandatory && got <= (long)m->n_params)
         return NULL;
-    _cleanup_(freep)
-    char *expected = mem_printf("%u", m->n_mandatory);
-    _cleanup_(freep)
-    char *received = mem_printf("%ld", got);
+    _cleanup_(freep) char *expected = mem_printf("%u", m->n_mandatory);
+    _cleanup_(freep) char *received = mem_printf("%ld", got);
     return err_MESSAGE_PARAMETER_COUNT_MISMATCH(name, expected, received);
 }
 

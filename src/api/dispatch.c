@@ -30,8 +30,7 @@ static struct val *all_methods(void)
         const struct class_desc *cls = desc_classes[m->cls];
         if (cls->flags & CLASS_INTERNAL)
             continue;
-        _cleanup_(freep)
-        char *name = mem_printf("%s.%s", cls->name, m->name);
+        _cleanup_(freep) char *name = mem_printf("%s.%s", cls->name, m->name);
         val_add_str(set, name);
     }
     return set;
@@ -130,9 +129,29 @@ static struct err *check_call(struct call *c, const char *name, const struct val
     return check_session(c, params);
 }
 
+/* set_F on a map some of whose keys are protected: what would change is looked at before. */
+static struct err *check_protected_keys(const struct call *c)
+{
+    const struct msg_desc *m = c->msg;
+    if (m->n_params != 2 || !str_starts(m->name, "set_") || m->params[1].type->kind != TYPE_MAP)
+        return NULL;
+    const struct field_desc *f = desc_field(desc_classes[m->cls], m->name + strlen("set_"));
+    if (!f || !f->key_roles)
+        return NULL;
+    _cleanup_(snap_unrefp) struct snap *s = snap_get(c->api->db);
+    const struct row *r = snap_row(s, m->cls, decode_str(m, c->args, 0));
+    if (!r)
+        return NULL;
+    _cleanup_(val_unrefp) struct val *old = row_get(r, f), *fresh = decode_arg(m, c->args, 1);
+    return rbac_check_keys(&c->caller, m, f->key_roles, old, fresh);
+}
+
 static struct err *check_role(const struct call *c)
 {
-    return c->msg->flags & MSG_NO_SESSION ? NULL : rbac_check(&c->caller, c->msg, c->args);
+    if (c->msg->flags & MSG_NO_SESSION)
+        return NULL;
+    TRY(rbac_check(&c->caller, c->msg, c->args));
+    return check_protected_keys(c);
 }
 
 /* ---- implicit messages ---- */
@@ -165,15 +184,14 @@ static void on_written(void *arg, struct err *e, uint64_t generation)
 static void run_implicit(struct call *c)
 {
     if (implicit_is_read(c->msg)) {
-        _cleanup_(snap_unrefp)
-        struct snap *s = snap_get(c->api->db);
+        _cleanup_(snap_unrefp) struct snap *s = snap_get(c->api->db);
         struct val *result = NULL;
         struct err *e = implicit_read(s, c->api->rbac, c->msg, c->args, &result);
         call_end(c, e, result);
         return;
     }
     struct write_call *w = mem_new(struct write_call);
-    *w = (struct write_call){{.msg = c->msg, .args = c->args, .caller = &c->caller}, c};
+    *w = (struct write_call){{.msg = c->msg, .args = c->args}, c};
     c->native = w;
     db_write_async(c->api->db, "implicit", implicit_txn, w, on_written);
 }
@@ -181,7 +199,7 @@ static void run_implicit(struct call *c)
 /* The same inside a task, for Async.*.create and destroy. */
 static struct err *implicit_op(struct op *op, const void *args, struct val **ret)
 {
-    struct implicit_write w = {.msg = op->msg, .args = args, .caller = &op->caller};
+    struct implicit_write w = {.msg = op->msg, .args = args};
     TRY(op_write(op, "implicit", implicit_txn, &w));
     if (w.made)
         *ret = val_rstr(w.made);
@@ -245,8 +263,7 @@ static void on_done(void *arg, struct err *e, struct val *result)
 
 static const char *existing_task(const struct call *c, const char *ref)
 {
-    _cleanup_(snap_unrefp)
-    struct snap *s = snap_get(c->api->db);
+    _cleanup_(snap_unrefp) struct snap *s = snap_get(c->api->db);
     return ref && snap_row(s, CLASS_task, ref) ? ref : NULL;
 }
 
@@ -346,8 +363,7 @@ static void run(struct call *c)
     const struct msg_desc *m = c->msg;
     call_fn native = native_find(m);
     if (m->flags & MSG_UNIMPLEMENTED) {
-        _cleanup_(freep)
-        char *name = mem_printf("%s.%s", desc_classes[m->cls]->name, m->name);
+        _cleanup_(freep) char *name = mem_printf("%s.%s", desc_classes[m->cls]->name, m->name);
         refuse(c, err_NOT_IMPLEMENTED(name));
     } else if (native && c->async) {
         run_native_task(c);

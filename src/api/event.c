@@ -109,8 +109,7 @@ static struct err *subscribe(struct watch_set *set, const char *text)
                 watch_set_add_class(set, (int)i);
         return NULL;
     }
-    _cleanup_(freep)
-    char *lname = view_dup(name);
+    _cleanup_(freep) char *lname = view_dup(name);
     const struct class_desc *cls = desc_class_by_lname(lname);
     if (!cls || !has_events(cls))
         return NULL;
@@ -118,8 +117,7 @@ static struct err *subscribe(struct watch_set *set, const char *text)
         watch_set_add_class(set, cls->num);
         return NULL;
     }
-    _cleanup_(freep)
-    char *ref = view_dup(rest);
+    _cleanup_(freep) char *ref = view_dup(rest);
     watch_set_add_object(set, cls->num, ref);
     return NULL;
 }
@@ -399,8 +397,7 @@ void event_session_ended(struct events *ev, const char *session)
 static struct err *load_registration(struct call *c, struct waiting *w)
 {
     struct events *ev = c->api->events;
-    _cleanup_(val_unrefp)
-    struct val *classes = NULL;
+    _cleanup_(val_unrefp) struct val *classes = NULL;
     mutex_lock(&ev->mutex);
     const struct registration *r = *find_registration(ev, c->caller.session);
     if (r) {
@@ -427,8 +424,7 @@ static void advance_registration(struct events *ev, const char *session, struct 
 static void change_registration(struct call *c, const struct val *classes, bool add)
 {
     struct events *ev = c->api->events;
-    _cleanup_(snap_unrefp)
-    struct snap *s = snap_get(ev->api->db);
+    _cleanup_(snap_unrefp) struct snap *s = snap_get(ev->api->db);
     const char *session = c->caller.session;
     mutex_lock(&ev->mutex);
     struct registration **slot = find_registration(ev, session);
@@ -475,10 +471,8 @@ static bool look_once(struct call *c, struct waiting *w)
         finish(c, e, NULL);
         return true;
     }
-    _cleanup_(snap_unrefp)
-    struct snap *s = snap_get(c->api->db);
-    _cleanup_(changes_done)
-    struct changes changes = {0};
+    _cleanup_(snap_unrefp) struct snap *s = snap_get(c->api->db);
+    _cleanup_(changes_done) struct changes changes = {0};
     if (watch_changes(s, w->since, &w->set, &changes) < 0) {
         advance_registration(c->api->events, c->caller.session, snap_token(s));
         finish(c, err_EVENTS_LOST(), NULL);
@@ -543,8 +537,7 @@ void event_unregister(struct call *c)
 
 void event_get_current_id(struct call *c)
 {
-    _cleanup_(snap_unrefp)
-    struct snap *s = snap_get(c->api->db);
+    _cleanup_(snap_unrefp) struct snap *s = snap_get(c->api->db);
     call_end(c, NULL, val_int((int64_t)current_id(s)));
 }
 
@@ -577,8 +570,7 @@ static struct err *touch(struct txn *t, void *arg)
 
 void event_inject(struct call *c)
 {
-    _cleanup_(snap_unrefp)
-    struct snap *s = snap_get(c->api->db);
+    _cleanup_(snap_unrefp) struct snap *s = snap_get(c->api->db);
     struct token now = snap_token(s);
     c->native = mem_dup(&now, sizeof(now));
     db_write_async(c->api->db, "event.inject", touch, c, on_touched);

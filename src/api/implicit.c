@@ -189,50 +189,12 @@ static struct err *put_field(struct row *r, const struct field_desc *f, const st
     return NULL;
 }
 
-static bool is_same_entry(const struct val *a, const struct val *b, const char *key)
-{
-    const struct val *x = val_map_get(a, key), *y = val_map_get(b, key);
-    return x && y ? val_equal(x, y) : x == y;
-}
-
-static struct err *check_keys_of(const struct caller *c, const char *method,
-                                 const struct key_role *keys, enum role role, const struct val *of,
-                                 const struct val *other)
-{
-    for (size_t i = 0; i < val_count(of); i++) {
-        const char *key = val_key_at(of, i);
-        enum role need = rbac_key_role(keys, key, role);
-        if (need <= role || is_same_entry(of, other, key))
-            continue;
-        _cleanup_(freep)
-        char *name = mem_printf("%s/key:%s", method, key);
-        TRY(rbac_check_role(c->superuser, c->roles, need, name));
-    }
-    return NULL;
-}
-
-struct err *implicit_check_keys(const struct caller *c, const char *method,
-                                const struct key_role *keys, enum role role, const struct val *old,
-                                const struct val *fresh)
-{
-    TRY(check_keys_of(c, method, keys, role, old, fresh));
-    return check_keys_of(c, method, keys, role, fresh, old);
-}
-
-static struct err *set_field(struct txn *t, struct implicit_write *w, const struct class_desc *cls,
-                             const struct field_desc *f)
+static struct err *set_field(struct txn *t, const struct implicit_write *w,
+                             const struct class_desc *cls, const struct field_desc *f)
 {
     struct row *r;
     TRY(edit_row(t, cls, decode_str(w->msg, w->args, 0), &r));
-    _cleanup_(val_unrefp)
-    struct val *v = decode_arg(w->msg, w->args, 1);
-    if (f->key_roles && f->type->kind == TYPE_MAP) {
-        _cleanup_(val_unrefp)
-        struct val *old = row_get(r, f);
-        _cleanup_(freep)
-        char *method = mem_printf("%s.%s", cls->lname, w->msg->name);
-        TRY(implicit_check_keys(w->caller, method, f->key_roles, w->msg->role, old, v));
-    }
+    _cleanup_(val_unrefp) struct val *v = decode_arg(w->msg, w->args, 1);
     return put_field(r, f, v);
 }
 
@@ -249,13 +211,11 @@ static struct err *add_key(const struct implicit_write *w, const struct class_de
                            struct row *r, const struct field_desc *f)
 {
     char number[32];
-    _cleanup_(val_unrefp)
-    struct val *given = decode_arg(w->msg, w->args, 1);
+    _cleanup_(val_unrefp) struct val *given = decode_arg(w->msg, w->args, 1);
     const char *key = item_text(given, number);
     if (!*key)
         return err_internal("the key of an entry may not be empty");
-    _cleanup_(val_unrefp)
-    struct val *old = row_get(r, f), *fresh = NULL;
+    _cleanup_(val_unrefp) struct val *old = row_get(r, f), *fresh = NULL;
     if (val_map_get(old, key))
         return err_MAP_DUPLICATE_KEY(cls->name, f->name, r->ref, key);
     fresh = val_copy(old);
@@ -274,10 +234,8 @@ static bool has_item(const struct val *set, const struct val *item)
 static struct err *add_item(const struct implicit_write *w, struct row *r,
                             const struct field_desc *f)
 {
-    _cleanup_(val_unrefp)
-    struct val *item = decode_arg(w->msg, w->args, 1), *fresh = NULL;
-    _cleanup_(val_unrefp)
-    struct val *old = row_get(r, f);
+    _cleanup_(val_unrefp) struct val *item = decode_arg(w->msg, w->args, 1), *fresh = NULL;
+    _cleanup_(val_unrefp) struct val *old = row_get(r, f);
     if (has_item(old, item))
         return NULL;
     fresh = val_copy(old);
@@ -289,20 +247,16 @@ static struct err *remove_key(const struct implicit_write *w, struct row *r,
                               const struct field_desc *f)
 {
     char number[32];
-    _cleanup_(val_unrefp)
-    struct val *key = decode_arg(w->msg, w->args, 1), *old = row_get(r, f);
-    _cleanup_(val_unrefp)
-    struct val *fresh = val_without(old, item_text(key, number));
+    _cleanup_(val_unrefp) struct val *key = decode_arg(w->msg, w->args, 1), *old = row_get(r, f);
+    _cleanup_(val_unrefp) struct val *fresh = val_without(old, item_text(key, number));
     return put_field(r, f, fresh);
 }
 
 static struct err *remove_item(const struct implicit_write *w, struct row *r,
                                const struct field_desc *f)
 {
-    _cleanup_(val_unrefp)
-    struct val *item = decode_arg(w->msg, w->args, 1), *old = row_get(r, f);
-    _cleanup_(val_unrefp)
-    struct val *fresh = val_set();
+    _cleanup_(val_unrefp) struct val *item = decode_arg(w->msg, w->args, 1), *old = row_get(r, f);
+    _cleanup_(val_unrefp) struct val *fresh = val_set();
     for (size_t i = 0; i < val_count(old); i++)
         if (!val_equal(val_at(old, i), item))
             val_add(fresh, val_ref(val_at(old, i)));
@@ -322,8 +276,7 @@ static struct err *change_entry(struct txn *t, const struct implicit_write *w,
 
 static struct err *make_row(struct txn *t, struct implicit_write *w, const struct class_desc *cls)
 {
-    _cleanup_(val_unrefp)
-    struct val *record = decode_arg(w->msg, w->args, 0);
+    _cleanup_(val_unrefp) struct val *record = decode_arg(w->msg, w->args, 0);
     struct row *r = txn_add(t, cls->num, NULL, NULL);
     desc_each_field (f, cls) {
         const struct val *v = f->flags & FIELD_GIVEN ? val_map_get(record, f->name) : NULL;

@@ -12,7 +12,6 @@
 #include "base/err.h"
 #include "base/val.h"
 #include "state/db.h"
-#include "task/op.h"
 
 /* Is it answered by implicit_read (else by implicit_txn)? */
 bool implicit_is_read(const struct msg_desc *m);
@@ -23,14 +22,7 @@ struct err *implicit_read(const struct snap *s, const struct rbac *r, const stru
 struct implicit_write {
     const struct msg_desc *msg;
     const void *args;
-    const struct caller *caller; /* for protected keys that a setter would change */
-    const char *made;            /* out: ref of a created row, rstr of the caller's */
+    const char *made; /* out: ref of a created row, rstr of the caller's */
 };
 /* A txn_fn; arg is a struct implicit_write. */
 struct err *implicit_txn(struct txn *t, void *arg) _must_use_;
-
-/* A whole map is set: RBAC_PERMISSION_DENIED if a key changes that needs a higher role than the
- * setter's, `role`, and the caller does not have it. */
-struct err *implicit_check_keys(const struct caller *c, const char *method,
-                                const struct key_role *keys, enum role role, const struct val *old,
-                                const struct val *fresh) _must_use_;

@@ -27,8 +27,7 @@ static bool any(const struct rec_message *m, const void *arg)
 
 static struct val *records(struct op *op, message_match match, const void *arg)
 {
-    _cleanup_(snap_unrefp)
-    struct snap *s = snap_get(op->db);
+    _cleanup_(snap_unrefp) struct snap *s = snap_get(op->db);
     struct val *map = val_map();
     snap_each (r, s, CLASS_message) {
         if (match(rec_message(r), arg))
@@ -47,8 +46,7 @@ struct err *msg_message_get_all_records(struct op *op, const struct args_message
 struct err *msg_message_get_all(struct op *op, const struct args_message_get_all *a,
                                 struct val **ret)
 {
-    _cleanup_(snap_unrefp)
-    struct snap *s = snap_get(op->db);
+    _cleanup_(snap_unrefp) struct snap *s = snap_get(op->db);
     *ret = val_set();
     snap_each (r, s, CLASS_message) {
         val_add(*ret, val_rstr(r->ref));
@@ -89,8 +87,7 @@ struct err *msg_message_get_all_records_where(struct op *op,
                                               const struct args_message_get_all_records_where *a,
                                               struct val **ret)
 {
-    _cleanup_(filter_freep)
-    struct filter *f = NULL;
+    _cleanup_(filter_freep) struct filter *f = NULL;
     TRY(filter_parse(desc_classes[CLASS_message], a->expr, &f));
     *ret = records(op, passes, f);
     return NULL;
@@ -99,8 +96,7 @@ struct err *msg_message_get_all_records_where(struct op *op,
 struct err *msg_message_get_record(struct op *op, const struct args_message_get_record *a,
                                    struct val **ret)
 {
-    _cleanup_(snap_unrefp)
-    struct snap *s = snap_get(op->db);
+    _cleanup_(snap_unrefp) struct snap *s = snap_get(op->db);
     const struct row *r = snap_row(s, CLASS_message, a->self);
     if (!r)
         return err_HANDLE_INVALID("message", a->self);
@@ -111,8 +107,7 @@ struct err *msg_message_get_record(struct op *op, const struct args_message_get_
 struct err *msg_message_get_by_uuid(struct op *op, const struct args_message_get_by_uuid *a,
                                     struct val **ret)
 {
-    _cleanup_(snap_unrefp)
-    struct snap *s = snap_get(op->db);
+    _cleanup_(snap_unrefp) struct snap *s = snap_get(op->db);
     const struct row *r = snap_by_uuid(s, CLASS_message, a->uuid);
     if (!r)
         return err_UUID_INVALID("message", a->uuid);
@@ -164,8 +159,7 @@ static struct err *create_txn(struct txn *t, void *arg)
 
 struct err *msg_message_create(struct op *op, const struct args_message_create *a, struct val **ret)
 {
-    _cleanup_(rstr_unrefp)
-    const char *ref = ref_new();
+    _cleanup_(rstr_unrefp) const char *ref = ref_new();
     struct create c = {a, ref};
     TRY(op_write(op, "message.create", create_txn, &c));
     *ret = val_rstr(ref);
@@ -189,8 +183,7 @@ static struct err *destroy_txn(struct txn *t, void *arg)
 struct err *msg_message_destroy(struct op *op, const struct args_message_destroy *a,
                                 struct val **ret)
 {
-    _cleanup_(val_unrefp)
-    struct val *refs = val_set();
+    _cleanup_(val_unrefp) struct val *refs = val_set();
     val_add(refs, val_rstr(a->self));
     return op_write(op, "message.destroy", destroy_txn, refs);
 }
@@ -200,8 +193,7 @@ static struct err *destroy_in_parts(struct op *op, const struct val *refs)
 {
     size_t n = val_count(refs);
     for (size_t from = 0; from < n; from += TXN_MAX_ROWS / 2) {
-        _cleanup_(val_unrefp)
-        struct val *part = val_set();
+        _cleanup_(val_unrefp) struct val *part = val_set();
         for (size_t i = from; i < n && i < from + TXN_MAX_ROWS / 2; i++)
             val_add(part, val_ref(val_at(refs, i)));
         TRY(op_write(op, "message.destroy_many", destroy_txn, part));
@@ -249,10 +241,8 @@ struct err *msg_message_destroy_all(struct op *op, const struct args_message_des
 {
     struct filters f;
     TRY(read_filters(a->filters, &f));
-    _cleanup_(snap_unrefp)
-    struct snap *s = snap_get(op->db);
-    _cleanup_(val_unrefp)
-    struct val *refs = val_set();
+    _cleanup_(snap_unrefp) struct snap *s = snap_get(op->db);
+    _cleanup_(val_unrefp) struct val *refs = val_set();
     snap_each (r, s, CLASS_message) {
         const struct rec_message *m = rec_message(r);
         if (m->timestamp < f.before && m->timestamp > f.after &&

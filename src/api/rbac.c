@@ -34,8 +34,8 @@ static bool has_role(uint32_t roles, enum role role)
 
 static struct err *denied(const char *permission, const char *key)
 {
-    _cleanup_(freep)
-    char *name = key ? mem_printf("%s/key:%s", permission, key) : mem_strdup(permission);
+    _cleanup_(freep) char *name =
+        key ? mem_printf("%s/key:%s", permission, key) : mem_strdup(permission);
     for (char *c = name; *c && !(key && *c == '/'); c++)
         *c = (char)tolower((unsigned char)*c);
     return err_RBAC_PERMISSION_DENIED(name, "the session's roles do not include this permission");
@@ -61,12 +61,6 @@ static const struct key_role *find_key(const struct key_role *keys, const char *
     return NULL;
 }
 
-enum role rbac_key_role(const struct key_role *keys, const char *key, enum role otherwise)
-{
-    const struct key_role *k = find_key(keys, key);
-    return k ? k->role : otherwise;
-}
-
 static const char *key_argument(const struct msg_desc *m, const void *args)
 {
     for (unsigned i = 0; i < m->n_params; i++)
@@ -90,9 +84,40 @@ struct err *rbac_check(const struct caller *c, const struct msg_desc *m, const v
         return NULL;
     if (need != ROLE_LOCAL_ROOT && has_role(c->roles, need))
         return NULL;
-    _cleanup_(freep)
-    char *name = mem_printf("%s.%s", desc_classes[m->cls]->name, m->name);
+    _cleanup_(freep) char *name = mem_printf("%s.%s", desc_classes[m->cls]->name, m->name);
     return denied(name, k ? k->key : NULL);
+}
+
+static bool is_same_entry(const struct val *a, const struct val *b, const char *key)
+{
+    const struct val *x = val_map_get(a, key), *y = val_map_get(b, key);
+    return x && y ? val_equal(x, y) : x == y;
+}
+
+static struct err *check_keys_of(const struct caller *c, const struct msg_desc *m,
+                                 const struct key_role *keys, const struct val *of,
+                                 const struct val *other)
+{
+    for (size_t i = 0; i < val_count(of); i++) {
+        const char *key = val_key_at(of, i);
+        const struct key_role *k = find_key(keys, key);
+        if (!k || k->role <= m->role || has_role(c->roles, k->role) ||
+            is_same_entry(of, other, key))
+            continue;
+        _cleanup_(freep) char *name = mem_printf("%s.%s", desc_classes[m->cls]->name, m->name);
+        return denied(name, k->key);
+    }
+    return NULL;
+}
+
+struct err *rbac_check_keys(const struct caller *c, const struct msg_desc *m,
+                            const struct key_role *keys, const struct val *old,
+                            const struct val *fresh)
+{
+    if (c->superuser)
+        return NULL;
+    TRY(check_keys_of(c, m, keys, old, fresh));
+    return check_keys_of(c, m, keys, fresh, old);
 }
 
 /* ---- rows ---- */
@@ -123,10 +148,8 @@ static void add_permission(struct rbac *r, const char *name, enum role role)
 {
     if (role >= ROLE_N)
         return;
-    _cleanup_(rstr_unrefp)
-    const char *uuid = md5_uuid(name);
-    _cleanup_(freep)
-    char *label = mem_strdup(name);
+    _cleanup_(rstr_unrefp) const char *uuid = md5_uuid(name);
+    _cleanup_(freep) char *label = mem_strdup(name);
     for (char *c = label; *c; c++)
         *c = (char)tolower((unsigned char)*c);
     struct rec_role *p = add_row(r, uuid, label, "A permission");
@@ -139,12 +162,10 @@ static void add_permission(struct rbac *r, const char *name, enum role role)
 
 static void add_message(struct rbac *r, const struct msg_desc *m)
 {
-    _cleanup_(freep)
-    char *name = mem_printf("%s.%s", desc_classes[m->cls]->name, m->name);
+    _cleanup_(freep) char *name = mem_printf("%s.%s", desc_classes[m->cls]->name, m->name);
     add_permission(r, name, m->role);
     for (const struct key_role *k = m->key_roles; k && k->key; k++) {
-        _cleanup_(freep)
-        char *with_key = mem_printf("%s/key:%s", name, k->key);
+        _cleanup_(freep) char *with_key = mem_printf("%s/key:%s", name, k->key);
         add_permission(r, with_key, k->role);
     }
 }
@@ -215,8 +236,7 @@ const struct row *rbac_row(const struct rbac *r, const char *ref)
 
 const struct row *rbac_row_by_uuid(const struct rbac *r, const char *uuid)
 {
-    _cleanup_(freep)
-    char *ref = mem_printf("OpaqueRef:%s", uuid);
+    _cleanup_(freep) char *ref = mem_printf("OpaqueRef:%s", uuid);
     return rbac_row(r, ref);
 }
 

@@ -203,8 +203,7 @@ static struct session *take_out(struct sessions *t, const char *ref)
 
 void session_close(struct sessions *t, const char *ref)
 {
-    _cleanup_(session_unrefp)
-    struct session *s = take_out(t, ref);
+    _cleanup_(session_unrefp) struct session *s = take_out(t, ref);
     if (!s)
         return;
     log_debug("event=session-closed user=%s", s->user_name);
@@ -248,8 +247,7 @@ static const char *surplus(struct sessions *t, const struct session *fresh)
 
 static void put_in(struct sessions *t, struct session *s)
 {
-    _cleanup_(rstr_unrefp)
-    const char *old = NULL;
+    _cleanup_(rstr_unrefp) const char *old = NULL;
     mutex_lock(&t->mutex);
     old = surplus(t, s);
     struct session **slot = &t->buckets[bucket_of(s->ref)];
@@ -320,8 +318,7 @@ static void login_end(struct call *c)
         call_end(c, steal(&c->e), NULL);
         return;
     }
-    _cleanup_(rstr_unrefp)
-    const char *ref = rstr_ref(s->ref);
+    _cleanup_(rstr_unrefp) const char *ref = rstr_ref(s->ref);
     put_in(c->api->sessions, s);
     if (c->dropped)
         session_close(c->api->sessions, ref);

@@ -69,9 +69,10 @@ void mutex_lock(struct mutex *m)
 
 void mutex_unlock(struct mutex *m)
 {
+    enum lock_rank rank = m->rank; /* who takes it next may free it */
     if (pthread_mutex_unlock(&m->m) != 0)
         abort();
-    witness_drop(m->rank);
+    witness_drop(rank);
 }
 
 void cond_wait(pthread_cond_t *cond, struct mutex *m)

@@ -43,7 +43,7 @@ struct view view_cut(struct view v, size_t from)
 {
     if (from > v.size)
         from = v.size;
-    return (struct view){v.p + from, v.size - from};
+    return from ? (struct view){v.p + from, v.size - from} : v; /* p may be NULL */
 }
 
 bool view_split(struct view *v, char sep, struct view *head)
@@ -51,7 +51,7 @@ bool view_split(struct view *v, char sep, struct view *head)
     const char *at = v->size ? memchr(v->p, sep, v->size) : NULL;
     if (!at) {
         *head = *v;
-        *v = (struct view){v->p + v->size, 0};
+        *v = view_cut(*v, v->size);
         return false;
     }
     *head = (struct view){v->p, (size_t)(at - v->p)};

@@ -12,8 +12,7 @@
 struct err *cli_fail_at(const char *file, int line, const char *code, const char *fmt, ...)
 {
     va_list ap;
-    _cleanup_(buf_done)
-    struct buf b;
+    _cleanup_(buf_done) struct buf b;
     buf_init(&b, 64 << 10);
     va_start(ap, fmt);
     buf_vprintf(&b, fmt, ap);
@@ -80,9 +79,10 @@ static struct err *parse_word(struct args *a, struct view word, struct view *res
 
 struct err *args_parse(struct view body, struct args *ret)
 {
-    _cleanup_(args_done)
-    struct args a = {.command = mem_strdup("")};
+    _cleanup_(args_done) struct args a = {.command = mem_strdup("")};
     struct view line;
+    if (body.size && memchr(body.p, '\0', body.size))
+        return cli_syntax("a word holds a NUL");
     for (bool first = true; next_line(&body, &line); first = false) {
         if (first && view_starts(line, "session_id=")) {
             a.session = view_dup(view_cut(line, strlen("session_id=")));

@@ -46,15 +46,12 @@ static void call_parse(const char *line, struct call *ret)
 
 static struct err *comma_refs(struct cmd *c, const char *cls, const char *list, struct val **ret)
 {
-    _cleanup_(val_unrefp)
-    struct val *refs = val_set();
+    _cleanup_(val_unrefp) struct val *refs = val_set();
     struct view rest = view_of(list), item;
     while (rest.size) {
-        _cleanup_(freep)
-        char *ref = NULL;
+        _cleanup_(freep) char *ref = NULL;
         view_split(&rest, ',', &item);
-        _cleanup_(freep)
-        char *uuid = view_dup(view_trim(item));
+        _cleanup_(freep) char *uuid = view_dup(view_trim(item));
         TRY(cmd_by_uuid(c, cls, uuid, &ref));
         val_add_str(refs, ref);
     }
@@ -66,11 +63,9 @@ static struct err *comma_refs(struct cmd *c, const char *cls, const char *list, 
 static struct err *ref_argument(struct cmd *c, struct view word, struct val **ret)
 {
     struct view cls_view;
-    _cleanup_(freep)
-    char *ref = NULL;
+    _cleanup_(freep) char *ref = NULL;
     view_split(&word, ':', &cls_view);
-    _cleanup_(freep)
-    char *cls = view_dup(cls_view), *param = view_dup(word);
+    _cleanup_(freep) char *cls = view_dup(cls_view), *param = view_dup(word);
     char *last = param + strlen(param) - 1;
     bool optional = *last == '?', many = *last == '*';
     if (optional || many)
@@ -120,8 +115,7 @@ static struct err *plain_argument(struct cmd *c, struct view word, struct val **
     char kind = *word.p;
     struct view name_view, deflt = view_cut(word, 1);
     bool has_default = view_split(&deflt, '=', &name_view), b;
-    _cleanup_(freep)
-    char *name = view_dup(name_view), *otherwise = view_dup(deflt);
+    _cleanup_(freep) char *name = view_dup(name_view), *otherwise = view_dup(deflt);
     const char *value = args_or(&c->args, name, has_default ? otherwise : NULL);
     if (!value)
         return cli_missing(name);
@@ -139,11 +133,9 @@ static struct err *plain_argument(struct cmd *c, struct view word, struct val **
 static struct err *argument(struct cmd *c, struct view word, const struct object *o,
                             struct val **ret)
 {
-    _cleanup_(freep)
-    char *text = view_dup(word), *ref = NULL;
+    _cleanup_(freep) char *text = view_dup(word), *ref = NULL;
     struct view inner = word.size > 2 ? (struct view){word.p + 1, word.size - 2} : word;
-    _cleanup_(freep)
-    char *name = view_dup(inner);
+    _cleanup_(freep) char *name = view_dup(inner);
     if (strchr("%#.!", *text))
         return plain_argument(c, word, ret);
     if (*text == '{')
@@ -166,16 +158,12 @@ static const struct xe_column plain = {.name = "", .separator = "; ", .format = 
 
 static struct err *print_record(struct cmd *c, const struct val *v)
 {
-    _cleanup_(val_unrefp)
-    struct val *record = val_map();
+    _cleanup_(val_unrefp) struct val *record = val_map();
     for (size_t i = 0; i < val_count(v); i++) {
-        _cleanup_(val_unrefp)
-        struct val *shown = NULL;
+        _cleanup_(val_unrefp) struct val *shown = NULL;
         TRY(column_show(c, &plain, val_at(v, i), NULL, &shown));
-        _cleanup_(freep)
-        char *label = mem_printf("%s ( RO)", val_key_at(v, i));
-        _cleanup_(freep)
-        char *text = column_text(&plain, shown);
+        _cleanup_(freep) char *label = mem_printf("%s ( RO)", val_key_at(v, i));
+        _cleanup_(freep) char *text = column_text(&plain, shown);
         val_put_str(record, label, text);
     }
     cmd_print_record(c, record);
@@ -184,8 +172,7 @@ static struct err *print_record(struct cmd *c, const struct val *v)
 
 static struct err *print_uuid(struct cmd *c, const char *cls, const char *ref)
 {
-    _cleanup_(freep)
-    char *message = mem_printf("%s.get_uuid", cls), *uuid = NULL;
+    _cleanup_(freep) char *message = mem_printf("%s.get_uuid", cls), *uuid = NULL;
     TRY(cmd_call_str(c, &uuid, message, ref));
     cmd_print(c, uuid);
     return NULL;
@@ -194,8 +181,7 @@ static struct err *print_uuid(struct cmd *c, const char *cls, const char *ref)
 static struct err *print_set(struct cmd *c, const struct val *v)
 {
     for (size_t i = 0; i < val_count(v); i++) {
-        _cleanup_(val_unrefp)
-        struct val *shown = NULL;
+        _cleanup_(val_unrefp) struct val *shown = NULL;
         if (val_kind(val_at(v, i)) == VAL_MAP) {
             TRY(print_record(c, val_at(v, i)));
             continue;
@@ -208,10 +194,8 @@ static struct err *print_set(struct cmd *c, const struct val *v)
 
 static struct err *print_result(struct cmd *c, const struct call *call, const struct val *v)
 {
-    _cleanup_(val_unrefp)
-    struct val *shown = NULL;
-    _cleanup_(freep)
-    char *cls = view_dup(call->result);
+    _cleanup_(val_unrefp) struct val *shown = NULL;
+    _cleanup_(freep) char *cls = view_dup(call->result);
     if (!*cls)
         return NULL;
     if (strcmp(cls, "map") == 0)
@@ -228,8 +212,7 @@ static struct err *print_result(struct cmd *c, const struct call *call, const st
     if (desc_class_by_name(cls) && val_kind(v) == VAL_STRING)
         return print_uuid(c, cls, val_get_str(v));
     TRY(column_show(c, &plain, v, NULL, &shown));
-    _cleanup_(freep)
-    char *text = column_text(&plain, shown);
+    _cleanup_(freep) char *text = column_text(&plain, shown);
     cmd_print(c, text);
     return NULL;
 }
@@ -239,10 +222,8 @@ static struct err *print_result(struct cmd *c, const struct call *call, const st
 static struct err *call_once(struct cmd *c, const struct object *o, void *arg)
 {
     const struct call *call = arg;
-    _cleanup_(val_unrefp)
-    struct val *params = val_set();
-    _cleanup_(val_unrefp)
-    struct val *result = NULL;
+    _cleanup_(val_unrefp) struct val *params = val_set();
+    _cleanup_(val_unrefp) struct val *result = NULL;
     struct view rest = call->args, word;
     while (rest.size) {
         struct val *v = NULL;
@@ -257,8 +238,7 @@ static struct err *call_once(struct cmd *c, const struct object *o, void *arg)
 struct err *call_run(struct cmd *c)
 {
     static const unsigned flags[] = {XE_VM_SELECTORS, XE_HOST_SELECTORS, XE_SR_SELECTORS};
-    _cleanup_(call_done)
-    struct call call = {0};
+    _cleanup_(call_done) struct call call = {0};
     call_parse(c->desc->call, &call);
     for (size_t i = 0; i < ARRAY_LEN(flags); i++)
         if (c->desc->flags & flags[i])

@@ -31,8 +31,7 @@ static struct val *argument(char type, va_list *ap)
 
 struct err *cmd_call(struct cmd *c, struct val **ret, const char *message, const char *types, ...)
 {
-    _cleanup_(val_unrefp)
-    struct val *params = val_set();
+    _cleanup_(val_unrefp) struct val *params = val_set();
     va_list ap;
     va_start(ap, types);
     for (const char *t = types; *t; t++)
@@ -44,8 +43,7 @@ struct err *cmd_call(struct cmd *c, struct val **ret, const char *message, const
 struct err *cmd_call_v(struct cmd *c, struct val **ret, const char *message,
                        const struct val *params)
 {
-    _cleanup_(val_unrefp)
-    struct val *result = NULL;
+    _cleanup_(val_unrefp) struct val *result = NULL;
     TRY(c->backend->call(c->backend->arg, c->session, message, params, &result));
     if (ret)
         *ret = result ? steal(&result) : val_ref(val_void());
@@ -54,8 +52,7 @@ struct err *cmd_call_v(struct cmd *c, struct val **ret, const char *message,
 
 struct err *cmd_call_str(struct cmd *c, char **ret, const char *message, const char *ref)
 {
-    _cleanup_(val_unrefp)
-    struct val *result = NULL;
+    _cleanup_(val_unrefp) struct val *result = NULL;
     TRY(cmd_call(c, &result, message, "s", ref));
     if (val_kind(result) != VAL_STRING)
         return err_internal("'%s' gave no string", message);
@@ -65,8 +62,7 @@ struct err *cmd_call_str(struct cmd *c, char **ret, const char *message, const c
 
 struct err *cmd_by_uuid(struct cmd *c, const char *cls, const char *uuid, char **ret)
 {
-    _cleanup_(freep)
-    char *message = mem_printf("%s.get_by_uuid", cls);
+    _cleanup_(freep) char *message = mem_printf("%s.get_by_uuid", cls);
     return cmd_call_str(c, ret, message, uuid);
 }
 
@@ -83,10 +79,8 @@ struct err *cmd_record(struct cmd *c, const char *cls, const char *ref, const st
         c->records = val_map();
     const struct val *known = val_map_get(c->records, ref);
     if (!known) {
-        _cleanup_(freep)
-        char *message = mem_printf("%s.get_record", cls);
-        _cleanup_(val_unrefp)
-        struct val *record = NULL;
+        _cleanup_(freep) char *message = mem_printf("%s.get_record", cls);
+        _cleanup_(val_unrefp) struct val *record = NULL;
         struct err *e = cmd_call(c, &record, message, "s", ref);
         if (err_is(e, "HANDLE_INVALID"))
             err_freep(&e);
@@ -113,8 +107,7 @@ struct err *cmd_uuid_of(struct cmd *c, const char *cls, const char *ref, char **
 
 struct err *cmd_pool(struct cmd *c, char **ret)
 {
-    _cleanup_(val_unrefp)
-    struct val *all = NULL;
+    _cleanup_(val_unrefp) struct val *all = NULL;
     TRY(cmd_call(c, &all, "pool.get_all", ""));
     if (!val_count(all))
         return cli_fail("This host belongs to no pool yet");
@@ -131,8 +124,7 @@ struct err *cmd_this_host(struct cmd *c, char **ret)
 
 char *cmd_escape(const char *text)
 {
-    _cleanup_(buf_done)
-    struct buf b;
+    _cleanup_(buf_done) struct buf b;
     buf_init(&b, THIN_MAX_BODY);
     for (const char *p = text; *p; p++) {
         if (*p == ',' || *p == '\\')
@@ -155,8 +147,7 @@ void cmd_say(struct cmd *c, const char *fmt, ...)
     if (c->minimal)
         return;
     va_list ap;
-    _cleanup_(buf_done)
-    struct buf b;
+    _cleanup_(buf_done) struct buf b;
     buf_init(&b, THIN_MAX_BODY - 64);
     va_start(ap, fmt);
     buf_vprintf(&b, fmt, ap);
@@ -167,8 +158,7 @@ void cmd_say(struct cmd *c, const char *fmt, ...)
 void cmd_warn(struct cmd *c, const char *fmt, ...)
 {
     va_list ap;
-    _cleanup_(buf_done)
-    struct buf b;
+    _cleanup_(buf_done) struct buf b;
     buf_init(&b, THIN_MAX_BODY - 64);
     va_start(ap, fmt);
     buf_vprintf(&b, fmt, ap);
@@ -191,8 +181,7 @@ void cmd_print_record(struct cmd *c, const struct val *record)
         size_t size = strlen(val_key_at(record, i)) + 4;
         width = size > width ? size : width;
     }
-    _cleanup_(buf_done)
-    struct buf b;
+    _cleanup_(buf_done) struct buf b;
     buf_init(&b, THIN_MAX_BODY - 64);
     for (size_t i = 0; i < val_count(record); i++) {
         buf_printf(&b, i ? "%*s: " : "%-*s: ", (int)width, val_key_at(record, i));
@@ -207,8 +196,7 @@ void cmd_flush(struct cmd *c)
 {
     if (!c->minimal)
         return;
-    _cleanup_(buf_done)
-    struct buf b;
+    _cleanup_(buf_done) struct buf b;
     buf_init(&b, THIN_MAX_BODY - 64);
     for (size_t i = 0; i < c->collected.n; i++) {
         buf_puts(&b, i ? "," : "");
@@ -220,8 +208,7 @@ void cmd_flush(struct cmd *c)
 struct err *cmd_confirm(struct cmd *c)
 {
     bool force;
-    _cleanup_(buf_done)
-    struct buf answer;
+    _cleanup_(buf_done) struct buf answer;
     buf_init(&answer, 1);
     TRY(args_bool(&c->args, "force", false, &force));
     if (force)

@@ -22,8 +22,7 @@ static struct err *is_cd(struct cmd *c, const char *vdi, bool *ret)
 static struct err *the_cd(struct cmd *c, bool first, char **ret)
 {
     const char *name;
-    _cleanup_(val_unrefp)
-    struct val *all = NULL;
+    _cleanup_(val_unrefp) struct val *all = NULL;
     unsigned found = 0;
     TRY(args_need(&c->args, "cd-name", &name));
     TRY(cmd_call(c, &all, "VDI.get_by_name_label", "s", name));
@@ -52,8 +51,7 @@ static struct err *add_cd(struct cmd *c, const struct object *vm, void *arg)
 
 static struct err *vm_cd_add(struct cmd *c)
 {
-    _cleanup_(freep)
-    char *vdi = NULL;
+    _cleanup_(freep) char *vdi = NULL;
     TRY(the_cd(c, true, &vdi));
     return select_each(c, XE_VM_SELECTORS, add_cd, vdi);
 }
@@ -132,8 +130,7 @@ static struct err *insert_cd(struct cmd *c, const struct object *vm, void *arg)
 
 static struct err *vm_cd_insert(struct cmd *c)
 {
-    _cleanup_(freep)
-    char *vdi = NULL;
+    _cleanup_(freep) char *vdi = NULL;
     TRY(the_cd(c, false, &vdi));
     return select_each(c, XE_VM_SELECTORS, insert_cd, vdi);
 }
@@ -146,8 +143,7 @@ static struct err *vm_cd_list(struct cmd *c)
 
 static struct err *cd_list(struct cmd *c)
 {
-    _cleanup_(val_unrefp)
-    struct val *srs = NULL;
+    _cleanup_(val_unrefp) struct val *srs = NULL;
     TRY(cmd_call(c, &srs, "SR.get_all_records_where", "s", "field \"content_type\"=\"iso\""));
     for (size_t i = 0; i < val_count(srs); i++)
         val_each (ref, val_map_get(val_at(srs, i), "VDIs"))

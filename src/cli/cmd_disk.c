@@ -23,16 +23,14 @@ static bool in_params(const char *list, const char *name)
 struct err *drive_print(struct cmd *c, const char *kind, const char *ref, const char *params)
 {
     const struct xe_record *r = record_find(kind);
-    _cleanup_(val_unrefp)
-    struct val *out = val_map();
+    _cleanup_(val_unrefp) struct val *out = val_map();
     struct object o = {r, ref, NULL};
     TRY(cmd_record(c, r->cls, ref, &o.record));
     for (unsigned i = 0; o.record && i < r->n_columns; i++) {
         const struct xe_column *col = &r->columns[i];
         if (col->hidden || !in_params(params, col->name))
             continue;
-        _cleanup_(freep)
-        char *label = column_label(col), *text = NULL;
+        _cleanup_(freep) char *label = column_label(col), *text = NULL;
         TRY(column_get_text(c, &o, col, &text));
         val_put_str(out, label, text);
     }
@@ -73,8 +71,7 @@ static struct err *vm_disk_list(struct cmd *c)
 static struct err *snapshot_disk_list(struct cmd *c)
 {
     const char *param = args_get(&c->args, "snapshot-uuid") ? "snapshot-uuid" : "uuid";
-    _cleanup_(freep)
-    char *ref = NULL;
+    _cleanup_(freep) char *ref = NULL;
     struct object o = {0};
     TRY(cmd_need_ref(c, "VM", param, &ref));
     o.ref = ref;
@@ -86,8 +83,7 @@ static struct err *snapshot_disk_list(struct cmd *c)
 
 struct err *drive_create(struct cmd *c, const struct drive *d, char **ret)
 {
-    _cleanup_(val_unrefp)
-    struct val *record = val_map(), *config = val_map(), *ref = NULL;
+    _cleanup_(val_unrefp) struct val *record = val_map(), *config = val_map(), *ref = NULL;
     if (d->owner)
         val_put_str(config, "owner", "");
     val_put_str(record, "VM", d->vm);
@@ -108,14 +104,12 @@ struct err *drive_create(struct cmd *c, const struct drive *d, char **ret)
 
 struct err *drive_create_plugged(struct cmd *c, const struct drive *d)
 {
-    _cleanup_(freep)
-    char *vbd = NULL, *state = NULL;
+    _cleanup_(freep) char *vbd = NULL, *state = NULL;
     TRY(drive_create(c, d, &vbd));
     TRY(cmd_call_str(c, &state, "VM.get_power_state", d->vm));
     if (strcmp(state, "Running") != 0)
         return NULL;
-    _cleanup_(err_freep)
-    struct err *e = cmd_call(c, NULL, "VBD.plug", "s", vbd);
+    _cleanup_(err_freep) struct err *e = cmd_call(c, NULL, "VBD.plug", "s", vbd);
     if (e)
         cmd_warn(c, "The drive was made but not plugged into the running VM: %s", err_code(e));
     return NULL;
@@ -125,8 +119,7 @@ struct err *drive_create_plugged(struct cmd *c, const struct drive *d)
 
 static struct err *sr_for_disk(struct cmd *c, char **ret)
 {
-    _cleanup_(freep)
-    char *pool = NULL;
+    _cleanup_(freep) char *pool = NULL;
     if (args_get(&c->args, "sr-uuid"))
         return cmd_need_ref(c, "SR", "sr-uuid", ret);
     TRY(cmd_pool(c, &pool));
@@ -139,8 +132,7 @@ static struct err *sr_for_disk(struct cmd *c, char **ret)
 static struct err *create_vdi(struct cmd *c, const char *sr, int64_t size, const char *vm_uuid,
                               struct val **ret)
 {
-    _cleanup_(val_unrefp)
-    struct val *record = val_map(), *config = val_map();
+    _cleanup_(val_unrefp) struct val *record = val_map(), *config = val_map();
     val_put_str(config, "vmhint", vm_uuid);
     val_put_str(record, "name_label", "Created by xe");
     val_put_str(record, "name_description", "Created by xe");
@@ -159,10 +151,8 @@ static struct err *add_disk(struct cmd *c, const struct object *vm, void *arg)
     (void)arg;
     const char *device, *size_text;
     int64_t size;
-    _cleanup_(freep)
-    char *sr = NULL;
-    _cleanup_(val_unrefp)
-    struct val *vdi = NULL;
+    _cleanup_(freep) char *sr = NULL;
+    _cleanup_(val_unrefp) struct val *vdi = NULL;
     TRY(args_need(&c->args, "device", &device));
     TRY(args_need(&c->args, "disk-size", &size_text));
     TRY(args_int("disk-size", size_text, &size));
@@ -197,8 +187,7 @@ static struct err *remove_disk(struct cmd *c, const struct object *vm, void *arg
             continue;
         if (strcmp(val_map_str(vbd, "type", ""), "Disk") != 0)
             return cli_fail("Device %s is not a disk", device);
-        _cleanup_(freep)
-        char *vdi = mem_strdup(val_map_str(vbd, "VDI", CMD_NULL));
+        _cleanup_(freep) char *vdi = mem_strdup(val_map_str(vbd, "VDI", CMD_NULL));
         TRY(cmd_call(c, NULL, "VBD.destroy", "s", ref));
         return cmd_is_null(vdi) ? NULL : cmd_call(c, NULL, "VDI.destroy", "s", vdi);
     }
@@ -230,8 +219,7 @@ static struct err *vbd_create(struct cmd *c)
 {
     static const char *const modes[] = {"RW", "RO", NULL};
     static const char *const types[] = {"Disk", "CD", "Floppy", NULL};
-    _cleanup_(freep)
-    char *vm = NULL, *vdi = NULL, *vbd = NULL, *uuid = NULL;
+    _cleanup_(freep) char *vm = NULL, *vdi = NULL, *vbd = NULL, *uuid = NULL;
     struct drive d = {0};
     TRY(cmd_need_ref(c, "VM", "vm-uuid", &vm));
     if (args_get(&c->args, "vdi-uuid"))
@@ -254,8 +242,7 @@ static struct err *vbd_create(struct cmd *c)
 static struct err *vbd_unplug(struct cmd *c)
 {
     bool force;
-    _cleanup_(freep)
-    char *vbd = NULL;
+    _cleanup_(freep) char *vbd = NULL;
     TRY(args_bool(&c->args, "force", false, &force));
     TRY(cmd_need_ref(c, "VBD", "uuid", &vbd));
     return cmd_call(c, NULL, force ? "VBD.unplug_force" : "VBD.unplug", "s", vbd);

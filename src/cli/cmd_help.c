@@ -36,8 +36,7 @@ static bool is_there(const struct xe_command *d)
         return true;
     if (!d->call)
         return false;
-    _cleanup_(freep)
-    char *message = mem_strndup(d->call, strcspn(d->call, " "));
+    _cleanup_(freep) char *message = mem_strndup(d->call, strcspn(d->call, " "));
     const struct msg_desc *m = desc_msg(message);
     return m && !(m->flags & (MSG_UNIMPLEMENTED | MSG_REMOVED));
 }
@@ -91,10 +90,8 @@ static struct val *command_names(bool all)
 
 static void print_names(struct cmd *c, bool all)
 {
-    _cleanup_(val_unrefp)
-    struct val *names = command_names(all);
-    _cleanup_(buf_done)
-    struct buf b;
+    _cleanup_(val_unrefp) struct val *names = command_names(all);
+    _cleanup_(buf_done) struct buf b = {0};
     size_t column = 0;
     if (c->minimal) {
         val_each (name, names)
@@ -117,8 +114,7 @@ static void print_names(struct cmd *c, bool all)
 
 static char *joined(const char *const *names)
 {
-    _cleanup_(buf_done)
-    struct buf b;
+    _cleanup_(buf_done) struct buf b;
     buf_init(&b, 1 << 16);
     for (unsigned i = 0; names[i]; i++)
         buf_printf(&b, i ? ", %s" : "%s", names[i]);
@@ -130,8 +126,8 @@ static const char *description(const struct xe_command *d)
     const struct cmd_impl *impl = cmd_find_impl(d->name);
     if (impl)
         return impl->help;
-    _cleanup_(freep)
-    char *message = mem_strndup(d->call ? d->call : "", strcspn(d->call ? d->call : "", " "));
+    _cleanup_(freep) char *message =
+        mem_strndup(d->call ? d->call : "", strcspn(d->call ? d->call : "", " "));
     const struct msg_desc *m = *message ? desc_msg(message) : NULL;
     if (!is_there(d))
         return "This host does not implement this command yet.";
@@ -156,10 +152,8 @@ static void put_line(struct val *record, const char *label, const char *text)
 
 static void explain(struct cmd *c, const struct xe_command *d)
 {
-    _cleanup_(val_unrefp)
-    struct val *record = val_map();
-    _cleanup_(freep)
-    char *required = joined(d->required), *optional = joined(d->optional);
+    _cleanup_(val_unrefp) struct val *record = val_map();
+    _cleanup_(freep) char *required = joined(d->required), *optional = joined(d->optional);
     put_line(record, "command name", d->name);
     put_line(record, "reqd params", required);
     put_line(record, "optional params", optional);
@@ -185,10 +179,8 @@ static void explain_family(struct cmd *c, const struct xe_family *f, enum xe_ver
         {XE_PARAM_REMOVE, "uuid, param-name, param-key", "", "Take a member or key away."},
         {XE_PARAM_CLEAR, "uuid, param-name", "", "Empty a field."},
     };
-    _cleanup_(val_unrefp)
-    struct val *record = val_map();
-    _cleanup_(buf_done)
-    struct buf fields;
+    _cleanup_(val_unrefp) struct val *record = val_map();
+    _cleanup_(buf_done) struct buf fields;
     buf_init(&fields, 1 << 16);
     for (unsigned i = 0; i < f->record->n_columns; i++)
         if (!f->record->columns[i].hidden)

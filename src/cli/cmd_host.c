@@ -14,16 +14,14 @@ static struct err *some_host(struct cmd *c, char **ret)
 
 static struct err *cpu_info(struct cmd *c, struct val **ret)
 {
-    _cleanup_(freep)
-    char *host = NULL;
+    _cleanup_(freep) char *host = NULL;
     TRY(some_host(c, &host));
     return cmd_call(c, ret, "host.get_cpu_info", "s", host);
 }
 
 static struct err *host_cpu_info(struct cmd *c)
 {
-    _cleanup_(val_unrefp)
-    struct val *info = NULL;
+    _cleanup_(val_unrefp) struct val *info = NULL;
     TRY(cpu_info(c, &info));
     cmd_print_record(c, info);
     return NULL;
@@ -32,8 +30,7 @@ static struct err *host_cpu_info(struct cmd *c)
 /* The sets of features alone. */
 static struct err *host_get_cpu_features(struct cmd *c)
 {
-    _cleanup_(val_unrefp)
-    struct val *info = NULL, *features = val_map();
+    _cleanup_(val_unrefp) struct val *info = NULL, *features = val_map();
     TRY(cpu_info(c, &info));
     for (size_t i = 0; i < val_count(info); i++)
         if (str_starts(val_key_at(info, i), "features"))
@@ -44,10 +41,8 @@ static struct err *host_get_cpu_features(struct cmd *c)
 
 static struct err *pool_get_cpu_features(struct cmd *c)
 {
-    _cleanup_(freep)
-    char *pool = NULL;
-    _cleanup_(val_unrefp)
-    struct val *info = NULL, *features = val_map();
+    _cleanup_(freep) char *pool = NULL;
+    _cleanup_(val_unrefp) struct val *info = NULL, *features = val_map();
     TRY(cmd_pool(c, &pool));
     TRY(cmd_call(c, &info, "pool.get_cpu_info", "s", pool));
     for (size_t i = 0; i < val_count(info); i++)
@@ -60,19 +55,14 @@ static struct err *pool_get_cpu_features(struct cmd *c)
 /* Why each VM that stands in the way cannot leave the host. */
 static struct err *host_get_vms_which_prevent_evacuation(struct cmd *c)
 {
-    _cleanup_(freep)
-    char *host = NULL;
-    _cleanup_(val_unrefp)
-    struct val *vms = NULL;
+    _cleanup_(freep) char *host = NULL;
+    _cleanup_(val_unrefp) struct val *vms = NULL;
     TRY(cmd_need_ref(c, "host", "uuid", &host));
     TRY(cmd_call(c, &vms, "host.get_vms_which_prevent_evacuation", "s", host));
     for (size_t i = 0; i < val_count(vms); i++) {
-        _cleanup_(freep)
-        char *uuid = NULL;
-        _cleanup_(val_unrefp)
-        struct val *out = val_map();
-        _cleanup_(buf_done)
-        struct buf reason;
+        _cleanup_(freep) char *uuid = NULL;
+        _cleanup_(val_unrefp) struct val *out = val_map();
+        _cleanup_(buf_done) struct buf reason;
         buf_init(&reason, 1 << 20);
         TRY(cmd_uuid_of(c, "VM", val_key_at(vms, i), &uuid));
         for (size_t n = 0; n < val_count(val_at(vms, i)); n++)
@@ -86,8 +76,7 @@ static struct err *host_get_vms_which_prevent_evacuation(struct cmd *c)
 
 static struct err *pool_eject(struct cmd *c)
 {
-    _cleanup_(freep)
-    char *host = NULL;
+    _cleanup_(freep) char *host = NULL;
     TRY(cmd_need_ref(c, "host", "host-uuid", &host));
     cmd_say(c, "WARNING: Ejecting a host from the pool erases the data on its local storage.");
     TRY(cmd_confirm(c));

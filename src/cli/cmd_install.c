@@ -15,8 +15,7 @@
 static struct err *template_by_name(struct cmd *c, const char *name, char **ret)
 {
     const struct xe_record *r = record_find("vm");
-    _cleanup_(selection_done)
-    struct selection s = {0};
+    _cleanup_(selection_done) struct selection s = {0};
     TRY(selection_all(c, r, "true", &s));
     TRY(selection_filter(c, &s, r, "name-label", name));
     TRY(selection_filter(c, &s, r, "is-a-template", "true"));
@@ -60,8 +59,7 @@ static struct err *find_template(struct cmd *c, char **ret)
 
 static struct err *sr_by_name(struct cmd *c, const char *name, const char *wanted, char **ret)
 {
-    _cleanup_(val_unrefp)
-    struct val *srs = NULL;
+    _cleanup_(val_unrefp) struct val *srs = NULL;
     TRY(cmd_call(c, &srs, "SR.get_by_name_label", "s", name));
     if (!val_count(srs))
         return cli_fail("No SR with that name-label found");
@@ -78,8 +76,7 @@ static struct err *sr_by_name(struct cmd *c, const char *name, const char *wante
 static struct err *chosen_sr(struct cmd *c, const struct val *template, char **ret)
 {
     const char *name = args_get(&c->args, "sr-name-label");
-    _cleanup_(freep)
-    char *sr = NULL, *named = NULL;
+    _cleanup_(freep) char *sr = NULL, *named = NULL;
     bool given = name || args_get(&c->args, "sr-uuid");
     if (given && val_get_bool(val_map_get(template, "is_a_snapshot")))
         return cli_fail("Do not use the sr-name-label or sr-uuid argument when installing from a "
@@ -94,8 +91,7 @@ static struct err *chosen_sr(struct cmd *c, const struct val *template, char **r
 
 static struct err *default_sr_uuid(struct cmd *c, char **ret)
 {
-    _cleanup_(freep)
-    char *pool = NULL, *sr = NULL;
+    _cleanup_(freep) char *pool = NULL, *sr = NULL;
     TRY(cmd_pool(c, &pool));
     TRY(cmd_call_str(c, &sr, "pool.get_default_SR", pool));
     if (cmd_is_null(sr)) {
@@ -124,8 +120,7 @@ static struct err *sr_for_disks(struct cmd *c, const struct val *template, const
 static char *with_sr(const char *xml, const char *uuid)
 {
     static const char attribute[] = " sr=";
-    _cleanup_(buf_done)
-    struct buf b;
+    _cleanup_(buf_done) struct buf b;
     buf_init(&b, 1 << 20);
     for (const char *at; (at = strstr(xml, attribute)) != NULL;) {
         const char *value = at + sizeof(attribute) - 1;
@@ -146,16 +141,14 @@ static struct err *point_disks(struct cmd *c, const char *vm, const struct val *
     const char *xml = val_map_str(val_map_get(template, "other_config"), "disks", NULL);
     if (!xml || !*uuid)
         return NULL;
-    _cleanup_(freep)
-    char *changed = with_sr(xml, uuid);
+    _cleanup_(freep) char *changed = with_sr(xml, uuid);
     TRY(cmd_call(c, NULL, "VM.remove_from_other_config", "ss", vm, "disks"));
     return cmd_call(c, NULL, "VM.add_to_other_config", "sss", vm, "disks", changed);
 }
 
 static struct err *copy_bios_strings(struct cmd *c, const char *vm)
 {
-    _cleanup_(freep)
-    char *host = NULL;
+    _cleanup_(freep) char *host = NULL;
     if (!args_get(&c->args, "copy-bios-strings-from"))
         return NULL;
     TRY(cmd_need_ref(c, "host", "copy-bios-strings-from", &host));
@@ -165,8 +158,7 @@ static struct err *copy_bios_strings(struct cmd *c, const char *vm)
 static struct err *finish(struct cmd *c, const char *vm, const struct val *template, const char *sr,
                           const char *disk_sr)
 {
-    _cleanup_(freep)
-    char *uuid = NULL;
+    _cleanup_(freep) char *uuid = NULL;
     const char *suspend = sr ? sr : val_map_str(template, "suspend_SR", CMD_NULL);
     TRY(cmd_call(c, NULL, "VM.set_name_description", "ss", vm, "Installed via xe CLI"));
     TRY(cmd_call(c, NULL, "VM.set_suspend_SR", "ss", vm, suspend));
@@ -205,10 +197,8 @@ static struct err *make_vm(struct cmd *c, const char *ref, const struct val *tem
 
 static struct err *vm_install(struct cmd *c)
 {
-    _cleanup_(freep)
-    char *ref = NULL, *sr = NULL, *disk_sr = NULL;
-    _cleanup_(val_unrefp)
-    struct val *vm = NULL;
+    _cleanup_(freep) char *ref = NULL, *sr = NULL, *disk_sr = NULL;
+    _cleanup_(val_unrefp) struct val *vm = NULL;
     const struct val *template = NULL;
     TRY(find_template(c, &ref));
     TRY(cmd_record(c, "VM", ref, &template));

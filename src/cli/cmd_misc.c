@@ -15,12 +15,10 @@ static struct err *condition_holds(struct cmd *c, const struct object *o, const 
     struct param_name name;
     bool negate = str_starts(p->value, "/=");
     const char *wanted = negate ? p->value + 2 : p->value;
-    _cleanup_(val_unrefp)
-    struct val *shown = NULL;
+    _cleanup_(val_unrefp) struct val *shown = NULL;
     TRY(param_name_parse(o->kind, p->name, &name));
     TRY(column_get(c, o, name.column, &shown));
-    _cleanup_(freep)
-    char *text = column_text(name.column, shown);
+    _cleanup_(freep) char *text = column_text(name.column, shown);
     const char *is = text;
     if (name.key && val_kind(shown) == VAL_MAP)
         is = val_map_str(shown, name.key, "");
@@ -44,8 +42,7 @@ static struct err *object_matches(struct cmd *c, const struct object *o, bool *r
 
 static struct err *any_matches(struct cmd *c, const struct xe_record *r, bool *ret)
 {
-    _cleanup_(selection_done)
-    struct selection s = {0};
+    _cleanup_(selection_done) struct selection s = {0};
     *ret = false;
     cmd_forget(c);
     TRY(selection_all(c, r, "true", &s));
@@ -60,8 +57,7 @@ static struct err *any_matches(struct cmd *c, const struct xe_record *r, bool *r
 /* Events of the class and of those its columns may look through. */
 static struct err *next_events(struct cmd *c, const struct val *classes, char **token)
 {
-    _cleanup_(val_unrefp)
-    struct val *batch = NULL;
+    _cleanup_(val_unrefp) struct val *batch = NULL;
     TRY(cmd_call(c, &batch, "event.from", "vsf", classes, *token, POLL_SECONDS));
     free(*token);
     *token = mem_strdup(val_map_str(batch, "token", ""));
@@ -73,15 +69,12 @@ static struct err *event_wait(struct cmd *c)
     const char *name;
     TRY(args_need(&c->args, "class", &name));
     enum xe_verb verb;
-    _cleanup_(freep)
-    char *listing = mem_printf("%s-list", name);
+    _cleanup_(freep) char *listing = mem_printf("%s-list", name);
     const struct xe_family *f = generic_find(listing, &verb);
     if (!f)
         return cli_fail("There is no class '%s'", name);
-    _cleanup_(val_unrefp)
-    struct val *classes = val_set();
-    _cleanup_(freep)
-    char *token = mem_strdup("");
+    _cleanup_(val_unrefp) struct val *classes = val_set();
+    _cleanup_(freep) char *token = mem_strdup("");
     val_add_str(classes, f->record->cls);
     /* The token is taken before the first look, so that no change falls in between. */
     for (;;) {
@@ -126,11 +119,9 @@ static struct err *message_destroy(struct cmd *c)
         return cli_missing("uuid or uuids");
     struct view rest = view_of(uuids), item;
     while (rest.size) {
-        _cleanup_(freep)
-        char *ref = NULL;
+        _cleanup_(freep) char *ref = NULL;
         view_split(&rest, ',', &item);
-        _cleanup_(freep)
-        char *uuid = view_dup(view_trim(item));
+        _cleanup_(freep) char *uuid = view_dup(view_trim(item));
         TRY(cmd_by_uuid(c, "message", uuid, &ref));
         TRY(cmd_call(c, NULL, "message.destroy", "s", ref));
     }
@@ -142,10 +133,8 @@ static struct err *message_destroy(struct cmd *c)
 static struct err *secret_create(struct cmd *c)
 {
     const char *value;
-    _cleanup_(val_unrefp)
-    struct val *record = val_map(), *ref = NULL;
-    _cleanup_(freep)
-    char *uuid = NULL;
+    _cleanup_(val_unrefp) struct val *record = val_map(), *ref = NULL;
+    _cleanup_(freep) char *uuid = NULL;
     TRY(args_need(&c->args, "value", &value));
     val_put_str(record, "value", value);
     val_put(record, "other_config", val_ref(val_empty_map()));
@@ -158,10 +147,8 @@ static struct err *secret_create(struct cmd *c)
 static struct err *appliance_create(struct cmd *c)
 {
     const char *name;
-    _cleanup_(val_unrefp)
-    struct val *record = val_map(), *ref = NULL;
-    _cleanup_(freep)
-    char *uuid = NULL;
+    _cleanup_(val_unrefp) struct val *record = val_map(), *ref = NULL;
+    _cleanup_(freep) char *uuid = NULL;
     TRY(args_need(&c->args, "name-label", &name));
     val_put_str(record, "name_label", name);
     val_put_str(record, "name_description", args_or(&c->args, "name-description", ""));
@@ -174,10 +161,8 @@ static struct err *appliance_create(struct cmd *c)
 static struct err *subject_add(struct cmd *c)
 {
     const char *name;
-    _cleanup_(val_unrefp)
-    struct val *record = val_map(), *sid = NULL, *ref = NULL, *info = NULL;
-    _cleanup_(freep)
-    char *uuid = NULL;
+    _cleanup_(val_unrefp) struct val *record = val_map(), *sid = NULL, *ref = NULL, *info = NULL;
+    _cleanup_(freep) char *uuid = NULL;
     TRY(args_need(&c->args, "subject-name", &name));
     TRY(cmd_call(c, &sid, "auth.get_subject_identifier", "s", name));
     TRY(cmd_call(c, &info, "auth.get_subject_information_from_identifier", "s", val_get_str(sid)));

@@ -7,8 +7,7 @@
 /* Prints the uuid of what a message made. */
 static struct err *print_made(struct cmd *c, const char *cls, const struct val *ref)
 {
-    _cleanup_(freep)
-    char *message = mem_printf("%s.get_uuid", cls), *uuid = NULL;
+    _cleanup_(freep) char *message = mem_printf("%s.get_uuid", cls), *uuid = NULL;
     TRY(cmd_call_str(c, &uuid, message, val_get_str(ref)));
     cmd_print(c, uuid);
     return NULL;
@@ -26,22 +25,18 @@ static struct err *some_host(struct cmd *c, char **ret)
 static struct err *device_config(struct cmd *c, struct val **ret)
 {
     static const char suffix[] = "-filename";
-    _cleanup_(val_unrefp)
-    struct val *given = args_map(&c->args, "device-config");
-    _cleanup_(val_unrefp)
-    struct val *config = val_map();
+    _cleanup_(val_unrefp) struct val *given = args_map(&c->args, "device-config");
+    _cleanup_(val_unrefp) struct val *config = val_map();
     for (size_t i = 0; i < val_count(given); i++) {
         const char *key = val_key_at(given, i), *value = val_str_at(given, i);
         if (!str_ends(key, suffix)) {
             val_put_str(config, key, value);
             continue;
         }
-        _cleanup_(buf_done)
-        struct buf file;
+        _cleanup_(buf_done) struct buf file;
         buf_init(&file, 1);
         TRY(talk_load(c->talk, value, &file));
-        _cleanup_(freep)
-        char *stem = mem_strndup(key, strlen(key) - strlen(suffix));
+        _cleanup_(freep) char *stem = mem_strndup(key, strlen(key) - strlen(suffix));
         val_put_str(config, stem, buf_str(&file));
     }
     *ret = steal(&config);
@@ -53,12 +48,9 @@ static struct err *sr_create(struct cmd *c)
     const char *name, *type;
     bool shared;
     int64_t size = 0;
-    _cleanup_(freep)
-    char *host = NULL;
-    _cleanup_(val_unrefp)
-    struct val *config = NULL, *ref = NULL;
-    _cleanup_(val_unrefp)
-    struct val *sm = args_map(&c->args, "sm-config");
+    _cleanup_(freep) char *host = NULL;
+    _cleanup_(val_unrefp) struct val *config = NULL, *ref = NULL;
+    _cleanup_(val_unrefp) struct val *sm = args_map(&c->args, "sm-config");
     TRY(args_need(&c->args, "name-label", &name));
     TRY(args_need(&c->args, "type", &type));
     TRY(args_bool(&c->args, "shared", false, &shared));
@@ -73,10 +65,8 @@ static struct err *sr_create(struct cmd *c)
 
 static struct err *pbd_create(struct cmd *c)
 {
-    _cleanup_(freep)
-    char *host = NULL, *sr = NULL;
-    _cleanup_(val_unrefp)
-    struct val *record = val_map(), *config = NULL, *ref = NULL;
+    _cleanup_(freep) char *host = NULL, *sr = NULL;
+    _cleanup_(val_unrefp) struct val *record = val_map(), *config = NULL, *ref = NULL;
     TRY(cmd_need_ref(c, "host", "host-uuid", &host));
     TRY(cmd_need_ref(c, "SR", "sr-uuid", &sr));
     TRY(device_config(c, &config));
@@ -101,10 +91,8 @@ static struct err *vdi_create(struct cmd *c)
     const char *name, *size_text;
     bool sharable;
     int64_t size;
-    _cleanup_(freep)
-    char *sr = NULL;
-    _cleanup_(val_unrefp)
-    struct val *record = val_map(), *ref = NULL;
+    _cleanup_(freep) char *sr = NULL;
+    _cleanup_(val_unrefp) struct val *record = val_map(), *ref = NULL;
     TRY(args_need(&c->args, "name-label", &name));
     TRY(args_need(&c->args, "virtual-size", &size_text));
     TRY(args_int("virtual-size", size_text, &size));
@@ -129,8 +117,7 @@ static struct err *vdi_resize(struct cmd *c)
     const char *size_text;
     int64_t size;
     bool online;
-    _cleanup_(freep)
-    char *vdi = NULL;
+    _cleanup_(freep) char *vdi = NULL;
     TRY(args_need(&c->args, "disk-size", &size_text));
     TRY(args_int("disk-size", size_text, &size));
     TRY(args_bool(&c->args, "online", false, &online));
@@ -149,10 +136,8 @@ static struct err *optional_ref(struct cmd *c, const char *cls, const char *para
 
 static struct err *vdi_copy(struct cmd *c)
 {
-    _cleanup_(freep)
-    char *vdi = NULL, *sr = NULL, *base = NULL, *into = NULL;
-    _cleanup_(val_unrefp)
-    struct val *ref = NULL;
+    _cleanup_(freep) char *vdi = NULL, *sr = NULL, *base = NULL, *into = NULL;
+    _cleanup_(val_unrefp) struct val *ref = NULL;
     TRY(cmd_need_ref(c, "VDI", "uuid", &vdi));
     TRY(optional_ref(c, "SR", "sr-uuid", &sr));
     TRY(optional_ref(c, "VDI", "base-vdi-uuid", &base));
@@ -168,8 +153,7 @@ static struct err *network_create(struct cmd *c)
     const char *name, *mtu = args_or(&c->args, "MTU", "1500");
     int64_t size;
     bool managed;
-    _cleanup_(val_unrefp)
-    struct val *record = val_map(), *ref = NULL;
+    _cleanup_(val_unrefp) struct val *record = val_map(), *ref = NULL;
     TRY(args_need(&c->args, "name-label", &name));
     TRY(args_int("MTU", mtu, &size));
     TRY(args_bool(&c->args, "managed", true, &managed));
@@ -186,10 +170,8 @@ static struct err *network_create(struct cmd *c)
 static struct err *vif_create(struct cmd *c)
 {
     const char *device, *mac = args_or(&c->args, "mac", "random");
-    _cleanup_(freep)
-    char *vm = NULL, *network = NULL;
-    _cleanup_(val_unrefp)
-    struct val *record = val_map(), *ref = NULL;
+    _cleanup_(freep) char *vm = NULL, *network = NULL;
+    _cleanup_(val_unrefp) struct val *record = val_map(), *ref = NULL;
     const struct val *about = NULL;
     TRY(args_need(&c->args, "device", &device));
     TRY(cmd_need_ref(c, "VM", "vm-uuid", &vm));
@@ -211,8 +193,7 @@ static struct err *vif_create(struct cmd *c)
 static struct err *vif_unplug(struct cmd *c)
 {
     bool force;
-    _cleanup_(freep)
-    char *vif = NULL;
+    _cleanup_(freep) char *vif = NULL;
     TRY(args_bool(&c->args, "force", false, &force));
     TRY(cmd_need_ref(c, "VIF", "uuid", &vif));
     return cmd_call(c, NULL, force ? "VIF.unplug_force" : "VIF.unplug", "s", vif);

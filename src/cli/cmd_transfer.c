@@ -52,12 +52,10 @@ static struct err *task_verdict(struct cmd *c, const char *task, bool client_ok)
 static struct err *transfer(struct cmd *c, enum thin_tag how, const char *file, const char *path,
                             const char *query)
 {
-    _cleanup_(val_unrefp)
-    struct val *task = NULL;
+    _cleanup_(val_unrefp) struct val *task = NULL;
     bool ok;
     TRY(cmd_call(c, &task, "task.create", "ss", c->desc->name, ""));
-    _cleanup_(freep)
-    char *url =
+    _cleanup_(freep) char *url =
         mem_printf("%s?session_id=%s&task_id=%s&%s", path, c->session, val_get_str(task), query);
     struct err *e = talk_transfer(c->talk, how, file, url, &ok);
     if (!e)
@@ -69,10 +67,8 @@ static struct err *transfer(struct cmd *c, enum thin_tag how, const char *file, 
 static struct err *disk_transfer(struct cmd *c, enum thin_tag how, const char *path)
 {
     const char *file;
-    _cleanup_(freep)
-    char *vdi = NULL, *base = NULL;
-    _cleanup_(buf_done)
-    struct buf query;
+    _cleanup_(freep) char *vdi = NULL, *base = NULL;
+    _cleanup_(buf_done) struct buf query;
     buf_init(&query, 4096);
     TRY(args_need(&c->args, "filename", &file));
     TRY(cmd_need_ref(c, "VDI", "uuid", &vdi));
@@ -114,10 +110,8 @@ static struct err *text_console(struct cmd *c, const struct object *vm, char **r
 static struct err *console(struct cmd *c)
 {
     bool ok;
-    _cleanup_(freep)
-    char *uuid = NULL, *url = NULL;
-    _cleanup_(selection_done)
-    struct selection s = {0};
+    _cleanup_(freep) char *uuid = NULL, *url = NULL;
+    _cleanup_(selection_done) struct selection s = {0};
     TRY(select_objects(c, XE_VM_SELECTORS, &s));
     if (s.v.n > 1)
         return cli_fail("Multiple VMs found: please narrow your request to one VM");

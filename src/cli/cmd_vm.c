@@ -33,8 +33,7 @@ static struct err *vm_reboot(struct cmd *c)
 static struct err *host_of_on(struct cmd *c, char **ret)
 {
     const char *on = args_get(&c->args, "on");
-    _cleanup_(val_unrefp)
-    struct val *named = NULL;
+    _cleanup_(val_unrefp) struct val *named = NULL;
     *ret = NULL;
     if (!on)
         return NULL;
@@ -54,8 +53,7 @@ static struct err *start_one(struct cmd *c, const struct object *o, void *arg)
 {
     (void)arg;
     bool paused, force;
-    _cleanup_(freep)
-    char *host = NULL;
+    _cleanup_(freep) char *host = NULL;
     TRY(args_bool(&c->args, "paused", false, &paused));
     TRY(args_bool(&c->args, "force", false, &force));
     TRY(host_of_on(c, &host));
@@ -73,8 +71,7 @@ static struct err *resume_one(struct cmd *c, const struct object *o, void *arg)
 {
     (void)arg;
     bool force;
-    _cleanup_(freep)
-    char *host = NULL;
+    _cleanup_(freep) char *host = NULL;
     TRY(args_bool(&c->args, "force", false, &force));
     TRY(host_of_on(c, &host));
     if (host)
@@ -111,10 +108,8 @@ static struct err *vm_reset_powerstate(struct cmd *c)
 static struct err *vm_create(struct cmd *c)
 {
     const char *name;
-    _cleanup_(val_unrefp)
-    struct val *record = val_map(), *ref = NULL;
-    _cleanup_(freep)
-    char *uuid = NULL;
+    _cleanup_(val_unrefp) struct val *record = val_map(), *ref = NULL;
+    _cleanup_(freep) char *uuid = NULL;
     TRY(args_need(&c->args, "name-label", &name));
     val_put_str(record, "name_label", name);
     val_put_str(record, "name_description", args_or(&c->args, "name-description", ""));
@@ -138,14 +133,12 @@ static struct err *list_vifs(struct cmd *c, const struct object *o, void *arg)
                                           "MAC",  "network-uuid",  "network-name-label"};
     const struct xe_record *r = record_find("vif");
     val_each (ref, val_map_get(o->record, "VIFs")) {
-        _cleanup_(val_unrefp)
-        struct val *out = val_map();
+        _cleanup_(val_unrefp) struct val *out = val_map();
         struct object vif = {r, ref, NULL};
         TRY(cmd_record(c, "VIF", ref, &vif.record));
         for (size_t i = 0; vif.record && i < ARRAY_LEN(columns); i++) {
             const struct xe_column *col = column_find(r, columns[i]);
-            _cleanup_(freep)
-            char *label = column_label(col), *text = NULL;
+            _cleanup_(freep) char *label = column_label(col), *text = NULL;
             TRY(column_get_text(c, &vif, col, &text));
             val_put_str(out, label, text);
         }

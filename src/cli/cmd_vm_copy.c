@@ -10,8 +10,7 @@
 static struct err *finish_copy(struct cmd *c, const struct val *ref)
 {
     const char *description = args_get(&c->args, "new-name-description");
-    _cleanup_(freep)
-    char *uuid = NULL;
+    _cleanup_(freep) char *uuid = NULL;
     if (description)
         TRY(cmd_call(c, NULL, "VM.set_name_description", "ss", val_get_str(ref), description));
     TRY(cmd_uuid_of(c, "VM", val_get_str(ref), &uuid));
@@ -22,8 +21,7 @@ static struct err *finish_copy(struct cmd *c, const struct val *ref)
 static struct err *copy_one(struct cmd *c, const struct object *o, void *arg)
 {
     const char *message = arg, *name;
-    _cleanup_(val_unrefp)
-    struct val *ref = NULL;
+    _cleanup_(val_unrefp) struct val *ref = NULL;
     TRY(args_need(&c->args, "new-name-label", &name));
     TRY(cmd_call(c, &ref, message, "ss", o->ref, name));
     return finish_copy(c, ref);
@@ -53,10 +51,8 @@ static struct err *copy_to_sr(struct cmd *c, const struct object *o, void *arg)
 {
     (void)arg;
     const char *name;
-    _cleanup_(val_unrefp)
-    struct val *ref = NULL;
-    _cleanup_(freep)
-    char *sr = NULL;
+    _cleanup_(val_unrefp) struct val *ref = NULL;
+    _cleanup_(freep) char *sr = NULL;
     TRY(args_need(&c->args, "new-name-label", &name));
     if (args_get(&c->args, "sr-uuid"))
         TRY(cmd_need_ref(c, "SR", "sr-uuid", &sr));
@@ -90,8 +86,7 @@ static struct err *the_snapshot(struct cmd *c, char **ret, const struct val **re
 
 static struct err *snapshot_revert(struct cmd *c)
 {
-    _cleanup_(freep)
-    char *ref = NULL;
+    _cleanup_(freep) char *ref = NULL;
     const struct val *record = NULL;
     TRY(the_snapshot(c, &ref, &record));
     return cmd_call(c, NULL, "VM.revert", "s", ref);
@@ -99,8 +94,7 @@ static struct err *snapshot_revert(struct cmd *c)
 
 static struct err *snapshot_clone(struct cmd *c)
 {
-    _cleanup_(freep)
-    char *ref = NULL;
+    _cleanup_(freep) char *ref = NULL;
     const struct val *record = NULL;
     TRY(the_snapshot(c, &ref, &record));
     struct object o = {NULL, ref, record};
@@ -109,8 +103,7 @@ static struct err *snapshot_clone(struct cmd *c)
 
 static struct err *snapshot_copy(struct cmd *c)
 {
-    _cleanup_(freep)
-    char *ref = NULL;
+    _cleanup_(freep) char *ref = NULL;
     const struct val *record = NULL;
     TRY(the_snapshot(c, &ref, &record));
     struct object o = {NULL, ref, record};
@@ -119,8 +112,7 @@ static struct err *snapshot_copy(struct cmd *c)
 
 static struct err *snapshot_destroy(struct cmd *c)
 {
-    _cleanup_(freep)
-    char *ref = NULL;
+    _cleanup_(freep) char *ref = NULL;
     const struct val *record = NULL;
     TRY(the_snapshot(c, &ref, &record));
     return cmd_call(c, NULL, "VM.destroy", "s", ref);
@@ -188,8 +180,7 @@ static struct err *lose_vm(struct cmd *c, struct loss *l, const char *ref)
 static struct err *destroy_all(struct cmd *c, struct loss *l)
 {
     vec_each (ref, &l->vms) {
-        _cleanup_(freep)
-        char *state = NULL;
+        _cleanup_(freep) char *state = NULL;
         TRY(cmd_call_str(c, &state, "VM.get_power_state", *ref));
         if (strcmp(state, "Halted") != 0)
             TRY(cmd_call(c, NULL, "VM.hard_shutdown", "s", *ref));
@@ -227,18 +218,15 @@ static struct err *collect_loss(struct cmd *c, const struct object *o, void *arg
 
 static struct err *vm_uninstall(struct cmd *c)
 {
-    _cleanup_(loss_done)
-    struct loss l = {0};
+    _cleanup_(loss_done) struct loss l = {0};
     TRY(select_each(c, XE_VM_SELECTORS, collect_loss, &l));
     return uninstall(c, &l);
 }
 
 static struct err *template_uninstall(struct cmd *c)
 {
-    _cleanup_(loss_done)
-    struct loss l = {0};
-    _cleanup_(freep)
-    char *ref = NULL;
+    _cleanup_(loss_done) struct loss l = {0};
+    _cleanup_(freep) char *ref = NULL;
     const struct val *record = NULL;
     TRY(cmd_need_ref(c, "VM", "template-uuid", &ref));
     TRY(cmd_record(c, "VM", ref, &record));
@@ -250,10 +238,8 @@ static struct err *template_uninstall(struct cmd *c)
 
 static struct err *snapshot_uninstall(struct cmd *c)
 {
-    _cleanup_(loss_done)
-    struct loss l = {0};
-    _cleanup_(freep)
-    char *ref = NULL;
+    _cleanup_(loss_done) struct loss l = {0};
+    _cleanup_(freep) char *ref = NULL;
     const struct val *record = NULL;
     TRY(the_snapshot(c, &ref, &record));
     TRY(lose_vm(c, &l, ref));

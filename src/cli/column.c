@@ -117,11 +117,9 @@ static struct err *show_many(struct cmd *c, const struct xe_column *how, const s
                              const struct type *elem, struct val **ret)
 {
     bool keyed = val_kind(v) == VAL_MAP && !column_is_set(how);
-    _cleanup_(val_unrefp)
-    struct val *many = keyed ? val_map() : val_set();
+    _cleanup_(val_unrefp) struct val *many = keyed ? val_map() : val_set();
     for (size_t i = 0; i < val_count(v); i++) {
-        _cleanup_(freep)
-        char *text = NULL;
+        _cleanup_(freep) char *text = NULL;
         TRY(show_one(c, how, val_at(v, i), elem, &text));
         if (keyed)
             val_put_str(many, shown_name(how, val_key_at(v, i)), text);
@@ -139,8 +137,7 @@ struct err *column_show(struct cmd *c, const struct xe_column *how, const struct
         type = type->elem;
     if (val_kind(v) == VAL_SET || val_kind(v) == VAL_MAP)
         return show_many(c, how, v, type ? type->elem : NULL, ret);
-    _cleanup_(freep)
-    char *text = NULL;
+    _cleanup_(freep) char *text = NULL;
     TRY(show_one(c, how, v, type, &text));
     *ret = val_str(text);
     return NULL;
@@ -150,8 +147,7 @@ char *column_text(const struct xe_column *col, const struct val *shown)
 {
     if (val_kind(shown) == VAL_STRING)
         return mem_strdup(val_get_str(shown));
-    _cleanup_(buf_done)
-    struct buf b;
+    _cleanup_(buf_done) struct buf b;
     buf_init(&b, THIN_MAX_BODY - 64);
     for (size_t i = 0; i < val_count(shown); i++) {
         buf_puts(&b, i ? col->separator : "");
@@ -197,12 +193,10 @@ static struct err *walk_ref(struct cmd *c, const struct type *t, const char *ref
 static struct err *walk_refs(struct cmd *c, const struct type *t, const struct val *refs,
                              struct view path, struct place *ret)
 {
-    _cleanup_(val_unrefp)
-    struct val *all = val_set();
+    _cleanup_(val_unrefp) struct val *all = val_set();
     const struct type *type = NULL;
     val_each (ref, refs) {
-        _cleanup_(place_done)
-        struct place at = {0};
+        _cleanup_(place_done) struct place at = {0};
         TRY(walk_ref(c, t->elem, ref, path, &at));
         if (at.v)
             val_add(all, val_ref(at.v));
@@ -217,8 +211,7 @@ static struct err *walk(struct cmd *c, const struct class_desc *cls, const struc
 {
     struct view head;
     bool more = view_split(&path, '.', &head);
-    _cleanup_(freep)
-    char *name = view_dup(head);
+    _cleanup_(freep) char *name = view_dup(head);
     const struct field_desc *f = desc_field(cls, name);
     const struct val *v = val_map_get(record, name);
     if (!f || !v)
@@ -235,8 +228,7 @@ static struct err *walk(struct cmd *c, const struct class_desc *cls, const struc
 static struct err *get_field(struct cmd *c, const struct object *o, const struct xe_column *col,
                              struct val **ret)
 {
-    _cleanup_(place_done)
-    struct place at = {0};
+    _cleanup_(place_done) struct place at = {0};
     const struct class_desc *cls = desc_class_by_name(o->kind->cls);
     TRY(walk(c, cls, o->record, view_of(col->source), &at));
     if (at.v && at.collected)
@@ -251,8 +243,7 @@ static struct err *get_field(struct cmd *c, const struct object *o, const struct
 static struct err *get_same(struct cmd *c, const struct object *o, const struct xe_column *col,
                             struct val **ret)
 {
-    _cleanup_(place_done)
-    struct place at = {0};
+    _cleanup_(place_done) struct place at = {0};
     const struct class_desc *cls = desc_class_by_name(o->kind->cls);
     TRY(walk(c, cls, o->record, view_of(col->source + 1), &at));
     bool same = at.v && val_kind(at.v) == VAL_STRING && strcmp(val_get_str(at.v), o->ref) == 0;
@@ -264,8 +255,7 @@ static struct err *get_same(struct cmd *c, const struct object *o, const struct 
 static struct err *get_called(struct cmd *c, const struct object *o, const struct xe_column *col,
                               struct val **ret)
 {
-    _cleanup_(val_unrefp)
-    struct val *v = NULL;
+    _cleanup_(val_unrefp) struct val *v = NULL;
     bool alone = col->source[1] == '@';
     const char *message = col->source + (alone ? 2 : 1);
     const struct msg_desc *m = desc_msg(message);
@@ -287,15 +277,13 @@ static struct err *get_called(struct cmd *c, const struct object *o, const struc
 /* Replaces {field} in the name of a data source. */
 static char *source_name(const struct object *o, struct view pattern)
 {
-    _cleanup_(buf_done)
-    struct buf b;
+    _cleanup_(buf_done) struct buf b;
     struct view head, field;
     buf_init(&b, 256);
     if (!view_split(&pattern, '{', &head))
         return view_dup(head);
     view_split(&pattern, '}', &field);
-    _cleanup_(freep)
-    char *name = view_dup(field);
+    _cleanup_(freep) char *name = view_dup(field);
     buf_put(&b, head.p, head.size);
     const struct val *v = val_map_get(o->record, name);
     if (v && val_kind(v) == VAL_INT)
@@ -311,22 +299,18 @@ static struct err *get_measured(struct cmd *c, const struct object *o, const str
                                 struct val **ret)
 {
     struct view rest = view_of(col->source + 1), owner, pattern;
-    _cleanup_(val_unrefp)
-    struct val *v = NULL;
+    _cleanup_(val_unrefp) struct val *v = NULL;
     double divisor = 1;
     view_split(&rest, ':', &owner);
     view_split(&rest, ':', &pattern);
     if (str_double(rest, &divisor) < 0)
         return err_internal("column '%s' has no divisor", col->name);
-    _cleanup_(freep)
-    char *source = source_name(o, pattern);
-    _cleanup_(freep)
-    char *field = view_dup(owner);
+    _cleanup_(freep) char *source = source_name(o, pattern);
+    _cleanup_(freep) char *field = view_dup(owner);
     const struct class_desc *cls = desc_class_by_name(o->kind->cls);
     const struct field_desc *f = *field ? desc_field(cls, field) : NULL;
     const char *name = f ? desc_classes[f->type->cls]->name : cls->name;
-    _cleanup_(freep)
-    char *message = mem_printf("%s.query_data_source", name);
+    _cleanup_(freep) char *message = mem_printf("%s.query_data_source", name);
     struct err *e =
         cmd_call(c, &v, message, "ss", f ? val_map_str(o->record, field, "") : o->ref, source);
     bool known = !e && val_kind(v) == VAL_FLOAT;
@@ -335,8 +319,7 @@ static struct err *get_measured(struct cmd *c, const struct object *o, const str
         *ret = val_str("<not available>");
         return NULL;
     }
-    _cleanup_(freep)
-    char *text = show_float(col, val_get_float(v) / divisor);
+    _cleanup_(freep) char *text = show_float(col, val_get_float(v) / divisor);
     *ret = val_str(text);
     return NULL;
 }
@@ -370,8 +353,7 @@ struct err *column_get(struct cmd *c, const struct object *o, const struct xe_co
 struct err *column_get_text(struct cmd *c, const struct object *o, const struct xe_column *col,
                             char **ret)
 {
-    _cleanup_(val_unrefp)
-    struct val *shown = NULL;
+    _cleanup_(val_unrefp) struct val *shown = NULL;
     struct err *e = column_get(c, o, col, &shown);
     if (err_is(e, "HANDLE_INVALID")) {
         err_freep(&e);

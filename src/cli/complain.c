@@ -50,8 +50,8 @@ static void say_params(struct cmd *c, const struct err_code *code, const struct 
 {
     unsigned n = err_n_params(e) > code->n_params ? err_n_params(e) : code->n_params;
     for (unsigned i = 0; i < n; i++) {
-        _cleanup_(freep)
-        char *value = i < err_n_params(e) ? readable(c, err_param(e, i)) : mem_strdup("<unknown>");
+        _cleanup_(freep) char *value =
+            i < err_n_params(e) ? readable(c, err_param(e, i)) : mem_strdup("<unknown>");
         cmd_warn(c, "%s: %s", i < code->n_params ? code->params[i] : "<extra>", value);
     }
 }

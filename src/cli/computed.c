@@ -27,9 +27,9 @@ static int64_t number(const struct val *record, const char *field)
 static struct err *resolution(struct cmd *c, const struct object *o, struct val **ret)
 {
     (void)c;
-    _cleanup_(freep)
-    char *text = mem_printf("%lldx%lld", (long long)number(o->record, "max_resolution_x"),
-                            (long long)number(o->record, "max_resolution_y"));
+    _cleanup_(freep) char *text =
+        mem_printf("%lldx%lld", (long long)number(o->record, "max_resolution_x"),
+                   (long long)number(o->record, "max_resolution_y"));
     *ret = val_str(text);
     return NULL;
 }
@@ -37,20 +37,15 @@ static struct err *resolution(struct cmd *c, const struct object *o, struct val 
 /* Utilisation of each virtual CPU that the metrics know of. */
 static struct err *vcpus_utilisation(struct cmd *c, const struct object *o, struct val **ret)
 {
-    _cleanup_(val_unrefp)
-    struct val *all = val_map();
+    _cleanup_(val_unrefp) struct val *all = val_map();
     int64_t n = number(o->record, "VCPUs_at_startup");
     for (int64_t i = 0; i < n; i++) {
-        _cleanup_(val_unrefp)
-        struct val *v = NULL;
-        _cleanup_(freep)
-        char *source = mem_printf("cpu%lld", (long long)i);
+        _cleanup_(val_unrefp) struct val *v = NULL;
+        _cleanup_(freep) char *source = mem_printf("cpu%lld", (long long)i);
         struct err *e = cmd_call(c, &v, "VM.query_data_source", "ss", o->ref, source);
         if (!e && val_kind(v) == VAL_FLOAT) {
-            _cleanup_(freep)
-            char *key = mem_printf("%lld", (long long)i);
-            _cleanup_(freep)
-            char *text = mem_printf("%.3f", val_get_float(v));
+            _cleanup_(freep) char *key = mem_printf("%lld", (long long)i);
+            _cleanup_(freep) char *text = mem_printf("%.3f", val_get_float(v));
             val_put_str(all, key, text);
         }
         err_free(e);

@@ -45,8 +45,7 @@ static void warn_unknown_params(struct cmd *c, const struct xe_family *f, const 
     struct view rest = view_of(params ? params : ""), item;
     while (rest.size) {
         view_split(&rest, ',', &item);
-        _cleanup_(freep)
-        char *name = view_dup(view_trim(item));
+        _cleanup_(freep) char *name = view_dup(view_trim(item));
         if (strcmp(name, "all") != 0 && *name && !column_find(f->record, name))
             cmd_warn(c, "Ignoring unknown field '%s'", name);
     }
@@ -55,8 +54,7 @@ static void warn_unknown_params(struct cmd *c, const struct xe_family *f, const 
 static struct err *add_column(struct cmd *c, const struct object *o, const struct xe_column *col,
                               bool listing, struct val *record)
 {
-    _cleanup_(freep)
-    char *label = column_label(col), *text = NULL;
+    _cleanup_(freep) char *label = column_label(col), *text = NULL;
     if (listing && col->expensive)
         text = mem_strdup("<expensive field>");
     else
@@ -71,8 +69,7 @@ static struct err *filter_list(struct cmd *c, const struct xe_family *f, struct 
     for (const char *const *filter = f->filters; *filter; filter++) {
         struct view value = view_of(*filter), name;
         view_split(&value, '=', &name);
-        _cleanup_(freep)
-        char *column = view_dup(name);
+        _cleanup_(freep) char *column = view_dup(name);
         TRY(selection_filter(c, s, f->record, column, value.p));
     }
     args_each(p, &c->args)
@@ -89,8 +86,7 @@ static struct err *print_list(struct cmd *c, const struct xe_family *f, struct s
     const char *params = args_get(&c->args, "params");
     warn_unknown_params(c, f, params);
     vec_each (o, &s->v) {
-        _cleanup_(val_unrefp)
-        struct val *record = val_map();
+        _cleanup_(val_unrefp) struct val *record = val_map();
         for (unsigned i = 0; i < f->record->n_columns; i++) {
             if (c->minimal && val_count(record))
                 break;
@@ -104,8 +100,7 @@ static struct err *print_list(struct cmd *c, const struct xe_family *f, struct s
 
 static struct err *verb_list(struct cmd *c, const struct xe_family *f)
 {
-    _cleanup_(selection_done)
-    struct selection s = {0};
+    _cleanup_(selection_done) struct selection s = {0};
     TRY(selection_all(c, f->record, f->where, &s));
     TRY(filter_list(c, f, &s));
     return print_list(c, f, &s);
@@ -125,10 +120,8 @@ static struct err *the_object(struct cmd *c, const struct xe_family *f, char **r
 
 static struct err *verb_param_list(struct cmd *c, const struct xe_family *f)
 {
-    _cleanup_(freep)
-    char *ref = NULL;
-    _cleanup_(val_unrefp)
-    struct val *record = val_map();
+    _cleanup_(freep) char *ref = NULL;
+    _cleanup_(val_unrefp) struct val *record = val_map();
     struct object o;
     TRY(the_object(c, f, &ref, &o));
     for (unsigned i = 0; i < f->record->n_columns; i++)
@@ -152,10 +145,8 @@ static struct err *the_column(struct cmd *c, const struct xe_family *f,
 
 static struct err *verb_param_get(struct cmd *c, const struct xe_family *f)
 {
-    _cleanup_(freep)
-    char *ref = NULL;
-    _cleanup_(val_unrefp)
-    struct val *shown = NULL;
+    _cleanup_(freep) char *ref = NULL;
+    _cleanup_(val_unrefp) struct val *shown = NULL;
     const struct xe_column *col = NULL;
     const char *key = args_get(&c->args, "param-key");
     struct object o;
@@ -169,8 +160,7 @@ static struct err *verb_param_get(struct cmd *c, const struct xe_family *f)
         cmd_print(c, value);
         return NULL;
     }
-    _cleanup_(freep)
-    char *text = column_text(col, shown);
+    _cleanup_(freep) char *text = column_text(col, shown);
     cmd_print(c, text);
     return NULL;
 }
@@ -180,15 +170,12 @@ static struct err *verb_param_get(struct cmd *c, const struct xe_family *f)
 /* References of a comma-separated list of uuids. */
 static struct err *refs_of(struct cmd *c, int cls, const char *uuids, struct val **ret)
 {
-    _cleanup_(val_unrefp)
-    struct val *refs = val_set();
+    _cleanup_(val_unrefp) struct val *refs = val_set();
     struct view rest = view_of(uuids), item;
     while (rest.size) {
-        _cleanup_(freep)
-        char *ref = NULL;
+        _cleanup_(freep) char *ref = NULL;
         view_split(&rest, ',', &item);
-        _cleanup_(freep)
-        char *uuid = view_dup(view_trim(item));
+        _cleanup_(freep) char *uuid = view_dup(view_trim(item));
         TRY(cmd_by_uuid(c, desc_classes[cls]->name, uuid, &ref));
         val_add_str(refs, ref);
     }
@@ -218,8 +205,7 @@ static struct err *parse_value(struct cmd *c, const struct xe_column *col, const
                                const char *text, struct val **ret)
 {
     int64_t n;
-    _cleanup_(freep)
-    char *ref = NULL;
+    _cleanup_(freep) char *ref = NULL;
     switch (t->kind) {
     case TYPE_BOOL:
         if (strcasecmp(text, "true") != 0 && strcasecmp(text, "false") != 0)
@@ -266,8 +252,7 @@ static struct err *write_value(struct cmd *c, const struct object *o, const stru
                                const char *message, const char *text)
 {
     const struct type *t = NULL;
-    _cleanup_(val_unrefp)
-    struct val *v = NULL;
+    _cleanup_(val_unrefp) struct val *v = NULL;
     TRY(param_type(message, 1, &t));
     TRY(parse_value(c, col, t, text, &v));
     return cmd_call(c, NULL, message, "sv", o->ref, v);
@@ -277,8 +262,7 @@ static struct err *write_value(struct cmd *c, const struct object *o, const stru
 static struct err *write_key(struct cmd *c, const struct object *o, const struct xe_column *col,
                              const char *key, const char *value)
 {
-    _cleanup_(val_unrefp)
-    struct val *shown = NULL;
+    _cleanup_(val_unrefp) struct val *shown = NULL;
     const char *name = api_name(col, key);
     if (col->set_in_map)
         return cmd_call(c, NULL, col->set_in_map, "sss", o->ref, name, value);
@@ -293,8 +277,7 @@ static struct err *write_key(struct cmd *c, const struct object *o, const struct
 /* All keys at once, for a map that has a message for the whole. */
 static struct err *write_map(struct cmd *c, const struct object *o, const struct xe_column *col)
 {
-    _cleanup_(val_unrefp)
-    struct val *map = args_map(&c->args, col->name);
+    _cleanup_(val_unrefp) struct val *map = args_map(&c->args, col->name);
     return cmd_call(c, NULL, col->set_map, "sv", o->ref, map);
 }
 
@@ -323,10 +306,8 @@ static struct err *set_param(struct cmd *c, const struct object *o, const struct
 
 static struct err *verb_param_set(struct cmd *c, const struct xe_family *f)
 {
-    _cleanup_(freep)
-    char *ref = NULL;
-    _cleanup_(val_unrefp)
-    struct val *done = val_set();
+    _cleanup_(freep) char *ref = NULL;
+    _cleanup_(val_unrefp) struct val *done = val_set();
     struct object o;
     TRY(the_object(c, f, &ref, &o));
     args_each(p, &c->args)
@@ -341,8 +322,7 @@ static struct err *verb_param_set(struct cmd *c, const struct xe_family *f)
 static struct err *verb_param_add(struct cmd *c, const struct xe_family *f)
 {
     static const char *const own[] = {"uuid", "param-name", "param-key", NULL};
-    _cleanup_(freep)
-    char *ref = NULL;
+    _cleanup_(freep) char *ref = NULL;
     const struct xe_column *col = NULL;
     const char *key = args_get(&c->args, "param-key");
     struct object o;
@@ -365,10 +345,8 @@ static struct err *verb_param_add(struct cmd *c, const struct xe_family *f)
 
 static struct err *verb_param_remove(struct cmd *c, const struct xe_family *f)
 {
-    _cleanup_(freep)
-    char *ref = NULL;
-    _cleanup_(val_unrefp)
-    struct val *shown = NULL;
+    _cleanup_(freep) char *ref = NULL;
+    _cleanup_(val_unrefp) struct val *shown = NULL;
     const struct xe_column *col = NULL;
     const char *key;
     struct object o;
@@ -392,8 +370,7 @@ static struct err *verb_param_remove(struct cmd *c, const struct xe_family *f)
 /* Takes each member away. */
 static struct err *clear_members(struct cmd *c, const struct object *o, const struct xe_column *col)
 {
-    _cleanup_(val_unrefp)
-    struct val *shown = NULL;
+    _cleanup_(val_unrefp) struct val *shown = NULL;
     TRY(column_get(c, o, col, &shown));
     for (size_t i = 0; i < val_count(shown); i++) {
         if (val_kind(shown) == VAL_MAP)
@@ -406,8 +383,7 @@ static struct err *clear_members(struct cmd *c, const struct object *o, const st
 
 static struct err *verb_param_clear(struct cmd *c, const struct xe_family *f)
 {
-    _cleanup_(freep)
-    char *ref = NULL;
+    _cleanup_(freep) char *ref = NULL;
     const struct xe_column *col = NULL;
     struct object o;
     TRY(the_column(c, f, &col));

@@ -28,8 +28,7 @@ struct err *param_name_parse(const struct xe_record *r, const char *name, struct
     if (col)
         return NULL;
     if (colon) {
-        _cleanup_(freep)
-        char *stem = mem_strndup(name, (size_t)(colon - name));
+        _cleanup_(freep) char *stem = mem_strndup(name, (size_t)(colon - name));
         col = column_find(r, stem);
         if (!col)
             return cli_fail("Unknown field '%s'", name);
@@ -59,10 +58,8 @@ void selection_done(struct selection *s)
 struct err *selection_all(struct cmd *c, const struct xe_record *r, const char *where,
                           struct selection *ret)
 {
-    _cleanup_(freep)
-    char *message = mem_printf("%s.get_all_records_where", r->cls);
-    _cleanup_(selection_done)
-    struct selection s = {0};
+    _cleanup_(freep) char *message = mem_printf("%s.get_all_records_where", r->cls);
+    _cleanup_(selection_done) struct selection s = {0};
     TRY(cmd_call(c, &s.all, message, "s", where));
     for (size_t i = 0; i < val_count(s.all); i++) {
         struct object o = {r, val_key_at(s.all, i), val_at(s.all, i)};
@@ -90,14 +87,12 @@ static struct err *fits(struct cmd *c, const struct object *o, const struct para
                         const char *value, bool *ret)
 {
     if (!p->key) {
-        _cleanup_(freep)
-        char *text = NULL;
+        _cleanup_(freep) char *text = NULL;
         TRY(column_get_text(c, o, p->column, &text));
         *ret = text_equal(p->column, text, value);
         return NULL;
     }
-    _cleanup_(val_unrefp)
-    struct val *shown = NULL;
+    _cleanup_(val_unrefp) struct val *shown = NULL;
     TRY(column_get(c, o, p->column, &shown));
     if (val_kind(shown) == VAL_MAP) {
         const char *at = val_map_str(shown, p->key, NULL);
@@ -192,13 +187,11 @@ static struct err *filter_named(struct cmd *c, const struct selector *sel, struc
 {
     size_t kept = 0;
     for (size_t i = 0; i < s->v.n; i++) {
-        _cleanup_(freep)
-        char *uuid = NULL;
+        _cleanup_(freep) char *uuid = NULL;
         TRY(column_get_text(c, &s->v.v[i], column_find(r, "uuid"), &uuid));
         bool ok = strcmp(uuid, wanted) == 0;
         for (size_t n = 0; !ok && n < ARRAY_LEN(sel->names) && sel->names[n]; n++) {
-            _cleanup_(freep)
-            char *text = NULL;
+            _cleanup_(freep) char *text = NULL;
             TRY(column_get_text(c, &s->v.v[i], column_find(r, sel->names[n]), &text));
             ok = strcmp(text, wanted) == 0;
         }
@@ -228,8 +221,7 @@ static struct err *select_matching(struct cmd *c, const struct selector *sel, st
 struct err *select_objects(struct cmd *c, unsigned flag, struct selection *ret)
 {
     const struct selector *sel = selector_of(flag);
-    _cleanup_(selection_done)
-    struct selection s = {0};
+    _cleanup_(selection_done) struct selection s = {0};
     bool multiple;
     TRY(args_bool(&c->args, "multiple", false, &multiple));
     TRY(select_matching(c, sel, &s));
@@ -253,15 +245,13 @@ struct err *select_each(struct cmd *c, unsigned flag,
                         struct err *(*fn)(struct cmd *c, const struct object *o, void *arg),
                         void *arg)
 {
-    _cleanup_(selection_done)
-    struct selection s = {0};
+    _cleanup_(selection_done) struct selection s = {0};
     TRY(select_objects(c, flag, &s));
     if (s.v.n == 1)
         return fn(c, &s.v.v[0], arg);
     bool failed = false;
     vec_each (o, &s.v) {
-        _cleanup_(err_freep)
-        struct err *e = fn(c, o, arg);
+        _cleanup_(err_freep) struct err *e = fn(c, o, arg);
         if (e && !c->talk->broken)
             say_failed(c, o, e);
         failed |= e != NULL;

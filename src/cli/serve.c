@@ -120,14 +120,11 @@ static void cmd_done(struct cmd *c)
 void cli_serve(const struct cli_backend *backend, const struct cli_conn *conn)
 {
     struct talk talk;
-    _cleanup_(cmd_done)
-    struct cmd c = {.backend = backend, .talk = &talk};
-    _cleanup_(err_freep)
-    struct err *hello = talk_open(&talk, &conn->stream);
+    _cleanup_(cmd_done) struct cmd c = {.backend = backend, .talk = &talk};
+    _cleanup_(err_freep) struct err *hello = talk_open(&talk, &conn->stream);
     if (hello)
         return;
-    _cleanup_(err_freep)
-    struct err *e = run(&c, conn);
+    _cleanup_(err_freep) struct err *e = run(&c, conn);
     if (e)
         complain(&c, e);
     talk_exit(&talk, e ? 1 : 0);

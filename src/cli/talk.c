@@ -34,8 +34,7 @@ static void send_buf(struct talk *t, struct buf *b)
 
 static void send_msg(struct talk *t, const struct thin_msg *m)
 {
-    _cleanup_(buf_done)
-    struct buf b;
+    _cleanup_(buf_done) struct buf b;
     buf_init(&b, THIN_MAX_BODY);
     thin_put(&b, m);
     send_buf(t, &b);
@@ -57,8 +56,7 @@ static struct err *recv_msg(struct talk *t, struct thin_msg *ret)
 
 struct err *talk_open(struct talk *t, const struct cli_stream *s)
 {
-    _cleanup_(buf_done)
-    struct buf b;
+    _cleanup_(buf_done) struct buf b;
     char hello[THIN_HELLO_SIZE];
     uint32_t minor;
     *t = (struct talk){.stream = *s};

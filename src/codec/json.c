@@ -11,8 +11,7 @@ static int convert(const json_t *j, unsigned depth, struct val **ret);
 
 static int convert_array(const json_t *j, unsigned depth, struct val **ret)
 {
-    _cleanup_(val_unrefp)
-    struct val *set = val_set();
+    _cleanup_(val_unrefp) struct val *set = val_set();
     for (size_t i = 0; i < json_array_size(j); i++) {
         struct val *item;
         int r = convert(json_array_get(j, i), depth, &item);
@@ -26,8 +25,7 @@ static int convert_array(const json_t *j, unsigned depth, struct val **ret)
 
 static int convert_object(json_t *j, unsigned depth, struct val **ret)
 {
-    _cleanup_(val_unrefp)
-    struct val *map = val_map();
+    _cleanup_(val_unrefp) struct val *map = val_map();
     const char *key;
     json_t *member;
     json_object_foreach(j, key, member)
@@ -79,8 +77,7 @@ static void drop(json_t **j)
 int json_parse(struct view text, struct val **ret)
 {
     json_error_t why;
-    _cleanup_(drop)
-    json_t *j = json_loadb(text.p, text.size, JSON_DECODE_ANY, &why);
+    _cleanup_(drop) json_t *j = json_loadb(text.p, text.size, JSON_DECODE_ANY, &why);
     if (!j)
         return json_error_code(&why) == json_error_stack_overflow ? -E2BIG : -EINVAL;
     return convert(j, 0, ret);

@@ -22,8 +22,7 @@ static int take_id(const struct val *call, char **ret)
     const struct val *id = val_map_get(call, "id");
     if (!id || (val_kind(id) != VAL_INT && val_kind(id) != VAL_STRING))
         return -EINVAL;
-    _cleanup_(buf_done)
-    struct buf b;
+    _cleanup_(buf_done) struct buf b;
     buf_init(&b, SIZE_MAX / 2);
     json_put_val(&b, id);
     *ret = buf_take(&b);
@@ -52,8 +51,7 @@ static struct val *take_params(const struct val *call, unsigned version)
 
 static int parse_json(struct view body, struct rpc_request *req)
 {
-    _cleanup_(val_unrefp)
-    struct val *call = NULL;
+    _cleanup_(val_unrefp) struct val *call = NULL;
     int r = json_parse(body, &call);
     if (r < 0)
         return r;
@@ -73,8 +71,7 @@ static int parse_json(struct view body, struct rpc_request *req)
 
 static int parse_body(enum rpc_format format, struct view body, struct rpc_request *ret)
 {
-    _cleanup_(rpc_request_done)
-    struct rpc_request req = {.format = format};
+    _cleanup_(rpc_request_done) struct rpc_request req = {.format = format};
     int r = format == RPC_JSON ? parse_json(body, &req)
                                : xml_parse_call(body, &req.method, &req.params);
     if (r < 0)
@@ -106,8 +103,7 @@ int rpc_parse(enum rpc_format format, struct view body, struct rpc_request *ret)
     int r = parse_body(format, body, ret);
     if (r >= 0 || str_is_utf8(body))
         return r;
-    _cleanup_(freep)
-    char *repaired = repair_utf8(body);
+    _cleanup_(freep) char *repaired = repair_utf8(body);
     r = parse_body(format, (struct view){repaired, body.size}, ret);
     if (r >= 0)
         ret->invalid_utf8 = true;

@@ -43,8 +43,9 @@ enum thin_tag {
 #define THIN_MAJOR      0
 #define THIN_MINOR      2
 #define THIN_HELLO_SIZE 35
-#define THIN_MAX_BODY   (16u << 20) /* bytes; a record list of a large pool is one message a record \
-                                     */
+#define THIN_MAX_BODY                                                                              \
+    (16u << 20) /* bytes; a record list of a large pool is one message a record                    \
+                 */
 #define THIN_STRINGS 32
 
 struct thin_msg {

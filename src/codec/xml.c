@@ -298,8 +298,7 @@ static int read_document(struct reader *r, struct view text)
 
 int xml_parse_value(struct view text, struct val **ret)
 {
-    _cleanup_(reader_done)
-    struct reader r = {0};
+    _cleanup_(reader_done) struct reader r = {0};
     int e = read_document(&r, text);
     if (e < 0)
         return e;
@@ -311,8 +310,7 @@ int xml_parse_value(struct view text, struct val **ret)
 
 int xml_parse_call(struct view text, char **ret_method, struct val **ret_params)
 {
-    _cleanup_(reader_done)
-    struct reader r = {0};
+    _cleanup_(reader_done) struct reader r = {0};
     int e = read_document(&r, text);
     if (e < 0)
         return e;
@@ -325,8 +323,7 @@ int xml_parse_call(struct view text, char **ret_method, struct val **ret_params)
 
 int xml_parse_response(struct view text, struct val **ret)
 {
-    _cleanup_(reader_done)
-    struct reader r = {0};
+    _cleanup_(reader_done) struct reader r = {0};
     int e = read_document(&r, text);
     if (e < 0)
         return e;

@@ -62,7 +62,7 @@ static struct err *open_console(struct handlers *h, const struct net_request *re
                                 const struct api_session *session, int *ret_fd)
 {
     _cleanup_(snap_unrefp) struct snap *s = snap_get(h->db);
-    const struct rec_console *c;
+    const struct rec_console *c = NULL;
     TRY(find(s, req, &c));
     const struct rec_VM *vm = snap_VM(s, c->VM);
     if (!vm)

@@ -13,8 +13,7 @@ static int hex(char c)
 
 char *http_decode(struct view text, bool plus)
 {
-    _cleanup_(freep)
-    char *out = mem_zalloc(text.size + 1, 1);
+    _cleanup_(freep) char *out = mem_zalloc(text.size + 1, 1);
     size_t n = 0;
     for (size_t i = 0; i < text.size; i++) {
         char c = text.p[i];
@@ -60,10 +59,8 @@ static bool next_pair(struct view *list, const char *separators, bool plus, char
         if (!value.size)
             continue;
         view_split(&value, '=', &name);
-        _cleanup_(freep)
-        char *k = http_decode(name, plus);
-        _cleanup_(freep)
-        char *v = http_decode(value, plus);
+        _cleanup_(freep) char *k = http_decode(name, plus);
+        _cleanup_(freep) char *v = http_decode(value, plus);
         if (!k || !v)
             continue;
         *ret_name = steal(&k);
@@ -80,10 +77,8 @@ bool http_query_next(struct view *query, char **ret_name, char **ret_value)
 
 static char *find_pair(struct view list, const char *separators, bool plus, const char *name)
 {
-    _cleanup_(freep)
-    char *k = NULL;
-    _cleanup_(freep)
-    char *v = NULL;
+    _cleanup_(freep) char *k = NULL;
+    _cleanup_(freep) char *v = NULL;
     while (next_pair(&list, separators, plus, &k, &v)) {
         if (str_eq(k, name))
             return steal(&v);
@@ -124,8 +119,7 @@ static char *base64_text(struct view in)
 {
     while (in.size && in.p[in.size - 1] == '=')
         in.size--;
-    _cleanup_(freep)
-    char *out = mem_zalloc(in.size + 1, 1);
+    _cleanup_(freep) char *out = mem_zalloc(in.size + 1, 1);
     size_t n = 0;
     unsigned bits = 0, have = 0;
     for (size_t i = 0; i < in.size; i++) {
@@ -149,8 +143,7 @@ bool http_basic_auth(const struct http_head *h, char **ret_user, char **ret_pass
     struct view value = http_find(h, "authorization"), scheme;
     if (!value.p || !view_split(&value, ' ', &scheme) || !view_ieq(scheme, "basic"))
         return false;
-    _cleanup_(freep)
-    char *text = base64_text(view_trim(value));
+    _cleanup_(freep) char *text = base64_text(view_trim(value));
     char *colon = text ? strchr(text, ':') : NULL;
     if (!colon)
         return false;

@@ -78,8 +78,7 @@ static struct err *plan_fd(struct plan *p, int parent, int child)
 
 static struct err *plan_file(struct plan *p, const char *path, int flags, int child)
 {
-    _cleanup_(fd_closep)
-    int fd = open(path, flags | O_CLOEXEC, 0640);
+    _cleanup_(fd_closep) int fd = open(path, flags | O_CLOEXEC, 0640);
     if (fd < 0)
         return err_errno(errno, "cannot open '%s' for a child", path);
     return plan_fd(p, fd, child);
@@ -96,8 +95,7 @@ static bool hands_over(const struct child_spec *spec, int child)
 /* out, err: descriptors for stdout and stderr, or -1. */
 static struct err *spawn(const struct child_spec *spec, int out, int err, pid_t *ret)
 {
-    _cleanup_(plan_done)
-    struct plan p;
+    _cleanup_(plan_done) struct plan p;
     plan_init(&p, spec);
     if (!hands_over(spec, STDIN_FILENO))
         TRY(plan_file(&p, "/dev/null", O_RDONLY, STDIN_FILENO));
@@ -173,8 +171,7 @@ struct err *child_spawn(struct loop *l, const struct child_spec *spec, child_exi
 struct err *child_adopt(struct loop *l, pid_t pid, uint64_t start, child_exit_fn fn, void *arg,
                         struct child **ret)
 {
-    _cleanup_(fd_closep)
-    int pidfd = pidfd_open(pid, 0);
+    _cleanup_(fd_closep) int pidfd = pidfd_open(pid, 0);
     if (pidfd < 0)
         return err_errno(errno, "cannot watch process %d", (int)pid);
     uint64_t now;
@@ -194,8 +191,7 @@ int child_start_time(pid_t pid, uint64_t *ret)
 {
     char path[32];
     snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
-    _cleanup_(buf_done)
-    struct buf b;
+    _cleanup_(buf_done) struct buf b;
     buf_init(&b, 4096);
     int r = fd_read_file(path, 4096, &b);
     if (r < 0)
@@ -280,12 +276,9 @@ static void close_outlets(struct outlet (*o)[2])
 struct err *child_run(const struct child_spec *spec, usec_t timeout, struct buf *ret_out,
                       struct buf *ret_err, struct child_exit *ret_exit)
 {
-    _cleanup_(close_outlets)
-    struct outlet o[2] = {{-1, ret_out}, {-1, ret_err}};
-    _cleanup_(fd_closep)
-    int out = -1;
-    _cleanup_(fd_closep)
-    int err = -1;
+    _cleanup_(close_outlets) struct outlet o[2] = {{-1, ret_out}, {-1, ret_err}};
+    _cleanup_(fd_closep) int out = -1;
+    _cleanup_(fd_closep) int err = -1;
     int ends[2];
     if (pipe2(ends, O_CLOEXEC) < 0)
         return err_errno(errno, "no pipe");
@@ -301,8 +294,7 @@ struct err *child_run(const struct child_spec *spec, usec_t timeout, struct buf 
     TRY(spawn(spec, out, err, &pid));
     fd_close(fd_take(&out));
     fd_close(fd_take(&err));
-    _cleanup_(fd_closep)
-    int pidfd = pidfd_open(pid, 0);
+    _cleanup_(fd_closep) int pidfd = pidfd_open(pid, 0);
     int r = pidfd < 0 ? -errno : collect(pidfd, o, clock_machine() + timeout);
     if (r < 0)
         kill(pid, SIGKILL); /* not reaped yet, so the pid is still this process's */

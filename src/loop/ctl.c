@@ -137,11 +137,9 @@ void ctl_run(struct view line, struct buf *out)
     }
     for (char *word = at; argc < WORDS_MAX && next_word(&line, &at); word = at)
         argv[argc++] = word;
-    _cleanup_(buf_done)
-    struct buf text;
+    _cleanup_(buf_done) struct buf text;
     buf_init(&text, ANSWER_MAX);
-    _cleanup_(err_freep)
-    struct err *e = run_words(argc, argv, &text);
+    _cleanup_(err_freep) struct err *e = run_words(argc, argv, &text);
     if (e)
         buf_printf(out, "error %s\n", err_n_params(e) ? err_param(e, 0) : err_code(e));
     else
@@ -271,8 +269,7 @@ void ctl_free(struct ctl *c)
 
 ssize_t ctl_call(const char *path, const char *line, struct buf *ret)
 {
-    _cleanup_(fd_closep)
-    int fd = fd_connect_unix(path);
+    _cleanup_(fd_closep) int fd = fd_connect_unix(path);
     if (fd < 0)
         return fd;
     int r = fd_write_all(fd, line, strlen(line));

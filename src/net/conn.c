@@ -205,6 +205,11 @@ static int encrypt_more(struct conn *c)
     return 0;
 }
 
+static struct iovec rest_of(const struct buf *b, size_t at)
+{
+    return (struct iovec){b->data ? b->data + at : NULL, b->size - at};
+}
+
 static ssize_t send_some(struct conn *c)
 {
     if (c->tls) {
@@ -214,8 +219,7 @@ static ssize_t send_some(struct conn *c)
             buf_consume(out, (size_t)n);
         return n;
     }
-    struct iovec v[2] = {{c->out.data + c->out_at, c->out.size - c->out_at},
-                         {c->body.data + c->body_at, c->body.size - c->body_at}};
+    struct iovec v[2] = {rest_of(&c->out, c->out_at), rest_of(&c->body, c->body_at)};
     struct msghdr msg = {.msg_iov = v, .msg_iovlen = 2};
     ssize_t n = sendmsg(c->fd, &msg, MSG_NOSIGNAL);
     if (n > 0) {
@@ -410,6 +414,7 @@ static void dispatch(struct conn *c)
     }
     c->state = OWED;
     set_timer(c, USEC_NEVER);
+    r->req.loop = c->thread->loop;
     r->refs++; /* the handler's */
     c->net->n_owed++;
     r->route->call(c->net->config.arg, &r->req, r);

@@ -45,16 +45,14 @@ static const char *content_type(const char *path)
 /* Opens the file, of a folder its index.html; a hidden file is not there. */
 static int open_file(const char *root, const char *path, const char **ret_type, off_t *ret_size)
 {
-    _cleanup_(fd_closep)
-    int folder = open(root, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    _cleanup_(fd_closep) int folder = open(root, O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (folder < 0)
         return -errno;
     while (*path == '/')
         path++;
     if (*path == '.' || strstr(path, "/."))
         return -ENOENT;
-    _cleanup_(fd_closep)
-    int fd = open_below(folder, path);
+    _cleanup_(fd_closep) int fd = open_below(folder, path);
     struct stat st;
     if (fd < 0 || fstat(fd, &st) < 0)
         return fd < 0 ? fd : -errno;
@@ -89,13 +87,11 @@ void files_serve(void *arg, const struct net_request *req, struct net_stream *s)
     const struct net *n = arg;
     const char *type = NULL;
     off_t size = 0;
-    _cleanup_(fd_closep)
-    int fd = open_file(n->config.web_root, req->path, &type, &size);
+    _cleanup_(fd_closep) int fd = open_file(n->config.web_root, req->path, &type, &size);
     if (fd < 0) {
         net_stream_error(s, 404, "There is no such file");
     } else {
-        _cleanup_(buf_done)
-        struct buf head;
+        _cleanup_(buf_done) struct buf head;
         buf_init(&head, 4096);
         put_answer_head(&head, 200, size, false, type, false, NULL, 0);
         if (net_stream_write(s, head.data, head.size) == 0)

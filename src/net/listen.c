@@ -170,10 +170,8 @@ static void turn_away(struct listener *l, int fd, const struct net_peer *peer)
     l->net->n_refused++;
     log_warn("event=connection-refused reason=limit peer=%s", peer->address);
     if (!l->tls) {
-        _cleanup_(buf_done)
-        struct buf b;
-        _cleanup_(buf_done)
-        struct buf page;
+        _cleanup_(buf_done) struct buf b;
+        _cleanup_(buf_done) struct buf page;
         buf_init(&b, 8192);
         buf_init(&page, 4096);
         put_error_page(&page, 503, "There are too many connections");
@@ -289,8 +287,8 @@ struct err *net_listen_tcp(struct net *n, const char *address, uint16_t port,
     struct sockaddr_storage sa;
     socklen_t size = 0;
     TRY(parse_address(address, port, &sa, &size));
-    _cleanup_(fd_closep)
-    int fd = socket(sa.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    _cleanup_(fd_closep) int fd =
+        socket(sa.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     int on = 1;
     if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) < 0 ||
         bind(fd, (struct sockaddr *)&sa, size) < 0 || listen(fd, SOMAXCONN) < 0)

@@ -100,7 +100,8 @@ struct net_reply {
     char *method, *path;
     struct buf body; /* of the request */
 
-    struct conn *conn; /* NULL: gone */
+    struct conn *conn;      /* NULL: gone */
+    atomic_bool given_back; /* the answer is on its way: leaving is no news any more */
     loop_fn gone;
     void *gone_arg;
 

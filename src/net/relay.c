@@ -56,8 +56,7 @@ static int take_from_client(struct relay *r, const char *p, size_t size)
         buf_put(&r->b.out, p, size);
         return 0;
     }
-    _cleanup_(buf_done)
-    struct buf control;
+    _cleanup_(buf_done) struct buf control;
     buf_init(&control, OUT_MAX);
     int e = ws_feed(r->a.ws, p, size, &r->b.out, &control);
     if (control.size) {
@@ -99,8 +98,7 @@ static int read_client(struct relay *r)
 
 static int give_client(struct relay *r, const char *p, size_t size)
 {
-    _cleanup_(buf_done)
-    struct buf framed;
+    _cleanup_(buf_done) struct buf framed;
     buf_init(&framed, OUT_MAX);
     if (r->a.ws) {
         int e = ws_wrap(r->a.ws, p, size, &framed);
@@ -153,8 +151,7 @@ static void end_other(struct relay *r)
 {
     r->b.ended = true;
     if (r->a.ws) {
-        _cleanup_(buf_done)
-        struct buf bye;
+        _cleanup_(buf_done) struct buf bye;
         buf_init(&bye, 4096);
         ws_put_close(r->a.ws, &bye);
         if (r->a.tls)

@@ -16,7 +16,8 @@ struct net_reply *reply_new(struct net_thread *t, const struct net_peer *peer, s
     r->text = view_dup(head);
     buf_init(&r->answer_head, HEAD_MAX);
     *ret_status = http_parse_request((struct view){r->text, head.size}, &r->head);
-    r->req = (struct net_request){.peer = *peer, .head = &r->head, .query = r->head.query};
+    r->req = (struct net_request){
+        .loop = t->loop, .peer = *peer, .head = &r->head, .query = r->head.query};
     if (*ret_status)
         return r;
     r->method = view_dup(r->head.method);
@@ -46,7 +47,7 @@ void reply_unref(struct net_reply *r)
 void reply_gone(struct net_reply *r)
 {
     r->conn = NULL;
-    if (r->gone) {
+    if (r->gone && !r->given_back) {
         loop_fn fn = r->gone;
         r->gone = NULL;
         fn(r->gone_arg);
@@ -110,8 +111,7 @@ void reply_set_error(struct net_reply *r, unsigned status, const char *why)
     char realm[128];
     snprintf(realm, sizeof(realm), "Basic realm=\"%s\"", r->route ? r->route->name : "cairn");
     struct net_header ask = {"WWW-Authenticate", realm};
-    _cleanup_(buf_done)
-    struct buf page;
+    _cleanup_(buf_done) struct buf page;
     buf_init(&page, HEAD_MAX);
     put_error_page(&page, status, why);
     set_answer(r, status, "text/html", &ask, status == 401, &page);
@@ -144,6 +144,7 @@ static void deliver(void *arg)
 static void hand_back(struct net_reply *r)
 {
     struct net_thread *t = r->thread;
+    r->given_back = true;
     if (net_thread_is_mine(t))
         deliver(r);
     else if (!net_thread_post(t, "deliver", deliver, r))

@@ -242,8 +242,7 @@ void net_stream_set_patience(struct net_stream *s, usec_t wait)
 int net_stream_head(struct net_stream *s, unsigned status, const char *content_type,
                     const struct net_header *headers, unsigned n_headers)
 {
-    _cleanup_(buf_done)
-    struct buf b;
+    _cleanup_(buf_done) struct buf b;
     buf_init(&b, 65536);
     put_answer_head(&b, status, -1, false, content_type, s->request->route->cors, headers,
                     n_headers);

@@ -139,8 +139,7 @@ int net_stream_websocket(struct net_stream *s, const struct net_request *req, co
         net_stream_error(s, 400, "This is no WebSocket handshake that is understood here");
         return -EINVAL;
     }
-    _cleanup_(buf_done)
-    struct buf b;
+    _cleanup_(buf_done) struct buf b;
     buf_init(&b, 1024);
     buf_printf(&b,
                "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n"

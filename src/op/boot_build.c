@@ -194,8 +194,7 @@ struct err *boot_build(struct op *op, const struct snap *s, const struct rec_VM 
                        struct boot **ret)
 {
     const struct host_caps *caps = host_caps(op->host);
-    _cleanup_(boot_freep)
-    struct boot *b = boot_new(vm->uuid, vm->name_label);
+    _cleanup_(boot_freep) struct boot *b = boot_new(vm->uuid, vm->name_label);
     b->domid = domid;
     set_machine(b, vm, caps);
     set_cpus(b, vm);

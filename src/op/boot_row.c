@@ -16,8 +16,7 @@ void boot_put(struct txn *t, const struct rec_VM *vm, const struct boot *b)
     const struct rec_boot *old = txn_boot_by_uuid(t, vm->uuid);
     struct rec_boot *row = old ? txn_edit_boot(t, old->row.ref)
                                : (struct rec_boot *)txn_add(t, CLASS_boot, NULL, vm->uuid);
-    _cleanup_(freep)
-    char *text = boot_format(b);
+    _cleanup_(freep) char *text = boot_format(b);
     rstr_set(&row->record, text);
     rstr_assign(&row->VM, vm->row.ref);
     row->domid = b->domid;

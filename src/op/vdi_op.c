@@ -53,8 +53,7 @@ static struct err *size_check(uint64_t size_bytes)
 
 struct err *vdi_make(struct op *op, const struct vdi_make *m, const char **ret_ref)
 {
-    _cleanup_(snap_unrefp)
-    struct snap *s = snap_get(op->db);
+    _cleanup_(snap_unrefp) struct snap *s = snap_get(op->db);
     const struct rec_SR *sr;
     struct sr_ref sref;
     struct sr_volume vol = {0};
@@ -78,15 +77,6 @@ static struct err *delete_vdi_txn(struct txn *t, void *arg)
 {
     txn_delete(t, CLASS_VDI, arg);
     return NULL;
-}
-
-/* Where the volume of a uuid is: by its record, else where the operation meant to make it. */
-static const char *sr_of_volume(struct op *op, const struct rec_VDI *vdi)
-{
-    if (vdi)
-        return vdi->SR;
-    const char *sr = op_get(op, "image.sr");
-    return *sr ? sr : op_get(op, "sr");
 }
 
 static struct err *delete_volume(struct op *op, const struct snap *s, const char *sr_name,
@@ -114,17 +104,15 @@ static struct err *delete_volume(struct op *op, const struct snap *s, const char
     return e;
 }
 
-struct err *vdi_unmake(struct op *op, const char *uuid)
+struct err *vdi_unmake(struct op *op, const char *uuid, const char *sr)
 {
     if (!*uuid)
         return NULL;
-    _cleanup_(snap_unrefp)
-    struct snap *s = snap_get(op->db);
+    _cleanup_(snap_unrefp) struct snap *s = snap_get(op->db);
     const struct rec_VDI *vdi = snap_VDI_by_uuid(s, uuid);
-    const char *sr = sr_of_volume(op, vdi);
     if (vdi)
         TRY(op_write(op, "delete VDI", delete_vdi_txn, (void *)vdi->row.ref));
-    return delete_volume(op, s, sr, uuid, vdi ? vdi->location : NULL);
+    return delete_volume(op, s, vdi ? vdi->SR : sr, uuid, vdi ? vdi->location : NULL);
 }
 
 /* ---- VDI.create ---- */
@@ -140,8 +128,7 @@ static struct err *name_volume(struct op *op)
 static struct err *create_volume(struct op *op)
 {
     const struct val *rec = ((const struct args_VDI_create *)op_args(op))->args;
-    _cleanup_(rstr_unrefp)
-    const char *ref = NULL;
+    _cleanup_(rstr_unrefp) const char *ref = NULL;
     struct vdi_make m = {.sr = op_get(op, "sr"),
                          .uuid = op_get(op, "image.uuid"),
                          .name = rec_str(rec, "name_label"),
@@ -159,7 +146,7 @@ static struct err *create_volume(struct op *op)
 
 static struct err *drop_volume(struct op *op)
 {
-    return vdi_unmake(op, op_get(op, "image.uuid"));
+    return vdi_unmake(op, op_get(op, "image.uuid"), op_get(op, "sr"));
 }
 
 static const struct step create_steps[] = {
@@ -183,8 +170,7 @@ struct err *msg_VDI_create(struct op *op, const struct args_VDI_create *a, struc
 
 static struct err *note_volume(struct op *op)
 {
-    _cleanup_(snap_unrefp)
-    struct snap *s = snap_get(op->db);
+    _cleanup_(snap_unrefp) struct snap *s = snap_get(op->db);
     const struct rec_VDI *vdi;
     TRY(need_VDI(s, op->self, &vdi));
     op_put(op, "sr", vdi->SR);
@@ -197,8 +183,7 @@ static struct err *note_volume(struct op *op)
 static void leave_drives(struct txn *t, const char *vdi)
 {
     const struct rec_VDI *row = txn_VDI(t, vdi);
-    _cleanup_(val_unrefp)
-    struct val *refs = row ? val_ref(row->VBDs) : val_set();
+    _cleanup_(val_unrefp) struct val *refs = row ? val_ref(row->VBDs) : val_set();
     val_each (ref, refs) {
         struct rec_VBD *vbd = txn_edit_VBD(t, ref);
         if (!vbd)
@@ -225,8 +210,7 @@ static struct err *forget_record(struct op *op)
 
 static struct err *delete_noted(struct op *op)
 {
-    _cleanup_(snap_unrefp)
-    struct snap *s = snap_get(op->db);
+    _cleanup_(snap_unrefp) struct snap *s = snap_get(op->db);
     return delete_volume(op, s, op_get(op, "sr"), op_get(op, "uuid"), op_get(op, "location"));
 }
 
@@ -267,8 +251,7 @@ static struct err *size_txn(struct txn *t, void *arg)
 
 static struct err *grow_volume(struct op *op)
 {
-    _cleanup_(snap_unrefp)
-    struct snap *s = snap_get(op->db);
+    _cleanup_(snap_unrefp) struct snap *s = snap_get(op->db);
     const struct rec_VDI *vdi;
     const struct rec_SR *sr;
     struct sr_ref ref;
@@ -293,8 +276,7 @@ const struct op_kind kind_vdi_resize = OP_KIND("VDI.resize", resize_steps);
 
 struct err *msg_VDI_resize(struct op *op, const struct args_VDI_resize *a, struct val **ret)
 {
-    _cleanup_(snap_unrefp)
-    struct snap *s = snap_get(op->db);
+    _cleanup_(snap_unrefp) struct snap *s = snap_get(op->db);
     const struct rec_VDI *vdi;
     TRY(need_VDI(s, op->self, &vdi));
     if (a->size < vdi->virtual_size) {
@@ -308,8 +290,7 @@ struct err *msg_VDI_resize(struct op *op, const struct args_VDI_resize *a, struc
 
 struct err *msg_VDI_update(struct op *op, const struct args_VDI_update *a, struct val **ret)
 {
-    _cleanup_(snap_unrefp)
-    struct snap *s = snap_get(op->db);
+    _cleanup_(snap_unrefp) struct snap *s = snap_get(op->db);
     const struct rec_VDI *vdi;
     const struct rec_SR *sr;
     struct sr_ref ref;
@@ -359,8 +340,7 @@ static struct err *introduce_txn(struct txn *t, void *arg)
 
 struct err *msg_VDI_introduce(struct op *op, const struct args_VDI_introduce *a, struct val **ret)
 {
-    _cleanup_(snap_unrefp)
-    struct snap *s = snap_get(op->db);
+    _cleanup_(snap_unrefp) struct snap *s = snap_get(op->db);
     const struct rec_SR *sr;
     struct sr_ref ref;
     struct sr_volume vol = {0};
@@ -368,8 +348,7 @@ struct err *msg_VDI_introduce(struct op *op, const struct args_VDI_introduce *a,
     TRY(need_SR(s, a->SR, &sr));
     TRY(sr_ref_of(s, sr, true, &ref));
     TRY(sr_vdi_info(op->host, &ref, a->location, &vol));
-    _cleanup_(rstr_unrefp)
-    const char *vdi = ref_new();
+    _cleanup_(rstr_unrefp) const char *vdi = ref_new();
     struct introduce_arg arg = {a, &vol, vdi};
     struct err *e = op_write(op, "introduce VDI", introduce_txn, &arg);
     sr_volume_done(&vol);

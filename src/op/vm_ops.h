@@ -34,14 +34,25 @@ struct vdi_make {
     bool sharable, read_only;
 };
 struct err *vdi_make(struct op *op, const struct vdi_make *m, const char **ret_ref) _must_use_;
-/* By uuid; absent record or volume is fine. */
-struct err *vdi_unmake(struct op *op, const char *uuid) _must_use_;
+/* By uuid; absent record or volume is fine. `sr` is where it was meant to be. */
+struct err *vdi_unmake(struct op *op, const char *uuid, const char *sr) _must_use_;
+
+/* vm_config.c */
+struct err *vm_check_memory(const struct rec_VM *vm) _must_use_;
+struct err *vm_check_vcpus(const struct rec_VM *vm) _must_use_;
+/* vm_copy.c */
+void vm_add_metrics(struct txn *t, struct rec_VM *vm);
+/* vm_config.c: numbers that are free, as a set of texts, lowest first */
+struct val *vm_free_vbd_numbers(const struct snap *s, const struct rec_VM *vm);
+struct val *vm_free_vif_numbers(const struct snap *s, const struct rec_VM *vm);
+/* vif.c */
+void mac_random(char out[18]);
 
 extern const struct op_kind kind_vm_start, kind_vm_resume, kind_vm_pause, kind_vm_unpause;
 extern const struct op_kind kind_vm_clean_shutdown, kind_vm_hard_shutdown, kind_vm_shutdown;
 extern const struct op_kind kind_vm_clean_reboot, kind_vm_hard_reboot, kind_vm_suspend;
-extern const struct op_kind kind_vm_clone, kind_vm_provision, kind_vm_destroy;
-extern const struct op_kind kind_guest_ended, kind_guest_rebooted, kind_guest_rtc, kind_guest_agent;
+extern const struct op_kind kind_vm_provision, kind_vm_destroy;
+extern const struct op_kind kind_guest_ended, kind_guest_rebooted, kind_sr_scan;
 extern const struct op_kind kind_vbd_plug, kind_vbd_unplug, kind_vbd_insert, kind_vbd_eject;
 extern const struct op_kind kind_vif_plug, kind_vif_unplug;
 extern const struct op_kind kind_vdi_create, kind_vdi_destroy, kind_vdi_resize;

@@ -16,8 +16,7 @@
 
 static struct err *choose_host(struct op *op)
 {
-    _cleanup_(snap_unrefp)
-    struct snap *s = snap_get(op->db);
+    _cleanup_(snap_unrefp) struct snap *s = snap_get(op->db);
     const struct rec_VM *vm;
     TRY(need_VM(s, op->self, &vm));
     const char *wanted = op_get(op, "host");
@@ -86,10 +85,8 @@ static struct err *store_record_txn(struct txn *t, void *arg)
 
 static struct err *make_record(struct op *op)
 {
-    _cleanup_(snap_unrefp)
-    struct snap *s = snap_get(op->db);
-    _cleanup_(boot_freep)
-    struct boot *b = NULL;
+    _cleanup_(snap_unrefp) struct snap *s = snap_get(op->db);
+    _cleanup_(boot_freep) struct boot *b = NULL;
     const struct rec_VM *vm;
     TRY(need_VM(s, op->self, &vm));
     TRY(boot_build(op, s, vm, op_get_int(op, "domid"), &b));
@@ -112,8 +109,7 @@ static struct err *drop_record(struct op *op)
 
 struct err *op_boot(struct op *op, struct boot **ret)
 {
-    _cleanup_(snap_unrefp)
-    struct snap *s = snap_get(op->db);
+    _cleanup_(snap_unrefp) struct snap *s = snap_get(op->db);
     const struct rec_VM *vm;
     TRY(need_VM(s, op->self, &vm));
     return boot_load(s, vm, ret);
@@ -121,8 +117,7 @@ struct err *op_boot(struct op *op, struct boot **ret)
 
 struct err *op_vm_uuid(struct op *op, const char **ret)
 {
-    _cleanup_(snap_unrefp)
-    struct snap *s = snap_get(op->db);
+    _cleanup_(snap_unrefp) struct snap *s = snap_get(op->db);
     const struct rec_VM *vm;
     TRY(need_VM(s, op->self, &vm));
     *ret = rstr_ref(vm->uuid);
@@ -133,8 +128,7 @@ struct err *op_vm_uuid(struct op *op, const char **ret)
 
 struct err *attach_disks(struct op *op)
 {
-    _cleanup_(boot_freep)
-    struct boot *b = NULL;
+    _cleanup_(boot_freep) struct boot *b = NULL;
     TRY(op_boot(op, &b));
     struct verb v = op_verb(op, VERB_TIME);
     return host_disks_attach(op->host, &v, b);
@@ -142,8 +136,7 @@ struct err *attach_disks(struct op *op)
 
 struct err *detach_disks(struct op *op)
 {
-    _cleanup_(rstr_unrefp)
-    const char *uuid = NULL;
+    _cleanup_(rstr_unrefp) const char *uuid = NULL;
     TRY(op_vm_uuid(op, &uuid));
     struct verb v = op_verb(op, VERB_TIME);
     return host_disks_detach(op->host, &v, uuid);
@@ -151,8 +144,7 @@ struct err *detach_disks(struct op *op)
 
 static struct err *build(struct op *op)
 {
-    _cleanup_(boot_freep)
-    struct boot *b = NULL;
+    _cleanup_(boot_freep) struct boot *b = NULL;
     TRY(op_boot(op, &b));
     struct verb v = op_verb(op, VERB_TIME);
     return host_vm_build(op->host, &v, b, NULL);
@@ -160,8 +152,7 @@ static struct err *build(struct op *op)
 
 struct err *kill_guest(struct op *op)
 {
-    _cleanup_(rstr_unrefp)
-    const char *uuid = NULL;
+    _cleanup_(rstr_unrefp) const char *uuid = NULL;
     TRY(op_vm_uuid(op, &uuid));
     struct verb v = op_verb(op, VERB_TIME);
     return host_vm_kill(op->host, &v, uuid);
@@ -171,8 +162,7 @@ struct err *unpause_guest(struct op *op)
 {
     if (op_get_bool(op, "paused"))
         return NULL;
-    _cleanup_(rstr_unrefp)
-    const char *uuid = NULL;
+    _cleanup_(rstr_unrefp) const char *uuid = NULL;
     TRY(op_vm_uuid(op, &uuid));
     struct verb v = op_verb(op, VERB_TIME);
     return host_vm_unpause(op->host, &v, uuid);
@@ -192,17 +182,15 @@ static struct err *running_txn(struct txn *t, void *arg)
     bool paused = op_get_bool(a->op, "paused");
     vm_becomes_running(t, a->op->self, ops_of(a->op)->host_ref, paused, a->boot);
     const struct rec_VM *vm = txn_VM(t, a->op->self);
-    _cleanup_(freep)
-    char *body = mem_printf("VM '%s' %s", vm->name_label,
-                            str_eq(a->alert, "VM_STARTED") ? "started" : "resumed");
+    _cleanup_(freep) char *body = mem_printf(
+        "VM '%s' %s", vm->name_label, str_eq(a->alert, "VM_STARTED") ? "started" : "resumed");
     alert_add(t, a->alert, 5, CLS_VM, vm->uuid, body);
     return NULL;
 }
 
 static struct err *mark_running_as(struct op *op, const char *alert)
 {
-    _cleanup_(boot_freep)
-    struct boot *b = NULL;
+    _cleanup_(boot_freep) struct boot *b = NULL;
     TRY(op_boot(op, &b));
     struct running_arg a = {op, b, alert};
     return op_commit(op, "mark running", running_txn, &a);
@@ -252,8 +240,7 @@ static struct err *renumber_txn(struct txn *t, void *arg)
 /* The stored record under the new domid; the images are looked up again. */
 static struct err *renew_record(struct op *op)
 {
-    _cleanup_(boot_freep)
-    struct boot *b = NULL;
+    _cleanup_(boot_freep) struct boot *b = NULL;
     TRY(op_boot(op, &b));
     b->domid = op_get_int(op, "domid");
     struct record_arg a = {op, b};
@@ -262,8 +249,7 @@ static struct err *renew_record(struct op *op)
 
 struct err *suspend_image(struct op *op, struct image *ret)
 {
-    _cleanup_(snap_unrefp)
-    struct snap *s = snap_get(op->db);
+    _cleanup_(snap_unrefp) struct snap *s = snap_get(op->db);
     const struct rec_VM *vm;
     const struct rec_VDI *vdi;
     TRY(need_VM(s, op->self, &vm));
@@ -274,8 +260,7 @@ struct err *suspend_image(struct op *op, struct image *ret)
 
 static struct err *restore(struct op *op)
 {
-    _cleanup_(boot_freep)
-    struct boot *b = NULL;
+    _cleanup_(boot_freep) struct boot *b = NULL;
     struct image from = {0};
     TRY(op_boot(op, &b));
     TRY(suspend_image(op, &from));
@@ -300,8 +285,7 @@ static struct err *resumed_txn(struct txn *t, void *arg)
 
 static struct err *note_image(struct op *op)
 {
-    _cleanup_(snap_unrefp)
-    struct snap *s = snap_get(op->db);
+    _cleanup_(snap_unrefp) struct snap *s = snap_get(op->db);
     const struct rec_VM *vm;
     TRY(need_VM(s, op->self, &vm));
     op_put(op, "suspend_VDI", vm->suspend_VDI);
@@ -310,8 +294,7 @@ static struct err *note_image(struct op *op)
 
 static struct err *mark_resumed(struct op *op)
 {
-    _cleanup_(boot_freep)
-    struct boot *b = NULL;
+    _cleanup_(boot_freep) struct boot *b = NULL;
     TRY(op_boot(op, &b));
     struct running_arg a = {op, b, "VM_RESUMED"};
     return op_commit(op, "mark resumed", resumed_txn, &a);
@@ -350,8 +333,7 @@ struct err *msg_VM_resume_on(struct op *op, const struct args_VM_resume_on *a, s
 
 static struct err *pause_guest(struct op *op)
 {
-    _cleanup_(rstr_unrefp)
-    const char *uuid = NULL;
+    _cleanup_(rstr_unrefp) const char *uuid = NULL;
     TRY(op_vm_uuid(op, &uuid));
     struct verb v = op_verb(op, VERB_TIME);
     return host_vm_pause(op->host, &v, uuid);

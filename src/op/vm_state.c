@@ -83,8 +83,7 @@ static void add_console(struct txn *t, const char *vm, const char *address,
     struct rec_console *c = txn_add_console(t);
     c->protocol = protocol;
     rstr_set(&c->VM, vm);
-    _cleanup_(freep)
-    char *location = mem_printf("https://%s/console?uuid=%s", address, c->uuid);
+    _cleanup_(freep) char *location = mem_printf("https://%s/console?uuid=%s", address, c->uuid);
     rstr_set(&c->location, location);
     c->port = -1;
 }
@@ -101,8 +100,7 @@ static void add_consoles(struct txn *t, const struct rec_VM *vm, const struct re
 
 static void drop_consoles(struct txn *t, const struct rec_VM *vm)
 {
-    _cleanup_(val_unrefp)
-    struct val *refs = val_ref(vm->consoles);
+    _cleanup_(val_unrefp) struct val *refs = val_ref(vm->consoles);
     val_each (ref, refs)
         txn_delete(t, CLASS_console, ref);
 }
@@ -164,8 +162,7 @@ void vm_becomes_running(struct txn *t, const char *ref, const char *host_ref, bo
     rstr_set(&vm->scheduled_to_be_resident_on, REF_NULL);
     vm->memory_target = (int64_t)b->memory_bytes;
     vm->requires_reboot = false;
-    _cleanup_(freep)
-    char *text = boot_format(b);
+    _cleanup_(freep) char *text = boot_format(b);
     rstr_set(&vm->last_booted_record, text);
     boot_put(t, vm, b);
     attach_disks(t, vm, b);

@@ -32,16 +32,14 @@ static struct err *ask(struct op *op, const char *uuid, bool reboot)
 
 static struct err *ask_shutdown(struct op *op)
 {
-    _cleanup_(rstr_unrefp)
-    const char *uuid = NULL;
+    _cleanup_(rstr_unrefp) const char *uuid = NULL;
     TRY(op_vm_uuid(op, &uuid));
     return ask(op, uuid, false);
 }
 
 static struct err *wait_off(struct op *op)
 {
-    _cleanup_(rstr_unrefp)
-    const char *uuid = NULL;
+    _cleanup_(rstr_unrefp) const char *uuid = NULL;
     enum guest_state state;
     TRY(op_vm_uuid(op, &uuid));
     uint64_t wait_s = ops_of(op)->cfg.shutdown_wait_s;
@@ -62,8 +60,7 @@ static struct err *halted_txn(struct txn *t, void *arg)
     const struct rec_VM *vm = txn_VM(t, op->self);
     if (!vm)
         return NULL;
-    _cleanup_(freep)
-    char *body = mem_printf("VM '%s' shut down", vm->name_label);
+    _cleanup_(freep) char *body = mem_printf("VM '%s' shut down", vm->name_label);
     alert_add(t, "VM_SHUTDOWN", 5, CLS_VM, vm->uuid, body);
     if (!ref_is_null(vm->suspend_VDI))
         op_put(op, "suspend_VDI", vm->suspend_VDI);
@@ -109,8 +106,7 @@ struct err *msg_VM_hard_shutdown(struct op *op, const struct args_VM_hard_shutdo
 
 static struct err *try_clean(struct op *op)
 {
-    _cleanup_(snap_unrefp)
-    struct snap *s = snap_get(op->db);
+    _cleanup_(snap_unrefp) struct snap *s = snap_get(op->db);
     const struct rec_VM *vm;
     TRY(need_VM(s, op->self, &vm));
     if (vm->power_state != VM_POWER_STATE_RUNNING)
@@ -163,15 +159,13 @@ struct err *take_domid(struct op *op)
 static struct err *rebooted_txn(struct txn *t, void *arg)
 {
     struct op *op = arg;
-    _cleanup_(boot_freep)
-    struct boot *b = NULL;
+    _cleanup_(boot_freep) struct boot *b = NULL;
     const struct rec_VM *vm = txn_VM(t, op->self);
     if (!vm)
         return NULL;
     TRY(boot_load(txn_snap(t), vm, &b));
     b->domid = op_get_int(op, "domid");
-    _cleanup_(freep)
-    char *body = mem_printf("VM '%s' rebooted", vm->name_label);
+    _cleanup_(freep) char *body = mem_printf("VM '%s' rebooted", vm->name_label);
     alert_add(t, "VM_REBOOTED", 5, CLS_VM, vm->uuid, body);
     vm_becomes_running(t, op->self, ops_of(op)->host_ref, false, b);
     return NULL;
@@ -184,8 +178,7 @@ struct err *mark_rebooted(struct op *op)
 
 static struct err *reset_guest(struct op *op)
 {
-    _cleanup_(rstr_unrefp)
-    const char *uuid = NULL;
+    _cleanup_(rstr_unrefp) const char *uuid = NULL;
     TRY(op_vm_uuid(op, &uuid));
     struct verb v = op_verb(op, VERB_TIME);
     TRY(host_vm_reset(op->host, &v, uuid, op_get_int(op, "domid")));
@@ -210,8 +203,7 @@ struct err *msg_VM_hard_reboot(struct op *op, const struct args_VM_hard_reboot *
  * kernel makes of a reboot request. */
 static struct err *start_again(struct op *op)
 {
-    _cleanup_(boot_freep)
-    struct boot *b = NULL;
+    _cleanup_(boot_freep) struct boot *b = NULL;
     TRY(kill_guest(op));
     TRY(op_boot(op, &b));
     b->domid = op_get_int(op, "domid");
@@ -275,8 +267,7 @@ static struct err *suspend_sr(struct op *op, const struct snap *s, const struct 
 
 static struct err *name_image(struct op *op)
 {
-    _cleanup_(snap_unrefp)
-    struct snap *s = snap_get(op->db);
+    _cleanup_(snap_unrefp) struct snap *s = snap_get(op->db);
     const struct rec_VM *vm;
     const char *sr = NULL;
     char uuid[UUID_SIZE];
@@ -293,8 +284,7 @@ static struct err *name_image(struct op *op)
 
 static struct err *make_image(struct op *op)
 {
-    _cleanup_(rstr_unrefp)
-    const char *ref = NULL;
+    _cleanup_(rstr_unrefp) const char *ref = NULL;
     struct vdi_make m = {.sr = op_get(op, "image.sr"),
                          .uuid = op_get(op, "image.uuid"),
                          .name = "Suspend image",
@@ -308,13 +298,12 @@ static struct err *make_image(struct op *op)
 
 static struct err *drop_image(struct op *op)
 {
-    return vdi_unmake(op, op_get(op, "image.uuid"));
+    return vdi_unmake(op, op_get(op, "image.uuid"), op_get(op, "image.sr"));
 }
 
 static struct err *save_guest(struct op *op)
 {
-    _cleanup_(rstr_unrefp)
-    const char *uuid = NULL;
+    _cleanup_(rstr_unrefp) const char *uuid = NULL;
     struct image to = {0};
     TRY(op_vm_uuid(op, &uuid));
     TRY(suspend_image(op, &to));
@@ -326,8 +315,7 @@ static struct err *save_guest(struct op *op)
 
 static struct err *restore_from(struct op *op)
 {
-    _cleanup_(boot_freep)
-    struct boot *b = NULL;
+    _cleanup_(boot_freep) struct boot *b = NULL;
     struct image from = {0};
     TRY(op_boot(op, &b));
     TRY(suspend_image(op, &from));
@@ -340,8 +328,7 @@ static struct err *restore_from(struct op *op)
 /* The guest may still run, stand still in the middle of being saved, or be saved and gone. */
 static struct err *unsave_guest(struct op *op)
 {
-    _cleanup_(rstr_unrefp)
-    const char *uuid = NULL;
+    _cleanup_(rstr_unrefp) const char *uuid = NULL;
     struct guest_info info = {0};
     TRY(op_vm_uuid(op, &uuid));
     TRY(host_vm_query(op->host, uuid, &info));
@@ -359,8 +346,7 @@ static struct err *suspended_txn(struct txn *t, void *arg)
     const struct rec_VM *vm = txn_VM(t, op->self);
     if (!vm)
         return NULL;
-    _cleanup_(freep)
-    char *body = mem_printf("VM '%s' suspended", vm->name_label);
+    _cleanup_(freep) char *body = mem_printf("VM '%s' suspended", vm->name_label);
     alert_add(t, "VM_SUSPENDED", 5, CLS_VM, vm->uuid, body);
     vm_becomes_suspended(t, op->self);
     rstr_set(&txn_edit_VM(t, op->self)->suspend_VDI, op_get(op, "suspend_VDI"));
@@ -390,9 +376,8 @@ struct err *msg_VM_suspend(struct op *op, const struct args_VM_suspend *a, struc
  */
 struct err *delete_suspend_image(struct op *op)
 {
-    _cleanup_(snap_unrefp)
-    struct snap *s = snap_get(op->db);
+    _cleanup_(snap_unrefp) struct snap *s = snap_get(op->db);
     const char *ref = op_get(op, "suspend_VDI");
     const struct rec_VDI *vdi = *ref ? snap_VDI(s, ref) : NULL;
-    return vdi ? vdi_unmake(op, vdi->uuid) : NULL;
+    return vdi ? vdi_unmake(op, vdi->uuid, vdi->SR) : NULL;
 }

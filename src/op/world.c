@@ -81,6 +81,16 @@ int rec_enum(const struct val *rec, const char *key, const struct enum_desc *e)
     return n < 0 ? 0 : n;
 }
 
+struct err *rec_take_given(struct row *row, const struct val *rec)
+{
+    desc_each_field (f, row->cls) {
+        const struct val *v = f->flags & FIELD_GIVEN ? val_map_get(rec, f->name) : NULL;
+        if (v && row_set(row, f, v) < 0)
+            return err_FIELD_TYPE_ERROR(f->name);
+    }
+    return NULL;
+}
+
 /* ---- the commit of what needs none ---- */
 
 static struct err *nothing(struct txn *t, void *arg)

@@ -46,6 +46,9 @@ const char *rec_str(const struct val *rec, const char *key);       /* "" if miss
 const struct val *rec_map(const struct val *rec, const char *key); /* empty if missing */
 int rec_enum(const struct val *rec, const char *key, const struct enum_desc *e);
 
+/* Sets the fields that a constructor is given; FIELD_TYPE_ERROR. */
+struct err *rec_take_given(struct row *row, const struct val *rec) _must_use_;
+
 int64_t now_s(void); /* seconds since 1970 */
 
 /* Records by ref from a snapshot; HANDLE_INVALID if there is none. */

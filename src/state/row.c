@@ -8,42 +8,25 @@
 #include <errno.h>
 #include <string.h>
 
-/* The member that a field is, by the C types that members have. */
-static void *member(const struct row *r, const struct field_desc *f)
+/* The members a field can be. Packed: a bool stands where the record has it, not where a union
+ * would have to begin; strings and trees are aligned all the same. */
+union __attribute__((packed)) member {
+    bool b;
+    int64_t i; /* also datetimes */
+    double d;
+    unsigned e;
+    const char *s;
+    const struct val *v;
+};
+
+static void *member_at(const struct row *r, const struct field_desc *f)
 {
     return (char *)(uintptr_t)r + f->offset;
 }
 
-static bool *bool_of(const struct row *r, const struct field_desc *f)
+static union member *member(const struct row *r, const struct field_desc *f)
 {
-    return member(r, f);
-}
-
-/* Also datetimes. */
-static int64_t *int_of(const struct row *r, const struct field_desc *f)
-{
-    return member(r, f);
-}
-
-static double *float_of(const struct row *r, const struct field_desc *f)
-{
-    return member(r, f);
-}
-
-static unsigned *enum_of(const struct row *r, const struct field_desc *f)
-{
-    return member(r, f);
-}
-
-/* Also references. */
-static const char **str_of(const struct row *r, const struct field_desc *f)
-{
-    return member(r, f);
-}
-
-static const struct val **tree_of(const struct row *r, const struct field_desc *f)
-{
-    return member(r, f);
+    return member_at(r, f);
 }
 
 static bool is_string(const struct type *t)
@@ -73,17 +56,17 @@ const char *ref_new(void)
 static void hold(const struct row *r, const struct field_desc *f)
 {
     if (is_string(f->type))
-        rstr_ref(*str_of(r, f));
+        rstr_ref(member(r, f)->s);
     else if (is_tree(f->type))
-        val_ref(*tree_of(r, f));
+        val_ref(member(r, f)->v);
 }
 
 static void drop(const struct row *r, const struct field_desc *f)
 {
     if (is_string(f->type))
-        rstr_unref(*str_of(r, f));
+        rstr_unref(member(r, f)->s);
     else if (is_tree(f->type))
-        val_unref(*tree_of(r, f));
+        val_unref(member(r, f)->v);
 }
 
 static void set_zero(struct row *r, const struct field_desc *f)
@@ -98,20 +81,20 @@ static void set_zero(struct row *r, const struct field_desc *f)
                                              __ATOMIC_ACQUIRE))
                 rstr_unref(made);
         }
-        *str_of(r, f) = rstr_ref(null_ref);
+        member(r, f)->s = rstr_ref(null_ref);
         break;
     case TYPE_STRING:
-        *str_of(r, f) = rstr_empty();
+        member(r, f)->s = rstr_empty();
         break;
     case TYPE_SET:
-        *tree_of(r, f) = val_ref(val_empty_set());
+        member(r, f)->v = val_ref(val_empty_set());
         break;
     case TYPE_MAP:
-        *tree_of(r, f) = val_ref(val_empty_map());
+        member(r, f)->v = val_ref(val_empty_map());
         break;
     case TYPE_RECORD:
     case TYPE_OPTION:
-        *tree_of(r, f) = val_ref(val_void());
+        member(r, f)->v = val_ref(val_void());
         break;
     default:
         break;
@@ -193,26 +176,27 @@ static bool same_string(const char *a, const char *b)
 
 bool row_field_equal(const struct row *a, const struct row *b, const struct field_desc *f)
 {
+    const union member *x = member(a, f), *y = member(b, f);
     switch (f->type->kind) {
     case TYPE_VOID:
         return true;
     case TYPE_BOOL:
-        return *bool_of(a, f) == *bool_of(b, f);
+        return x->b == y->b;
     case TYPE_INT:
     case TYPE_DATETIME:
-        return *int_of(a, f) == *int_of(b, f);
+        return x->i == y->i;
     case TYPE_FLOAT: /* by bits: NaN equals itself */
-        return memcmp(float_of(a, f), float_of(b, f), sizeof(double)) == 0;
+        return memcmp(&x->d, &y->d, sizeof(x->d)) == 0;
     case TYPE_ENUM:
-        return *enum_of(a, f) == *enum_of(b, f);
+        return x->e == y->e;
     case TYPE_STRING:
     case TYPE_REF:
-        return same_string(*str_of(a, f), *str_of(b, f));
+        return same_string(x->s, y->s);
     case TYPE_SET:
     case TYPE_MAP:
     case TYPE_RECORD:
     case TYPE_OPTION:
-        return *tree_of(a, f) == *tree_of(b, f) || val_equal(*tree_of(a, f), *tree_of(b, f));
+        return x->v == y->v || val_equal(x->v, y->v);
     }
     return false;
 }
@@ -229,25 +213,26 @@ bool row_is_equal(const struct row *a, const struct row *b)
 
 struct val *row_get(const struct row *r, const struct field_desc *f)
 {
+    const union member *m = member(r, f);
     switch (f->type->kind) {
     case TYPE_BOOL:
-        return val_bool(*bool_of(r, f));
+        return val_bool(m->b);
     case TYPE_INT:
-        return val_int(*int_of(r, f));
+        return val_int(m->i);
     case TYPE_DATETIME:
-        return val_datetime(*int_of(r, f));
+        return val_datetime(m->i);
     case TYPE_FLOAT:
-        return val_float(*float_of(r, f));
+        return val_float(m->d);
     case TYPE_ENUM:
-        return val_str(f->type->enm->values[*enum_of(r, f)]);
+        return val_str(f->type->enm->values[m->e]);
     case TYPE_STRING:
     case TYPE_REF:
-        return val_rstr(*str_of(r, f));
+        return val_rstr(m->s);
     case TYPE_SET:
     case TYPE_MAP:
     case TYPE_RECORD:
     case TYPE_OPTION:
-        return val_ref(*tree_of(r, f));
+        return val_ref(m->v);
     case TYPE_VOID:
         break;
     }
@@ -299,31 +284,32 @@ int row_set(struct row *r, const struct field_desc *f, const struct val *v)
 {
     if (!fits(v, f->type))
         return -EINVAL;
+    union member *m = member(r, f);
     switch (f->type->kind) {
     case TYPE_VOID:
         break;
     case TYPE_BOOL:
-        *bool_of(r, f) = val_get_bool(v);
+        m->b = val_get_bool(v);
         break;
     case TYPE_INT:
     case TYPE_DATETIME:
-        *int_of(r, f) = val_get_int(v);
+        m->i = val_get_int(v);
         break;
     case TYPE_FLOAT:
-        *float_of(r, f) = val_get_float(v);
+        m->d = val_get_float(v);
         break;
     case TYPE_ENUM:
-        *enum_of(r, f) = (unsigned)desc_enum_value(f->type->enm, val_get_str(v));
+        m->e = (unsigned)desc_enum_value(f->type->enm, val_get_str(v));
         break;
     case TYPE_STRING:
     case TYPE_REF:
-        rstr_assign(str_of(r, f), val_get_str(v));
+        rstr_assign(member_at(r, f), val_get_str(v));
         break;
     case TYPE_SET:
     case TYPE_MAP:
     case TYPE_RECORD:
     case TYPE_OPTION:
-        val_assign(tree_of(r, f), val_ref(v));
+        val_assign(member_at(r, f), val_ref(v));
         break;
     }
     return 0;

@@ -58,8 +58,7 @@ static bool add_extension(X509 *cert, int nid, const char *value)
 
 static bool add_names(X509 *cert, const char *const *names, unsigned n)
 {
-    _cleanup_(buf_done)
-    struct buf list;
+    _cleanup_(buf_done) struct buf list;
     buf_init(&list, 65536);
     for (unsigned i = 0; i < n; i++)
         buf_printf(&list, "%s%s:%s", i ? "," : "", is_address(names[i]) ? "IP" : "DNS", names[i]);
@@ -78,8 +77,7 @@ static bool set_serial(X509 *cert)
 
 static X509 *make_certificate(EVP_PKEY *key, const char *name, const char *const *names, unsigned n)
 {
-    _cleanup_(x509_freep)
-    X509 *cert = X509_new();
+    _cleanup_(x509_freep) X509 *cert = X509_new();
     if (!cert || X509_set_version(cert, X509_VERSION_3) != 1 || !set_serial(cert))
         return NULL;
     X509_NAME *subject = X509_get_subject_name(cert);
@@ -108,14 +106,10 @@ struct err *tls_make_certificate(const char *cert_path, const char *key_path, co
 {
     if (is_there(cert_path, key_path))
         return NULL;
-    _cleanup_(key_freep)
-    EVP_PKEY *key = EVP_EC_gen("P-256");
-    _cleanup_(x509_freep)
-    X509 *cert = key ? make_certificate(key, name, names, n) : NULL;
-    _cleanup_(bio_freep)
-    BIO *key_pem = BIO_new(BIO_s_mem());
-    _cleanup_(bio_freep)
-    BIO *cert_pem = BIO_new(BIO_s_mem());
+    _cleanup_(key_freep) EVP_PKEY *key = EVP_EC_gen("P-256");
+    _cleanup_(x509_freep) X509 *cert = key ? make_certificate(key, name, names, n) : NULL;
+    _cleanup_(bio_freep) BIO *key_pem = BIO_new(BIO_s_mem());
+    _cleanup_(bio_freep) BIO *cert_pem = BIO_new(BIO_s_mem());
     if (!cert || !key_pem || !cert_pem ||
         PEM_write_bio_PrivateKey(key_pem, key, NULL, NULL, 0, NULL, NULL) != 1 ||
         PEM_write_bio_X509(cert_pem, cert) != 1) {

@@ -50,8 +50,7 @@ static SSL_CTX *new_ctx(const SSL_METHOD *method)
 
 static struct err *load_server(const char *cert_path, const char *key_path, SSL_CTX **ret)
 {
-    _cleanup_(ctx_freep)
-    SSL_CTX *ctx = new_ctx(TLS_server_method());
+    _cleanup_(ctx_freep) SSL_CTX *ctx = new_ctx(TLS_server_method());
     if (SSL_CTX_use_certificate_chain_file(ctx, cert_path) != 1)
         return complain("cannot use certificate", cert_path);
     if (SSL_CTX_use_PrivateKey_file(ctx, key_path, SSL_FILETYPE_PEM) != 1 ||
@@ -82,8 +81,7 @@ struct err *tls_context_server(const char *cert_path, const char *key_path,
 
 struct err *tls_context_client(const char *ca_path, struct tls_context **ret)
 {
-    _cleanup_(ctx_freep)
-    SSL_CTX *ctx = new_ctx(TLS_client_method());
+    _cleanup_(ctx_freep) SSL_CTX *ctx = new_ctx(TLS_client_method());
     if (ca_path) {
         if (SSL_CTX_load_verify_file(ctx, ca_path) != 1)
             return complain("cannot use certificates", ca_path);
@@ -95,8 +93,7 @@ struct err *tls_context_client(const char *ca_path, struct tls_context **ret)
 
 struct err *tls_context_reload(struct tls_context *c, const char *cert_path, const char *key_path)
 {
-    _cleanup_(ctx_freep)
-    SSL_CTX *fresh = NULL;
+    _cleanup_(ctx_freep) SSL_CTX *fresh = NULL;
     TRY(load_server(cert_path, key_path, &fresh));
     pthread_mutex_lock(&c->lock);
     SSL_CTX *old = c->ctx;

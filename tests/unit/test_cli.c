@@ -28,8 +28,7 @@ static void check_path(const char *cls_name, const char *path)
     bool more;
     do {
         more = view_split(&rest, '.', &head);
-        _cleanup_(freep)
-        char *name = view_dup(head);
+        _cleanup_(freep) char *name = view_dup(head);
         assert_non_null(cls);
         const struct field_desc *f = desc_field(cls, name);
         if (!f)
@@ -86,8 +85,7 @@ static void calls_name_messages_and_known_parameters(void **state)
         const struct xe_command *d = &xe_commands[i];
         if (!d->call)
             continue;
-        _cleanup_(freep)
-        char *message = mem_strndup(d->call, strcspn(d->call, " "));
+        _cleanup_(freep) char *message = mem_strndup(d->call, strcspn(d->call, " "));
         check_message(message);
         if (cmd_find_impl(d->name))
             fail_msg("%s has code and a call", d->name);
@@ -248,8 +246,7 @@ static struct err *world_call(void *arg, const char *session, const char *messag
     bool known;
     assert_string_equal(session, "OpaqueRef:session");
     view_split(&verb, '.', &cls_view);
-    _cleanup_(freep)
-    char *cls = view_dup(cls_view);
+    _cleanup_(freep) char *cls = view_dup(cls_view);
     if (w->fail && strcmp(message, w->fail) == 0)
         return w->with();
     TRY(world_get(w, cls, verb.p, self, ret, &known));
@@ -393,8 +390,7 @@ static void run_as(struct world *w, bool trusted, const char *words, const char 
 /* Runs the words of one command line (one a line) and compares what the user sees. */
 static void expect(struct world *w, const char *words, const char *seen)
 {
-    _cleanup_(buf_done)
-    struct buf out;
+    _cleanup_(buf_done) struct buf out;
     buf_init(&out, 1 << 20);
     run_as(w, true, words, NULL, &out);
     assert_string_equal(buf_str(&out), seen);
@@ -450,20 +446,13 @@ static void filters_look_into_maps_and_sets(void **state)
 static void param_get_prints_values_and_keys(void **state)
 {
     const char *get = "vm-param-get\nuuid=" UUID_DEMO "\n";
-    _cleanup_(freep)
-    char *map = mem_printf("%sparam-name=other-config", get);
-    _cleanup_(freep)
-    char *key = mem_printf("%sparam-name=other-config\nparam-key=size", get);
-    _cleanup_(freep)
-    char *no = mem_printf("%sparam-name=other-config\nparam-key=k", get);
-    _cleanup_(freep)
-    char *set = mem_printf("%sparam-name=tags", get);
-    _cleanup_(freep)
-    char *ref = mem_printf("%sparam-name=affinity", get);
-    _cleanup_(freep)
-    char *null = mem_printf("%sparam-name=suspend-VDI-uuid", get);
-    _cleanup_(freep)
-    char *through = mem_printf("%sparam-name=os-version", get);
+    _cleanup_(freep) char *map = mem_printf("%sparam-name=other-config", get);
+    _cleanup_(freep) char *key = mem_printf("%sparam-name=other-config\nparam-key=size", get);
+    _cleanup_(freep) char *no = mem_printf("%sparam-name=other-config\nparam-key=k", get);
+    _cleanup_(freep) char *set = mem_printf("%sparam-name=tags", get);
+    _cleanup_(freep) char *ref = mem_printf("%sparam-name=affinity", get);
+    _cleanup_(freep) char *null = mem_printf("%sparam-name=suspend-VDI-uuid", get);
+    _cleanup_(freep) char *through = mem_printf("%sparam-name=os-version", get);
     expect(*state, map, "colour: green; size: XL\n[0]");
     expect(*state, key, "XL\n[0]");
     expect(*state, no, "! Error: Key k not found in map\n[1]");
@@ -596,8 +585,7 @@ static void install_takes_the_vm_away_on_failure(void **state)
     struct world *w = *state;
     w->fail = "VM.provision";
     w->with = bad_power_state;
-    _cleanup_(buf_done)
-    struct buf out;
+    _cleanup_(buf_done) struct buf out;
     buf_init(&out, 1 << 16);
     run_as(w, true, "vm-install\ntemplate=Other install media\nnew-name-label=x", NULL, &out);
     assert_true(str_ends(buf_str(&out), "[1]"));
@@ -639,12 +627,10 @@ static void uninstall_tells_what_is_lost_and_asks(void **state)
     const char *list = "The following items are about to be destroyed\n"
                        "VM : " UUID_DEMO " (demo)\n"
                        "VDI: 77777777-7777-7777-7777-777777777777 (disk)\n";
-    _cleanup_(buf_done)
-    struct buf out;
-    _cleanup_(freep)
-    char *no = mem_printf("%sType 'yes' to continue\n<3>\n"
-                          "Aborted (you typed: 'no')\n[1]",
-                          list);
+    _cleanup_(buf_done) struct buf out;
+    _cleanup_(freep) char *no = mem_printf("%sType 'yes' to continue\n<3>\n"
+                                           "Aborted (you typed: 'no')\n[1]",
+                                           list);
     buf_init(&out, 1 << 16);
     run_as(w, true, "vm-uninstall\nvm=demo", "no", &out);
     assert_string_equal(buf_str(&out), no);
@@ -654,8 +640,7 @@ static void uninstall_tells_what_is_lost_and_asks(void **state)
     assert_non_null(
         strstr(buf_str(&out), "! Error: Nothing was typed; force=true answers yes\n[1]"));
     expect_calls(w, "");
-    _cleanup_(freep)
-    char *yes = mem_printf("%sAll objects destroyed\n[0]", list);
+    _cleanup_(freep) char *yes = mem_printf("%sAll objects destroyed\n[0]", list);
     expect(w, "vm-uninstall\nvm=demo\nforce=true", yes);
     expect_calls(w, "VM.hard_shutdown OpaqueRef:demo\nVM.destroy OpaqueRef:demo\n"
                     "VDI.destroy OpaqueRef:vdi\n");
@@ -664,8 +649,7 @@ static void uninstall_tells_what_is_lost_and_asks(void **state)
 static void strangers_need_a_password(void **state)
 {
     struct world *w = *state;
-    _cleanup_(buf_done)
-    struct buf out;
+    _cleanup_(buf_done) struct buf out;
     buf_init(&out, 1 << 16);
     run_as(w, false, "vm-list\n--minimal\nusername=root\npassword=right", NULL, &out);
     assert_string_equal(buf_str(&out), UUID_DEMO "," UUID_OTHER "\n[0]");
@@ -694,8 +678,7 @@ static void calls_of_the_table_carry_their_parameters(void **state)
 static void help_needs_no_session(void **state)
 {
     struct world *w = *state;
-    _cleanup_(buf_done)
-    struct buf out;
+    _cleanup_(buf_done) struct buf out;
     buf_init(&out, 1 << 20);
     run_as(w, false, "help\n--minimal", NULL, &out);
     assert_non_null(strstr(buf_str(&out), "vm-start"));

@@ -18,8 +18,7 @@ static struct err *echo(void *arg, unsigned argc, const char *const *argv, struc
 
 static void answers(const char *line, const char *expected)
 {
-    _cleanup_(buf_done)
-    struct buf out;
+    _cleanup_(buf_done) struct buf out;
     buf_init(&out, 1 << 20);
     ctl_run(view_of(line), &out);
     assert_string_equal(buf_str(&out), expected);
@@ -41,8 +40,7 @@ static void too_many_words_are_cut(void **state)
     char line[200] = "echo";
     for (int i = 0; i < 60; i++)
         strcat(line, " x");
-    _cleanup_(buf_done)
-    struct buf out;
+    _cleanup_(buf_done) struct buf out;
     buf_init(&out, 1 << 20);
     ctl_run(view_of(line), &out);
     assert_int_equal(out.size, strlen("ok\n") + 31 * strlen("<x>"));
@@ -77,8 +75,7 @@ static void the_socket_serves_the_commands(void **state)
 
     s.l = loop_start("ctl");
     loop_post(s.l, listen_there, &s);
-    _cleanup_(buf_done)
-    struct buf out;
+    _cleanup_(buf_done) struct buf out;
     buf_init(&out, 1 << 20);
     ssize_t n;
     while ((n = ctl_call(s.path, "echo hello\n", &out)) < 0)

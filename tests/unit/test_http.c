@@ -115,8 +115,7 @@ static void what_can_be_read_in_two_ways_is_refused(void **state)
 
 static void heads_are_bounded(void **state)
 {
-    _cleanup_(buf_done)
-    struct buf b;
+    _cleanup_(buf_done) struct buf b;
     buf_init(&b, 1 << 20);
     buf_puts(&b, "GET / HTTP/1.1\r\n");
     for (int i = 0; i < HTTP_HEADERS_MAX; i++)
@@ -180,8 +179,7 @@ static ssize_t unchunk(const char *text, size_t step, struct buf *out)
 
 static void chunks_are_joined(void **state)
 {
-    _cleanup_(buf_done)
-    struct buf out;
+    _cleanup_(buf_done) struct buf out;
     buf_init(&out, 100);
     const char *text = "3;x=y\r\nabc\r\n0a\r\n0123456789\r\n0\r\nT: x\r\n\r\nrest";
     for (size_t step = 1; step < 50; step++) {
@@ -202,8 +200,7 @@ static void chunks_are_joined(void **state)
 
 static void query_is(const char *query, const char *name, const char *expected)
 {
-    _cleanup_(freep)
-    char *v = http_query_get(view_of(query), name);
+    _cleanup_(freep) char *v = http_query_get(view_of(query), name);
     if (expected)
         assert_string_equal(v, expected);
     else
@@ -233,8 +230,7 @@ static void queries_are_decoded(void **state)
     free(k);
     free(v);
     assert_false(http_query_next(&q, &k, &v));
-    _cleanup_(buf_done)
-    struct buf b;
+    _cleanup_(buf_done) struct buf b;
     buf_init(&b, 100);
     http_put_encoded(&b, view_of("a b/\xc3\xa4&~"), "/");
     assert_string_equal(buf_str(&b), "a%20b/%C3%A4%26~");
@@ -243,12 +239,10 @@ static void queries_are_decoded(void **state)
 static void cookies_come_in_two_forms(void **state)
 {
     assert_int_equal(parse("GET / HTTP/1.1\r\nCookie: x=1; session_id=OpaqueRef%3a5\r\n\r\n"), 0);
-    _cleanup_(freep)
-    char *a = http_cookie_get(&head, "session_id");
+    _cleanup_(freep) char *a = http_cookie_get(&head, "session_id");
     assert_string_equal(a, "OpaqueRef:5");
     assert_int_equal(parse("GET / HTTP/1.1\r\ncookie: session_id=a&task_id=b+c\r\n\r\n"), 0);
-    _cleanup_(freep)
-    char *b = http_cookie_get(&head, "task_id");
+    _cleanup_(freep) char *b = http_cookie_get(&head, "task_id");
     assert_string_equal(b, "b+c");
     assert_null(http_cookie_get(&head, "none"));
 }
@@ -339,8 +333,7 @@ static void we_are_stricter_than_http_parser(void **state)
         size_t from = strcspn(requests[i], " ") + 1;
         for (size_t at = from; at < strlen(requests[i]); at++)
             for (size_t v = 0; v < sizeof(values) - 1; v++) {
-                _cleanup_(freep)
-                char *changed = mem_strdup(requests[i]);
+                _cleanup_(freep) char *changed = mem_strdup(requests[i]);
                 changed[at] = values[v];
                 compare(changed);
             }

@@ -318,8 +318,7 @@ static void output_goes_to_the_log_file(void **state)
     const char *env[] = {"WORD=hello", NULL};
     spawn_shell(f, "echo $WORD; echo err >&2", (struct child_spec){.log_file = path, .env = env});
     loop_run(f->l);
-    _cleanup_(buf_done)
-    struct buf b;
+    _cleanup_(buf_done) struct buf b;
     buf_init(&b, 100);
     assert_int_equal(fd_read_file(path, 100, &b), 0);
     assert_string_equal(buf_str(&b), "hello\nerr\n");
@@ -331,8 +330,7 @@ static void a_missing_program_is_an_error(void **state)
     struct fixture *f = *state;
     const char *argv[] = {"/nonexistent/program", NULL};
     struct child_spec spec = {.argv = argv};
-    _cleanup_(err_freep)
-    struct err *e = child_spawn(f->l, &spec, on_exit_of_child, f, &f->child);
+    _cleanup_(err_freep) struct err *e = child_spawn(f->l, &spec, on_exit_of_child, f, &f->child);
     assert_non_null(e);
     assert_int_equal(err_get_errno(e), ENOENT);
 }
@@ -345,8 +343,8 @@ static void a_stranger_is_adopted_by_pid_and_start(void **state)
     uint64_t start;
     assert_int_equal(child_start_time(pid, &start), 0);
     struct fixture g = {.l = f->l};
-    _cleanup_(err_freep)
-    struct err *wrong = child_adopt(f->l, pid, start + 1, on_exit_of_child, &g, &g.child);
+    _cleanup_(err_freep) struct err *wrong =
+        child_adopt(f->l, pid, start + 1, on_exit_of_child, &g, &g.child);
     assert_int_equal(err_get_errno(wrong), ESRCH);
     assert_null(child_adopt(f->l, pid, start, on_exit_of_child, &g, &g.child));
     child_free(steal(&f->child));
@@ -367,10 +365,8 @@ static struct err *run_shell(const char *script, usec_t timeout, struct buf *out
 
 static void run_collects_both_outputs(void **state)
 {
-    _cleanup_(buf_done)
-    struct buf out;
-    _cleanup_(buf_done)
-    struct buf err;
+    _cleanup_(buf_done) struct buf out;
+    _cleanup_(buf_done) struct buf err;
     buf_init(&out, 1 << 20);
     buf_init(&err, 100);
     struct child_exit how;
@@ -382,12 +378,11 @@ static void run_collects_both_outputs(void **state)
 
 static void run_kills_at_the_deadline(void **state)
 {
-    _cleanup_(buf_done)
-    struct buf out;
+    _cleanup_(buf_done) struct buf out;
     buf_init(&out, 100);
     struct child_exit how;
-    _cleanup_(err_freep)
-    struct err *e = run_shell("echo x; exec sleep 60", 100 * USEC_PER_MSEC, &out, NULL, &how);
+    _cleanup_(err_freep) struct err *e =
+        run_shell("echo x; exec sleep 60", 100 * USEC_PER_MSEC, &out, NULL, &how);
     assert_int_equal(err_get_errno(e), ETIMEDOUT);
     assert_int_equal(how.signal, SIGKILL);
     assert_string_equal(buf_str(&out), "x\n");

@@ -44,8 +44,7 @@ static void tell(void *arg, const struct net_request *req, struct net_reply *rep
     static const char *const kinds[] = {"tcp", "tls", "local"};
     struct buf b;
     buf_init(&b, 4096);
-    _cleanup_(freep)
-    char *a = http_query_get(req->query, "a");
+    _cleanup_(freep) char *a = http_query_get(req->query, "a");
     buf_printf(&b, "%s %s a=%s %s uid=%d", req->method, req->rest, a ? a : "-",
                kinds[req->peer.kind], req->peer.kind == NET_LOCAL ? (int)req->peer.uid : -1);
     net_reply_send(reply, 200, "text/plain", NULL, 0, &b);
@@ -289,8 +288,7 @@ static char *ask(const char *text)
 
 static void status_is(const char *request, const char *expected)
 {
-    _cleanup_(freep)
-    char *answer = ask(request);
+    _cleanup_(freep) char *answer = ask(request);
     if (strncmp(answer, expected, strlen(expected)) != 0)
         fail_msg("'%s' answered: %s", request, answer);
 }
@@ -312,16 +310,15 @@ static void a_call_is_answered_byte_by_byte(void **state)
     }
     say(fd, "POST /RPC2 HTTP/1.0\r\nContent-Length: 2\r\n\r\nhi");
     hear(fd, ANSWER("2", "close", "text/xml") CORS "\r\nhi");
-    _cleanup_(freep)
-    char *rest = hear_all(fd);
+    _cleanup_(freep) char *rest = hear_all(fd);
     assert_string_equal(rest, "");
 }
 
 static void pipelined_requests_are_answered_in_order(void **state)
 {
-    _cleanup_(freep)
-    char *answer = ask("GET /tell?a=1 HTTP/1.1\r\n\r\nPOST / HTTP/1.1\r\nContent-Length: 3\r\n\r\n"
-                       "abcGET /tell/x?a=2 HTTP/1.1\r\nConnection: close\r\n\r\n");
+    _cleanup_(freep) char *answer =
+        ask("GET /tell?a=1 HTTP/1.1\r\n\r\nPOST / HTTP/1.1\r\nContent-Length: 3\r\n\r\n"
+            "abcGET /tell/x?a=2 HTTP/1.1\r\nConnection: close\r\n\r\n");
     assert_string_equal(answer,
                         ANSWER("19", "keep-alive", "text/plain") "\r\nGET  a=1 tcp uid=-1" //
                         ANSWER("3", "keep-alive", "text/xml") CORS "\r\nabc"               //
@@ -364,15 +361,13 @@ static void refusals_have_their_codes(void **state)
     status_is("GET /tell HTTP/1.1\r\nContent-Length: 65537\r\n\r\n", "HTTP/1.1 500 ");
     status_is("POST / HTTP/1.1\r\nTransfer-Encoding: gzip\r\n\r\n", "HTTP/1.1 501 ");
     status_is("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", "HTTP/1.1 400 ");
-    _cleanup_(buf_done)
-    struct buf b;
+    _cleanup_(buf_done) struct buf b;
     buf_init(&b, 1 << 20);
     buf_puts(&b, "GET / HTTP/1.1\r\nA: ");
     while (b.size < 20000)
         buf_putc(&b, 'x');
     status_is(buf_str(&b), "HTTP/1.1 431 ");
-    _cleanup_(freep)
-    char *denied = ask("GET /deny HTTP/1.0\r\n\r\n");
+    _cleanup_(freep) char *denied = ask("GET /deny HTTP/1.0\r\n\r\n");
     assert_non_null(strstr(denied, "\r\nWWW-Authenticate: Basic realm=\"deny_handler\"\r\n"));
     assert_non_null(strstr(denied, "who are &lt;you>?"));
 }
@@ -385,23 +380,20 @@ static void a_refused_upload_still_hears_why(void **state)
     for (int i = 0; i < 32; i++)
         send(fd, chunk, sizeof(chunk), MSG_NOSIGNAL);
     shutdown(fd, SHUT_WR);
-    _cleanup_(freep)
-    char *answer = hear_all(fd);
+    _cleanup_(freep) char *answer = hear_all(fd);
     assert_true(str_starts(answer, "HTTP/1.1 500 "));
 }
 
 static void preflights_are_answered(void **state)
 {
-    _cleanup_(freep)
-    char *a = ask("OPTIONS /jsonrpc HTTP/1.1\r\nConnection: close\r\n"
-                  "Access-Control-Request-Headers: x-a\r\n\r\n");
+    _cleanup_(freep) char *a = ask("OPTIONS /jsonrpc HTTP/1.1\r\nConnection: close\r\n"
+                                   "Access-Control-Request-Headers: x-a\r\n\r\n");
     assert_string_equal(a, "HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n"
                            "cache-control: no-cache, no-store\r\n"
                            "Access-Control-Allow-Origin: *\r\n"
                            "Access-Control-Allow-Headers: x-a, X-Requested-With\r\n"
                            "Access-Control-Allow-Methods: PUT\r\n\r\n");
-    _cleanup_(freep)
-    char *b = ask("GET /tell/more HTTP/1.0\r\n\r\n");
+    _cleanup_(freep) char *b = ask("GET /tell/more HTTP/1.0\r\n\r\n");
     assert_non_null(strstr(b, CORS));
 }
 
@@ -463,8 +455,7 @@ static void an_answer_may_come_after_the_end(void **state)
 
 static void a_large_answer_is_sent_whole(void **state)
 {
-    _cleanup_(freep)
-    char *a = ask("GET /big HTTP/1.0\r\n\r\n");
+    _cleanup_(freep) char *a = ask("GET /big HTTP/1.0\r\n\r\n");
     char *body = strstr(a, "\r\n\r\n") + 4;
     assert_int_equal(strspn(body, "x"), 6 << 20);
 }
@@ -473,8 +464,7 @@ static void the_local_socket_knows_its_peer(void **state)
 {
     int fd = fd_connect_unix(sock_path);
     say(fd, "GET /tell HTTP/1.0\r\n\r\n");
-    _cleanup_(freep)
-    char *a = hear_all(fd);
+    _cleanup_(freep) char *a = hear_all(fd);
     char expected[64];
     snprintf(expected, sizeof(expected), "GET  a=- local uid=%d", (int)getuid());
     assert_string_equal(strstr(a, "\r\n\r\n") + 4, expected);
@@ -487,8 +477,7 @@ static void a_stream_speaks_for_itself(void **state)
     hear(fd, "HTTP/1.1 200 OK\r\nconnection: close\r\ncache-control: no-cache, no-store\r\n"
              "content-type: text/plain\r\n\r\nABC");
     say(fd, "def.");
-    _cleanup_(freep)
-    char *rest = hear_all(fd);
+    _cleanup_(freep) char *rest = hear_all(fd);
     assert_string_equal(rest, "DEF.");
 }
 
@@ -504,8 +493,7 @@ static void a_relay_carries_bytes_both_ways(void **state)
         hear(fd, "ping");
     }
     shutdown(fd, SHUT_WR); /* the end is passed on, and comes back */
-    _cleanup_(freep)
-    char *rest = hear_all(fd);
+    _cleanup_(freep) char *rest = hear_all(fd);
     assert_string_equal(rest, "");
     pthread_mutex_lock(&lock);
     while (n_console)
@@ -642,8 +630,7 @@ static void a_websocket_is_a_relay_too(void **state)
     say(fd, "\x89\x81\x37\xfa\x21\x3d\x4f");
     hear(fd, "\x8a\x01x");
     say(fd, "\x88\x80\x37\xfa\x21\x3d"); /* goodbye */
-    _cleanup_(freep)
-    char *rest = hear_all(fd);
+    _cleanup_(freep) char *rest = hear_all(fd);
     assert_int_equal(rest[0], (char)0x88);
     status_is("GET /console HTTP/1.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
               "Sec-WebSocket-Key: short\r\nSec-WebSocket-Version: 13\r\n\r\n",
@@ -652,8 +639,7 @@ static void a_websocket_is_a_relay_too(void **state)
 
 static void files_are_served_from_their_folder_alone(void **state)
 {
-    _cleanup_(freep)
-    char *a = ask("GET / HTTP/1.1\r\n\r\n");
+    _cleanup_(freep) char *a = ask("GET / HTTP/1.1\r\n\r\n");
     assert_string_equal(a, ANSWER("8", "close", "text/html; charset=utf-8") "\r\n<p>hello");
     status_is("GET /index.html HTTP/1.0\r\n\r\n", "HTTP/1.1 200 ");
     status_is("GET /none HTTP/1.0\r\n\r\n", "HTTP/1.1 404 ");
@@ -669,20 +655,15 @@ static void late_requests_are_closed(void **state)
     start_net((struct net_config){.head_time = 30 * USEC_PER_MSEC,
                                   .idle_time = 30 * USEC_PER_MSEC,
                                   .stall_time = 30 * USEC_PER_MSEC});
-    _cleanup_(freep)
-    char *silent = ask("");
+    _cleanup_(freep) char *silent = ask("");
     assert_string_equal(silent, "");
-    _cleanup_(freep)
-    char *half = ask("GET / HT");
+    _cleanup_(freep) char *half = ask("GET / HT");
     assert_true(str_starts(half, "HTTP/1.1 408 "));
-    _cleanup_(freep)
-    char *body = ask("POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\na");
+    _cleanup_(freep) char *body = ask("POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\na");
     assert_true(str_starts(body, "HTTP/1.1 408 "));
-    _cleanup_(freep)
-    char *idle = ask("POST / HTTP/1.1\r\nContent-Length: 1\r\n\r\na");
+    _cleanup_(freep) char *idle = ask("POST / HTTP/1.1\r\nContent-Length: 1\r\n\r\na");
     assert_true(str_ends(idle, "\r\n\r\na")); /* served, then closed */
-    _cleanup_(freep)
-    char *stream = ask("PUT /shout HTTP/1.1\r\n\r\na");
+    _cleanup_(freep) char *stream = ask("PUT /shout HTTP/1.1\r\n\r\na");
     assert_true(str_ends(stream, "\r\n\r\nA"));
 }
 
@@ -742,14 +723,11 @@ static void an_inherited_socket_is_served(void **state)
     assert_null(net_listen_fd(net, fd_listen_unix(path, 0600), NULL));
     int fd = fd_connect_unix(path);
     say(fd, "GET /tell HTTP/1.0\r\n\r\n");
-    _cleanup_(freep)
-    char *a = hear_all(fd);
+    _cleanup_(freep) char *a = hear_all(fd);
     assert_non_null(strstr(a, "local uid="));
-    _cleanup_(err_freep)
-    struct err *e = net_listen_fd(net, 0, NULL);
+    _cleanup_(err_freep) struct err *e = net_listen_fd(net, 0, NULL);
     assert_non_null(e);
-    _cleanup_(buf_done)
-    struct buf b;
+    _cleanup_(buf_done) struct buf b;
     buf_init(&b, 8192);
     net_dump(net, &b);
     assert_non_null(strstr(buf_str(&b), "listener kind=local"));

@@ -29,8 +29,7 @@ static int teardown(void **state)
 /* Reads a value and writes it again. */
 static void xml_becomes(const char *in, const char *expected)
 {
-    _cleanup_(val_unrefp)
-    struct val *v = NULL;
+    _cleanup_(val_unrefp) struct val *v = NULL;
     assert_int_equal(xml_parse_value(view_of(in), &v), 0);
     struct rpc_out o = {.b = &out, .format = RPC_XML};
     buf_clear(&out);
@@ -40,8 +39,7 @@ static void xml_becomes(const char *in, const char *expected)
 
 static void json_becomes(const char *in, const char *expected)
 {
-    _cleanup_(val_unrefp)
-    struct val *v = NULL;
+    _cleanup_(val_unrefp) struct val *v = NULL;
     assert_int_equal(json_parse(view_of(in), &v), 0);
     buf_clear(&out);
     json_put_val(&out, v);
@@ -154,20 +152,18 @@ static char *nested(const char *open, const char *close, int n)
 static void depth_is_bounded(void **state)
 {
     struct val *v = NULL;
-    _cleanup_(freep)
-    char *fine = nested("<value><array><data>", "</data></array></value>", XML_DEPTH_MAX);
+    _cleanup_(freep) char *fine =
+        nested("<value><array><data>", "</data></array></value>", XML_DEPTH_MAX);
     assert_int_equal(xml_parse_value(view_of(fine), &v), 0);
     val_unref(steal(&v));
-    _cleanup_(freep)
-    char *deep = nested("<value><array><data>", "</data></array></value>", XML_DEPTH_MAX + 2);
+    _cleanup_(freep) char *deep =
+        nested("<value><array><data>", "</data></array></value>", XML_DEPTH_MAX + 2);
     assert_int_equal(xml_parse_value(view_of(deep), &v), -E2BIG);
-    _cleanup_(freep)
-    char *json_fine = nested("[", "]", JSON_DEPTH_MAX);
+    _cleanup_(freep) char *json_fine = nested("[", "]", JSON_DEPTH_MAX);
     assert_int_equal(json_parse(view_of(json_fine), &v), 0);
     val_unref(steal(&v));
     for (int n = JSON_DEPTH_MAX + 1; n < 100000; n *= 10) {
-        _cleanup_(freep)
-        char *json_deep = nested("[", "]", n);
+        _cleanup_(freep) char *json_deep = nested("[", "]", n);
         assert_int_equal(json_parse(view_of(json_deep), &v), -E2BIG);
     }
 }
@@ -201,16 +197,14 @@ static const char login_call[] =
 
 static void xml_calls(void **state)
 {
-    _cleanup_(rpc_request_done)
-    struct rpc_request req = {0};
+    _cleanup_(rpc_request_done) struct rpc_request req = {0};
     parse(RPC_XML, login_call, &req);
     assert_string_equal(req.method, "session.login_with_password");
     assert_int_equal(val_count(req.params), 4);
     assert_string_equal(val_str_at(req.params, 3), "me");
     rpc_put_call(&out, req.method, req.params);
     assert_string_equal(buf_str(&out), login_call);
-    _cleanup_(rpc_request_done)
-    struct rpc_request bare = {0};
+    _cleanup_(rpc_request_done) struct rpc_request bare = {0};
     parse(RPC_XML, "<methodCall><methodName>host.get_all</methodName></methodCall>", &bare);
     assert_int_equal(val_count(bare.params), 0);
     struct rpc_request none = {0};
@@ -225,8 +219,7 @@ static void xml_calls(void **state)
 
 static void answers(enum rpc_format f, const char *call, const char *success, const char *failure)
 {
-    _cleanup_(rpc_request_done)
-    struct rpc_request req = {0};
+    _cleanup_(rpc_request_done) struct rpc_request req = {0};
     parse(f, call, &req);
     buf_clear(&out);
     struct rpc_out o = rpc_begin_success(&req, &out);
@@ -261,8 +254,7 @@ static void answers_byte_by_byte(void **state)
 
 static void list_methods_is_bare_over_xml(void **state)
 {
-    _cleanup_(rpc_request_done)
-    struct rpc_request req = {0};
+    _cleanup_(rpc_request_done) struct rpc_request req = {0};
     parse(RPC_XML, "<methodCall><methodName>system.listMethods</methodName></methodCall>", &req);
     struct rpc_out o = rpc_begin_bare(&req, &out);
     rpc_begin_set(&o);
@@ -273,16 +265,14 @@ static void list_methods_is_bare_over_xml(void **state)
                         "<?xml version=\"1.0\"?><methodResponse><params><param><value><array>"
                         "<data><value>VM.start</value></data></array></value></param></params>"
                         "</methodResponse>");
-    _cleanup_(val_unrefp)
-    struct val *v = NULL;
+    _cleanup_(val_unrefp) struct val *v = NULL;
     assert_int_equal(xml_parse_response(view_of(buf_str(&out)), &v), 0);
     assert_string_equal(val_str_at(v, 0), "VM.start");
 }
 
 static void json_calls(void **state)
 {
-    _cleanup_(rpc_request_done)
-    struct rpc_request req = {0};
+    _cleanup_(rpc_request_done) struct rpc_request req = {0};
     parse(RPC_JSON, "{\"jsonrpc\":\"2.0\",\"method\":\"a\",\"params\":{\"k\":1},\"id\":0}", &req);
     assert_int_equal(val_count(req.params), 1);
     assert_int_equal(val_kind(val_at(req.params, 0)), VAL_MAP);
@@ -346,16 +336,14 @@ static void void_dates_and_floats(void **state)
 
 static void bodies_that_are_not_utf8(void **state)
 {
-    _cleanup_(rpc_request_done)
-    struct rpc_request req = {0};
+    _cleanup_(rpc_request_done) struct rpc_request req = {0};
     parse(RPC_XML,
           "<methodCall><methodName>a</methodName><params><param><value>x\xff\xc3\xa4\xc3"
           "</value></param></params></methodCall>",
           &req);
     assert_true(req.invalid_utf8);
     assert_string_equal(val_str_at(req.params, 0), "x?\xc3\xa4?");
-    _cleanup_(rpc_request_done)
-    struct rpc_request latin = {0};
+    _cleanup_(rpc_request_done) struct rpc_request latin = {0};
     parse(RPC_XML,
           "<?xml version=\"1.0\" encoding=\"iso-8859-1\"?><methodCall><methodName>\xe4"
           "</methodName></methodCall>",
@@ -370,14 +358,10 @@ static void values_become_what_is_declared(void **state)
     double d;
     bool b;
     const char *s;
-    _cleanup_(val_unrefp)
-    struct val *text = val_str("42");
-    _cleanup_(val_unrefp)
-    struct val *one = val_int(1);
-    _cleanup_(val_unrefp)
-    struct val *yes = val_bool(true);
-    _cleanup_(val_unrefp)
-    struct val *half = val_float(0.5);
+    _cleanup_(val_unrefp) struct val *text = val_str("42");
+    _cleanup_(val_unrefp) struct val *one = val_int(1);
+    _cleanup_(val_unrefp) struct val *yes = val_bool(true);
+    _cleanup_(val_unrefp) struct val *half = val_float(0.5);
     assert_int_equal(rpc_to_int(text, &i), 0);
     assert_int_equal(i, 42);
     assert_int_equal(rpc_to_int(half, &i), -EINVAL);
@@ -390,8 +374,7 @@ static void values_become_what_is_declared(void **state)
     assert_int_equal(rpc_to_str(text, &s), 0);
     assert_int_equal(rpc_to_str(one, &s), -EINVAL);
     assert_int_equal(rpc_to_datetime(text, &i), -EINVAL);
-    _cleanup_(val_unrefp)
-    struct val *date = val_str("20250319T04:16:24Z");
+    _cleanup_(val_unrefp) struct val *date = val_str("20250319T04:16:24Z");
     assert_int_equal(rpc_to_datetime(date, &i), 0);
     assert_int_equal(i, 1742357784);
 }

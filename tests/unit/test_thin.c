@@ -13,8 +13,7 @@
 static void messages_have_the_known_bytes(void **state)
 {
     (void)state;
-    _cleanup_(buf_done)
-    struct buf b;
+    _cleanup_(buf_done) struct buf b;
     buf_init(&b, 1024);
     thin_put_hello(&b);
     assert_int_equal(b.size, THIN_HELLO_SIZE);
@@ -31,8 +30,7 @@ static void messages_have_the_known_bytes(void **state)
 
 static void round_trip(const struct thin_msg *m)
 {
-    _cleanup_(buf_done)
-    struct buf b;
+    _cleanup_(buf_done) struct buf b;
     struct thin_msg got;
     uint32_t size;
     buf_init(&b, 4096);

@@ -123,11 +123,9 @@ static void the_certificate_is_made_once(void **state)
 static void a_context_names_the_file_that_fails(void **state)
 {
     struct tls_context *c = NULL;
-    _cleanup_(err_freep)
-    struct err *e = tls_context_server("/nonexistent.pem", key, &c);
+    _cleanup_(err_freep) struct err *e = tls_context_server("/nonexistent.pem", key, &c);
     assert_non_null(strstr(err_param(e, 0), "/nonexistent.pem"));
-    _cleanup_(err_freep)
-    struct err *f = tls_context_reload(server_ctx, cert, cert);
+    _cleanup_(err_freep) struct err *f = tls_context_reload(server_ctx, cert, cert);
     assert_non_null(strstr(err_param(f, 0), "cert.pem"));
     assert_null(tls_context_reload(server_ctx, cert, key));
 }

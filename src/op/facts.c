@@ -1,0 +1,288 @@
+/*
+ * facts.c: what guests do by themselves, and what the records make of it.
+ *
+ *     powered off, crashed ──> "guest ended":   mark halted - take away - (start again)
+ *     rebooted             ──> "guest rebooted": next domid - tell the guest - mark rebooted
+ *     clock, agent's data  ──> one transaction
+ *     a folder changed     ──> "SR scan"
+ *
+ * The first two are operations of the house: they wait until the VM is free, so a fact that an
+ * operation has caused (a clean shutdown) finds its work done: the domid it speaks of is gone.
+ */
+#include <stdio.h>
+
+#include "base/log.h"
+#include "op/sr_ops.h"
+#include "op/vm_ops.h"
+#include "op/world.h"
+
+/* ---- "guest ended" ---- */
+
+static bool is_stale(struct op *op, const struct rec_VM *vm)
+{
+    bool live = vm && (vm->power_state == VM_POWER_STATE_RUNNING ||
+                       vm->power_state == VM_POWER_STATE_PAUSED);
+    return !live || vm->domid != op_get_int(op, "domid");
+}
+
+static bool wants_restart(const struct rec_VM *vm, const char *how)
+{
+    if (str_eq(how, "crashed"))
+        return vm->actions_after_crash == ON_CRASH_BEHAVIOUR_RESTART ||
+               vm->actions_after_crash == ON_CRASH_BEHAVIOUR_COREDUMP_AND_RESTART ||
+               vm->actions_after_crash == ON_CRASH_BEHAVIOUR_RENAME_RESTART;
+    return str_eq(how, "shutdown") && vm->actions_after_shutdown == ON_NORMAL_EXIT_RESTART;
+}
+
+static struct err *ended_txn(struct txn *t, void *arg)
+{
+    struct op *op = arg;
+    const struct rec_VM *vm = txn_VM(t, op->self);
+    if (is_stale(op, vm)) {
+        op_put_bool(op, "stale", true);
+        return NULL;
+    }
+    const char *how = op_get(op, "how");
+    bool crashed = str_eq(how, "crashed");
+    op_put_bool(op, "restart", wants_restart(vm, how));
+    _cleanup_(freep) char *body =
+        crashed ? mem_printf("VM '%s' crashed: %s", vm->name_label, op_get(op, "reason"))
+                : mem_printf("VM '%s' shut itself down", vm->name_label);
+    alert_add(t, crashed ? "VM_CRASHED" : "VM_SHUTDOWN", crashed ? 2 : 5, CLS_VM, vm->uuid, body);
+    vm_becomes_halted(t, op->self);
+    return NULL;
+}
+
+static struct err *mark_ended(struct op *op)
+{
+    return op_commit(op, "guest ended", ended_txn, op);
+}
+
+static struct err *clear_away(struct op *op)
+{
+    if (op_get_bool(op, "stale"))
+        return NULL;
+    return err_first(kill_guest(op), detach_disks(op));
+}
+
+static struct err *start_again(struct op *op)
+{
+    if (op_get_bool(op, "restart"))
+        tasks_run_internal(op->tasks, "VM.start", CLASS_VM, op->self, VM_OPERATIONS_START, NULL);
+    return NULL;
+}
+
+static const struct step ended_steps[] = {
+    {"mark halted", mark_ended, NULL, .weight = 1, .commit = true},
+    {"clear away", clear_away, NULL, .weight = 1},
+    {"start again", start_again, NULL, .weight = 1},
+};
+const struct op_kind kind_guest_ended = OP_KIND("guest ended", ended_steps);
+
+/* ---- "guest rebooted" ---- */
+
+static struct err *look(struct op *op)
+{
+    _cleanup_(snap_unrefp) struct snap *s = snap_get(op->db);
+    const struct rec_VM *vm = snap_VM(s, op->self);
+    if (is_stale(op, vm)) {
+        op_put_bool(op, "stale", true);
+        return NULL;
+    }
+    return take_domid(op);
+}
+
+static struct err *tell_domid(struct op *op)
+{
+    if (op_get_bool(op, "stale"))
+        return NULL;
+    _cleanup_(rstr_unrefp) const char *uuid = NULL;
+    TRY(op_vm_uuid(op, &uuid));
+    struct verb v = op_verb(op, VERB_TIME);
+    return host_vm_set_domid(op->host, &v, uuid, op_get_int(op, "domid"));
+}
+
+static struct err *mark_reboot(struct op *op)
+{
+    return op_get_bool(op, "stale") ? step_keep(op) : mark_rebooted(op);
+}
+
+static const struct step rebooted_steps[] = {
+    {"next domid", look, NULL, .weight = 1},
+    {"tell the guest's number", tell_domid, NULL, .weight = 1},
+    {"mark rebooted", mark_reboot, NULL, .weight = 1, .commit = true},
+};
+const struct op_kind kind_guest_rebooted = OP_KIND("guest rebooted", rebooted_steps);
+
+/* ---- "SR scan" ---- */
+
+static struct err *scan(struct op *op)
+{
+    struct verb v = op_verb(op, 5 * VERB_TIME);
+    return sr_follow(ops_of(op), &v, op->self);
+}
+
+static const struct step scan_steps[] = {
+    {"scan", scan, NULL, .weight = 1},
+    {"keep", step_keep, NULL, .weight = 1, .commit = true},
+};
+const struct op_kind kind_sr_scan = OP_KIND("SR scan", scan_steps);
+
+/* ---- facts that are one transaction ---- */
+
+struct small_fact {
+    enum host_fact_kind kind;
+    const char *vm; /* rstr: uuid */
+    int64_t domid, rtc_offset_s;
+    struct val *data;
+};
+
+static void set_rtc(struct txn *t, const struct rec_VM *vm, int64_t offset)
+{
+    char text[24];
+    snprintf(text, sizeof(text), "%lld", (long long)offset);
+    struct rec_VM *edit = txn_edit_VM(t, vm->row.ref);
+    val_assign(&edit->platform, val_with(edit->platform, "timeoffset", text));
+}
+
+static void take_map(const struct val **slot, const struct val *data, const char *key)
+{
+    const struct val *v = val_map_get(data, key);
+    val_assign(slot, v && val_kind(v) == VAL_MAP ? val_ref(v) : val_map());
+}
+
+/* "8.4.0" -> major 8, minor 4 … as clients look for them. */
+static struct val *driver_version(const struct val *data)
+{
+    struct val *map = val_map();
+    const char *version = val_map_str(data, "version", "");
+    static const char *const keys[] = {"major", "minor", "micro", "build"};
+    struct view rest = view_of(version), part;
+    for (size_t i = 0; *version && i < ARRAY_LEN(keys); i++) {
+        bool more = view_split(&rest, '.', &part);
+        _cleanup_(freep) char *text = view_dup(part);
+        val_put_str(map, keys[i], text);
+        if (!more)
+            break;
+    }
+    return map;
+}
+
+static void set_agent(struct txn *t, const struct rec_VM *vm, const struct val *data)
+{
+    struct rec_VM_guest_metrics *m = txn_edit_VM_guest_metrics(t, vm->guest_metrics);
+    bool there = val_count(data) > 0;
+    if (!m && !there)
+        return;
+    if (!m) {
+        m = txn_add_VM_guest_metrics(t);
+        rstr_assign(&txn_edit_VM(t, vm->row.ref)->guest_metrics, m->row.ref);
+    }
+    m->live = there;
+    m->last_updated = now_s();
+    if (!there)
+        return;
+    m->PV_drivers_detected = true;
+    m->PV_drivers_up_to_date = true;
+    take_map(&m->os_version, data, "os_version");
+    take_map(&m->networks, data, "networks");
+    take_map(&m->other, data, "other");
+    val_assign(&m->PV_drivers_version, driver_version(data));
+    m->can_use_hotplug_vbd = TRISTATE_TYPE_YES;
+    m->can_use_hotplug_vif = TRISTATE_TYPE_YES;
+}
+
+static struct err *small_fact_txn(struct txn *t, void *arg)
+{
+    struct small_fact *f = arg;
+    const struct rec_VM *vm = txn_VM_by_uuid(t, f->vm);
+    if (!vm)
+        return NULL;
+    if (f->kind == FACT_RTC)
+        set_rtc(t, vm, f->rtc_offset_s);
+    else
+        set_agent(t, vm, f->data);
+    return NULL;
+}
+
+static void small_fact_done(void *arg, struct err *e, uint64_t generation)
+{
+    struct small_fact *f = arg;
+    if (e) {
+        _cleanup_(freep) char *text = err_text(e);
+        log_warn("event=fact-lost vm=%s error=%s", f->vm, text);
+    }
+    err_free(e);
+    rstr_unref(f->vm);
+    val_unref(f->data);
+    free(f);
+}
+
+static void post_small(struct ops *ops, const struct host_fact *fact)
+{
+    struct small_fact *f = mem_new(struct small_fact);
+    *f = (struct small_fact){fact->kind, rstr_new(fact->vm), fact->domid, fact->rtc_offset_s,
+                             fact->data ? val_ref(fact->data) : val_map()};
+    db_write_async(ops->cfg.db, "fact", small_fact_txn, f, small_fact_done);
+}
+
+/* ---- the receiver ---- */
+
+static void post_operation(struct ops *ops, const struct host_fact *fact, const char *kind,
+                           const char *how)
+{
+    _cleanup_(snap_unrefp) struct snap *s = snap_get(ops->cfg.db);
+    const struct rec_VM *vm = snap_VM_by_uuid(s, fact->vm);
+    if (!vm)
+        return;
+    struct val *ctx = val_map();
+    char domid[24];
+    snprintf(domid, sizeof(domid), "%lld", (long long)fact->domid);
+    val_put_str(ctx, "domid", domid);
+    val_put_str(ctx, "how", how);
+    val_put_str(ctx, "reason", fact->reason ? fact->reason : "");
+    tasks_run_internal(ops->cfg.tasks, kind, CLASS_VM, vm->row.ref, VM_OPERATIONS_SHUTDOWN, ctx);
+}
+
+static void post_scan(struct ops *ops, const char *sr_uuid)
+{
+    _cleanup_(snap_unrefp) struct snap *s = snap_get(ops->cfg.db);
+    const struct rec_SR *sr = snap_SR_by_uuid(s, sr_uuid);
+    if (sr)
+        tasks_run_internal(ops->cfg.tasks, "SR scan", CLASS_SR, sr->row.ref,
+                           STORAGE_OPERATIONS_SCAN, NULL);
+}
+
+void ops_fact(void *arg, const struct host_fact *fact)
+{
+    struct ops *ops = *(struct ops **)arg;
+    if (!ops)
+        return;
+    switch (fact->kind) {
+    case FACT_SHUTDOWN:
+        post_operation(ops, fact, "guest ended", "shutdown");
+        break;
+    case FACT_REBOOT_STOPPED:
+        post_operation(ops, fact, "guest ended", "reboot");
+        break;
+    case FACT_CRASHED:
+        post_operation(ops, fact, "guest ended", "crashed");
+        break;
+    case FACT_REBOOT:
+        post_operation(ops, fact, "guest rebooted", "reboot");
+        break;
+    case FACT_RTC:
+    case FACT_AGENT:
+        post_small(ops, fact);
+        break;
+    case FACT_DISK_ERROR:
+        log_warn("event=disk-process-lost vm=%s reason='%s'", fact->vm, fact->reason);
+        break;
+    case FACT_DISK_OK:
+        log_info("event=disk-process-back vm=%s", fact->vm);
+        break;
+    case FACT_SR_CHANGED:
+        post_scan(ops, fact->sr);
+        break;
+    }
+}

@@ -1,0 +1,66 @@
+/*
+ * ops.c: the list of step tables, and the life of struct ops.
+ */
+#include "op/ops.h"
+
+#include "op/vm_ops.h"
+#include "op/world.h"
+#include "task/claim.h"
+
+static const struct op_kind *const all_kinds[] = {
+    &kind_vm_start,          &kind_vm_resume,        &kind_vm_pause,     &kind_vm_unpause,
+    &kind_vm_clean_shutdown, &kind_vm_hard_shutdown, &kind_vm_shutdown,  &kind_vm_clean_reboot,
+    &kind_vm_hard_reboot,    &kind_vm_suspend,       &kind_vm_provision, &kind_vm_destroy,
+    &kind_vbd_plug,          &kind_vbd_unplug,       &kind_vbd_insert,   &kind_vbd_eject,
+    &kind_vif_plug,          &kind_vif_unplug,       &kind_vdi_create,   &kind_vdi_destroy,
+    &kind_vdi_resize,        &kind_sr_create,        &kind_sr_destroy,   &kind_pbd_plug,
+    &kind_pbd_unplug,        &kind_sr_scan,          &kind_guest_ended,  &kind_guest_rebooted,
+};
+
+void ops_register(void)
+{
+    for (size_t i = 0; i < ARRAY_LEN(all_kinds); i++)
+        op_kind_register(all_kinds[i]);
+}
+
+void ops_rules(struct db *db)
+{
+    claim_hook(db);
+}
+
+static const char *text_or_null(const char *s)
+{
+    return s ? rstr_new(s) : NULL;
+}
+
+struct err *ops_new(const struct ops_config *cfg, struct ops **ret)
+{
+    struct ops *ops = mem_new(struct ops);
+    ops->cfg = *cfg;
+    ops->cfg.hostname = rstr_new(cfg->hostname ? cfg->hostname : "localhost");
+    ops->cfg.address = rstr_new(cfg->address ? cfg->address : "127.0.0.1");
+    ops->cfg.version = rstr_new(cfg->version ? cfg->version : "0.0.0");
+    ops->cfg.sr_dir = text_or_null(cfg->sr_dir);
+    ops->cfg.iso_dir = text_or_null(cfg->iso_dir);
+    ops->cfg.templates_dir = text_or_null(cfg->templates_dir);
+    ops->host_ref = rstr_new(REF_NULL);
+    ops->pool_ref = rstr_new(REF_NULL);
+    tasks_set_world(cfg->tasks, ops);
+    *ret = ops;
+    return NULL;
+}
+
+void ops_free(struct ops *ops)
+{
+    if (!ops)
+        return;
+    rstr_unref(ops->cfg.hostname);
+    rstr_unref(ops->cfg.address);
+    rstr_unref(ops->cfg.version);
+    rstr_unref(ops->cfg.sr_dir);
+    rstr_unref(ops->cfg.iso_dir);
+    rstr_unref(ops->cfg.templates_dir);
+    rstr_unref(ops->host_ref);
+    rstr_unref(ops->pool_ref);
+    free(ops);
+}

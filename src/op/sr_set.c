@@ -1,0 +1,118 @@
+/* sr_set.c: the small setters of SR and the records of networks. One transaction each. */
+#include <stdio.h>
+
+#include "gen/msg.h"
+#include "op/world.h"
+
+struct sr_change {
+    const char *sr, *text;
+    enum { SR_NAME, SR_DESCRIPTION, SR_SIZE, SR_SHARED } field;
+    int64_t number;
+};
+
+static struct err *sr_change_txn(struct txn *t, void *arg)
+{
+    const struct sr_change *c = arg;
+    struct rec_SR *sr = txn_edit_SR(t, c->sr);
+    if (!sr)
+        return err_HANDLE_INVALID("SR", c->sr);
+    if (c->field == SR_NAME)
+        rstr_set(&sr->name_label, c->text);
+    else if (c->field == SR_DESCRIPTION)
+        rstr_set(&sr->name_description, c->text);
+    else if (c->field == SR_SIZE)
+        sr->physical_size = c->number;
+    else
+        sr->shared = c->number;
+    return NULL;
+}
+
+static struct err *change(struct op *op, struct sr_change c)
+{
+    return op_write(op, "set SR field", sr_change_txn, &c);
+}
+
+struct err *msg_SR_set_name_label(struct op *op, const struct args_SR_set_name_label *a,
+                                  struct val **ret)
+{
+    return change(op, (struct sr_change){a->sr, a->value, SR_NAME, 0});
+}
+
+struct err *msg_SR_set_name_description(struct op *op, const struct args_SR_set_name_description *a,
+                                        struct val **ret)
+{
+    return change(op, (struct sr_change){a->sr, a->value, SR_DESCRIPTION, 0});
+}
+
+struct err *msg_SR_set_physical_size(struct op *op, const struct args_SR_set_physical_size *a,
+                                     struct val **ret)
+{
+    return change(op, (struct sr_change){a->self, "", SR_SIZE, a->value});
+}
+
+struct err *msg_SR_set_shared(struct op *op, const struct args_SR_set_shared *a, struct val **ret)
+{
+    return change(op, (struct sr_change){a->sr, "", SR_SHARED, a->value});
+}
+
+/* ---- networks: records; the wiring is the network layer's ---- */
+
+struct net_arg {
+    const struct val *rec;
+    const char *ref;
+};
+
+/* The first xapi<N> that no network has. */
+static void free_bridge(struct txn *t, char out[24])
+{
+    for (unsigned n = 0;; n++) {
+        bool taken = false;
+        snprintf(out, 24, "xapi%u", n);
+        txn_each(row, t, CLASS_network) taken = taken || str_eq(rec_network(row)->bridge, out);
+        if (!taken)
+            return;
+    }
+}
+
+static struct err *net_create_txn(struct txn *t, void *arg)
+{
+    struct net_arg *a = arg;
+    struct rec_network *n = (struct rec_network *)txn_add(t, CLASS_network, a->ref, NULL);
+    TRY(rec_take_given(&n->row, a->rec));
+    if (n->MTU == 0)
+        n->MTU = 1500;
+    if (!*n->bridge) {
+        char bridge[24];
+        free_bridge(t, bridge);
+        rstr_set(&n->bridge, bridge);
+    }
+    return NULL;
+}
+
+struct err *msg_network_create(struct op *op, const struct args_network_create *a, struct val **ret)
+{
+    _cleanup_(rstr_unrefp) const char *ref = ref_new();
+    struct net_arg arg = {a->args, ref};
+    TRY(op_write(op, "create network", net_create_txn, &arg));
+    *ret = val_rstr(ref);
+    return NULL;
+}
+
+static struct err *net_destroy_txn(struct txn *t, void *arg)
+{
+    const struct rec_network *n = txn_network(t, arg);
+    if (!n)
+        return err_HANDLE_INVALID("network", arg);
+    if (val_count(n->VIFs) > 0)
+        return err_NETWORK_CONTAINS_VIF(val_str_at(n->VIFs, 0));
+    if (val_count(n->PIFs) > 0)
+        return err_NETWORK_CONTAINS_PIF(val_str_at(n->PIFs, 0));
+    txn_delete(t, CLASS_network, arg);
+    return NULL;
+}
+
+struct err *msg_network_destroy(struct op *op, const struct args_network_destroy *a,
+                                struct val **ret)
+{
+    return op_write(op, "destroy network", net_destroy_txn, (void *)a->self);
+}

@@ -1,0 +1,88 @@
+"""session.*: who gets in, and what a session says of itself."""
+import pytest
+
+import xapi
+from conftest import PASSWORD, ROLES, failure
+
+
+def test_right_password(daemon):
+    with daemon.connect() as x:
+        record = x.session.get_record(x.ref)
+        assert record["is_local_superuser"] is True
+        assert record["auth_user_name"] == "root"
+        assert record["originator"] == "tests"
+        assert record["rbac_permissions"] == []
+        assert x.session.get_by_uuid(record["uuid"]) == x.ref
+        assert x.session.get_this_host(x.ref) in x.host.get_all()
+
+
+@pytest.mark.parametrize("user,password", [("root", "wrong"), ("nobody here", PASSWORD),
+                                           ("root", ""), ("", "")])
+def test_wrong_password(daemon, user, password):
+    with pytest.raises(xapi.Failure) as e:
+        daemon.connect(user, password)
+    assert e.value.code == "SESSION_AUTHENTICATION_FAILED"
+    assert e.value.details[1] == user
+
+
+def test_a_password_is_not_remembered_once_another_was_right(daemon):
+    daemon.connect("root", PASSWORD)
+    with pytest.raises(xapi.Failure):
+        daemon.connect("root", PASSWORD + "x")
+
+
+def test_local_socket_needs_no_password(daemon):
+    with xapi.connect(daemon.socket, "", "") as x:
+        assert x.session.get_is_local_superuser(x.ref) is True
+
+
+def test_version_and_originator_are_optional(daemon):
+    reply = daemon.json("session.login_with_password", "root", PASSWORD)
+    assert reply["result"].startswith("OpaqueRef:")
+    reply = daemon.json("session.login_with_password", "root", PASSWORD, "1.10")
+    assert daemon.json("session.get_originator", reply["result"], reply["result"])["result"] == ""
+
+
+def test_logout_ends_the_session(daemon):
+    x = daemon.connect()
+    record = x.session.get_record(x.ref)
+    x.call("session.logout")
+    assert failure(x.VM.get_all) == ["SESSION_INVALID", x.ref]
+    with daemon.connect() as other:
+        assert failure(other.session.get_by_uuid, record["uuid"])[0] == "UUID_INVALID"
+
+
+def test_unknown_session(daemon):
+    reply = daemon.json("VM.get_all", "OpaqueRef:no such session")
+    assert reply["error"]["message"] == "SESSION_INVALID"
+    assert reply["error"]["data"] == ["OpaqueRef:no such session"]
+
+
+def test_a_role_has_its_permissions(daemon):
+    for role in ROLES:
+        with daemon.connect(role) as x:
+            permissions = x.session.get_rbac_permissions(x.ref)
+            assert x.session.get_is_local_superuser(x.ref) is False
+            assert ("vm.start" in permissions) == (role != "read-only")
+            assert ("pool.join" in permissions) == (role in ("pool-operator", "pool-admin"))
+            assert "session.change_password" not in permissions
+            assert all(p.split("/")[0] == p.split("/")[0].lower() for p in permissions)
+
+
+def test_subjects_are_listed_and_thrown_out(daemon, x):
+    other = daemon.connect("vm-admin")
+    sid = other.session.get_auth_user_sid(other.ref)
+    assert sid in x.session.get_all_subject_identifiers()
+    x.session.logout_subject_identifier(sid)
+    assert sid not in x.session.get_all_subject_identifiers()
+    assert failure(other.VM.get_all)[0] == "SESSION_INVALID"
+    task = x.call("Async.session.get_all_subject_identifiers")
+    assert x.wait(task).startswith("<value><array>")
+
+
+def test_the_oldest_session_of_a_crowd_goes(own_daemon):
+    first = own_daemon.json("session.login_with_password", "root", PASSWORD, "", "crowd")["result"]
+    for _ in range(500):
+        last = own_daemon.json("session.login_with_password", "root", PASSWORD, "", "crowd")["result"]
+    assert own_daemon.json("VM.get_all", first)["error"]["message"] == "SESSION_INVALID"
+    assert "result" in own_daemon.json("VM.get_all", last)

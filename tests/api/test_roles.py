@@ -1,0 +1,134 @@
+"""Who may send what: every message and every role, compared with the published facts."""
+import hashlib
+import json
+import os
+import uuid
+
+from conftest import ROLES, TOP, failure
+
+with open(os.path.join(TOP, "tests", "facts", "roles.json"), encoding="utf-8") as f:
+    FACTS = json.load(f)
+
+
+def permissions(facts):
+    """Permission, spelled as the model spells it -> lowest role."""
+    out = dict(FACTS["permissions"])
+    for c in facts:
+        for m in c.get("messages", []):
+            if m.get("role") in (None, "local-root", "unchecked"):
+                continue
+            name = f"{c['name']}.{m['name']}"
+            out[name] = m["role"]
+            for key, role in (m.get("keys") or {}).items():
+                out[f"{name}/key:{key}"] = role
+    return out
+
+
+def ladder():
+    return [r["name"] for r in FACTS["roles"]]
+
+
+def test_matrix_of_permissions(daemon, facts):
+    wanted = permissions(facts)
+    rank = ladder()
+    for role in ROLES:
+        with daemon.connect(role) as x:
+            has = set(x.session.get_rbac_permissions(x.ref))
+        allowed = {p.lower() for p, low in wanted.items() if rank.index(low) <= rank.index(role)}
+        assert has == allowed, (role, sorted(has ^ allowed)[:10])
+
+
+def test_matrix_by_trying(daemon, facts):
+    """Each message is refused to each role that lacks it, whatever its arguments; the number of
+    parameters is checked before, so a call with the right number of impossible values will do."""
+    rank = ladder()
+    for role in ("read-only", "vm-operator", "pool-operator"):
+        with daemon.connect(role) as x:
+            for c in facts:
+                for m in c.get("messages", []):
+                    self_only = len(m.get("params", [])) == 1 and \
+                        m["params"][0]["type"].startswith("ref ")
+                    if not self_only or m.get("state") == "removed" or not m.get("role"):
+                        continue
+                    if "no-session" in m.get("flags", []) or m["role"] == "unchecked" or \
+                            "pool-internal" in m.get("flags", []):
+                        continue
+                    name = f"{c['name']}.{m['name']}"
+                    got = failure(x.call, name, "OpaqueRef:none") if m["kind"] == "getter" or \
+                        m["role"] == "local-root" or \
+                        rank.index(m["role"]) > rank.index(role) else ["", ""]
+                    refused = m["role"] == "local-root" or \
+                        rank.index(m["role"]) > rank.index(role)
+                    assert (got[0] == "RBAC_PERMISSION_DENIED") == refused, (role, name, got)
+                    if refused:
+                        assert got[1] == name.lower()
+
+
+def test_protected_keys(daemon, x, vm):
+    x.VM.set_other_config(vm, {})
+    with daemon.connect("vm-operator") as low, daemon.connect("vm-admin") as admin:
+        low.VM.add_to_other_config(vm, "folder", "/f")
+        low.VM.add_to_other_config(vm, "XenCenter.CustomFields.x", "1")
+        assert failure(low.VM.add_to_other_config, vm, "other", "1") == [
+            "RBAC_PERMISSION_DENIED", "vm.add_to_other_config",
+            "the session's roles do not include this permission"]
+        admin.VM.add_to_other_config(vm, "other", "1")
+        assert failure(admin.VM.add_to_other_config, vm, "pci", "1")[1] == \
+            "vm.add_to_other_config/key:pci"
+        now = x.VM.get_other_config(vm)
+        assert failure(admin.VM.set_other_config, vm, dict(now, pci="1"))[0] == \
+            "RBAC_PERMISSION_DENIED"
+        admin.VM.set_other_config(vm, dict(now, other="2"))
+        x.VM.add_to_other_config(vm, "pci", "0/0")
+        assert failure(admin.VM.set_other_config, vm, now)[0] == "RBAC_PERMISSION_DENIED"
+        admin.VM.set_other_config(vm, dict(now, pci="0/0", other="3"))
+        assert failure(low.VM.remove_from_other_config, vm, "other")[0] == "RBAC_PERMISSION_DENIED"
+        low.VM.remove_from_other_config(vm, "folder")
+    assert x.VM.get_other_config(vm) == {"XenCenter.CustomFields.x": "1", "other": "3",
+                                         "pci": "0/0"}
+
+
+def test_an_asynchronous_refusal_is_in_the_task(daemon, vm):
+    with daemon.connect("read-only") as x:
+        task = x.call("Async.VM.start", vm, False, False)
+        record = x.task.get_record(task)
+        while record["status"] == "pending":
+            record = x.task.get_record(task)
+        assert record["status"] == "failure"
+        assert record["error_info"][:2] == ["RBAC_PERMISSION_DENIED", "vm.start"]
+        x.task.destroy(task)
+
+
+def test_roles_as_objects(x, facts):
+    roles = x.role.get_all_records_where("subroles<>[]")
+    assert {r["name_label"] for r in roles.values()} == set(ladder())
+    for fact in FACTS["roles"]:
+        ref = "OpaqueRef:" + fact["uuid"]
+        assert roles[ref]["uuid"] == fact["uuid"] == \
+            str(uuid.UUID(hashlib.md5(fact["name"].encode()).hexdigest()))
+        assert roles[ref]["is_internal"] == bool(fact.get("internal"))
+    wanted = permissions(facts)
+    listed = x.role.get_all_records_where("subroles=[]")
+    assert {r["name_label"] for r in listed.values()} == {p.lower() for p in wanted}
+    for name in ("VM.start", "task.destroy/any", "VM.add_to_other_config/key:pci"):
+        ident = str(uuid.UUID(hashlib.md5(name.encode()).hexdigest()))
+        assert listed["OpaqueRef:" + ident]["uuid"] == ident
+    assert len(x.role.get_all()) == len(roles) + len(listed)
+    assert len(x.role.get_all_records()) == len(roles) + len(listed)
+
+
+def test_questions_to_roles(x):
+    start = x.role.get_by_name_label("vm.start")[0]
+    operator = x.role.get_by_name_label("vm-operator")[0]
+    assert start in x.role.get_permissions(operator) == x.role.get_subroles(operator)
+    assert "vm.start" in x.role.get_permissions_name_label(operator)
+    names = {x.role.get_name_label(r) for r in x.role.get_by_permission(start)}
+    assert names == {"vm-operator", "vm-admin", "vm-power-admin", "pool-operator", "pool-admin"}
+    assert x.role.get_by_permission_name_label("vm.start") == x.role.get_by_permission(start)
+    assert failure(x.role.get_permissions, "OpaqueRef:x") == \
+        ["HANDLE_INVALID", "role", "OpaqueRef:x"]
+
+
+def test_the_local_superuser_alone(daemon):
+    with daemon.connect("pool-admin") as x:
+        assert failure(x.session.change_password, "a", "b")[0] == "RBAC_PERMISSION_DENIED"
