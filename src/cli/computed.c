@@ -54,6 +54,21 @@ static struct err *vcpus_utilisation(struct cmd *c, const struct object *o, stru
     return NULL;
 }
 
+/* The host that a repository is connected to, by name. */
+static struct err *sr_host(struct cmd *c, const struct object *o, struct val **ret)
+{
+    const struct val *pbds = val_map_get(o->record, "PBDs"), *pbd = NULL, *host = NULL;
+    if (val_count(pbds) == 1)
+        TRY(cmd_record(c, "PBD", val_str_at(pbds, 0), &pbd));
+    if (pbd)
+        TRY(cmd_record(c, "host", val_map_str(pbd, "host", ""), &host));
+    if (host)
+        *ret = val_str(val_map_str(host, "name_label", ""));
+    else
+        *ret = val_str(val_count(pbds) > 1 ? "<shared>" : NOT_IN_DATABASE);
+    return NULL;
+}
+
 computed_fn computed_find(const char *name)
 {
     static const struct {
@@ -62,6 +77,7 @@ computed_fn computed_find(const char *name)
     } table[] = {
         {"vdi_name_label", vdi_name_label},
         {"resolution", resolution},
+        {"sr_host", sr_host},
         {"vcpus_utilisation", vcpus_utilisation},
     };
     for (size_t i = 0; i < ARRAY_LEN(table); i++)
