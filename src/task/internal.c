@@ -78,6 +78,7 @@ static void try_run(void *arg)
     r->failed = e ? e : op_run_steps(&r->op, r->kind_name);
     if (e) {
         claim_list_free(r->claims, r->n_claims);
+        r->claims = NULL;
         r->n_claims = 0;
     }
     if (r->failed)
