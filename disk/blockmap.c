@@ -119,6 +119,23 @@ int blockmap_allocate(struct blockmap *m, uint32_t block, struct bitmap **ret)
     return 0;
 }
 
+uint64_t blockmap_forget_new(struct blockmap *m)
+{
+    for (unsigned i = 0; m->n_new && i < BITMAP_BUCKETS; i++)
+        for (struct bitmap *b = m->bucket[i]; b; b = b->hash_next)
+            if (b->is_new) {
+                m->bat[b->block] = VHD_UNALLOCATED;
+                m->n_allocated--;
+            }
+    uint64_t end = m->first_free;
+    uint64_t stride = vhd_bitmap_sectors(m->block_size) + m->block_size / VHD_SECTOR;
+    for (uint32_t i = 0; i < m->n_blocks; i++)
+        if (m->bat[i] != VHD_UNALLOCATED && m->bat[i] + stride > end)
+            end = m->bat[i] + stride;
+    m->next_free = end;
+    return end;
+}
+
 void bitmap_pin(struct blockmap *m, struct bitmap *b)
 {
     if (b->pins++ == 0 && !b->is_new && !b->is_dirty)

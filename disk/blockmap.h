@@ -48,6 +48,7 @@ struct blockmap {
     uint32_t *bat;         /* host order; VHD_UNALLOCATED */
     uint8_t *full;         /* bit a block, MSB first, as the batmap in the file */
     uint64_t next_free;    /* sector where the next block may begin */
+    uint64_t first_free;   /* next_free when the image was opened */
     uint32_t n_allocated;
     uint32_t n_new;    /* blocks that the BAT in the file does not know */
     uint32_t n_cached; /* bitmaps in the LRU */
@@ -79,6 +80,10 @@ struct bitmap *blockmap_load_end(struct blockmap *m, struct bitmap *b, const uin
 /* A place at the end for an absent block: -ENOSPC beyond the format's 2 TiB or when too many
  * allocations wait for a commit that keeps failing. */
 int blockmap_allocate(struct blockmap *m, uint32_t block, struct bitmap **ret);
+
+/* Makes blocks absent again whose commit failed, when nobody uses the map any more. Returns the
+ * sector behind the last block that stays, or behind where allocation began. */
+uint64_t blockmap_forget_new(struct blockmap *m);
 
 void bitmap_pin(struct blockmap *m, struct bitmap *b);
 /* Drops a pin; a clean bitmap goes to the LRU, or away when it is all ones. */

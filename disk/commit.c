@@ -25,6 +25,8 @@ struct commit_io {
 static void start(struct commit *c);
 static void write_bitmap(struct commit *c, struct bitmap *b);
 static void bitmap_written(struct io *io, int err);
+static void write_footer(struct commit *c);
+static void footer_written(struct io *io, int err);
 static void start_bat(struct commit *c);
 static void bat_written(struct io *io, int err);
 static void finish(struct commit *c);
@@ -76,6 +78,8 @@ static void start(struct commit *c)
     for (size_t i = 0; i < c->batch.n; i++)
         if (c->batch.v[i]->is_dirty)
             write_bitmap(c, c->batch.v[i]);
+    if (c->image->map.next_free != c->image->footer_sector)
+        write_footer(c);
     wave_drop(c);
 }
 
@@ -101,6 +105,24 @@ static void bitmap_written(struct io *io, int err)
     } else if (b->is_new) {
         b->is_written = true;
     }
+    io_done(ci);
+}
+
+static void write_footer(struct commit *c)
+{
+    struct image *im = c->image;
+    struct commit_io *ci = io_new(c, im->map.next_free * VHD_SECTOR, VHD_SECTOR, footer_written);
+    memcpy(ci->bytes, im->footer_bytes, VHD_SECTOR);
+    im->footer_sector = im->map.next_free;
+    backend_submit(c->backend, &ci->io);
+}
+
+/* Without it the copy at offset 0 stands; closing the image tries again. */
+static void footer_written(struct io *io, int err)
+{
+    struct commit_io *ci = (struct commit_io *)io;
+    if (err)
+        ci->c->image->footer_sector = 0;
     io_done(ci);
 }
 

@@ -13,12 +13,16 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/fd.h"
 #include "base/mem.h"
 #include "codec/bytes.h"
 #include "disk/image_vhd.h"
+
+/* Of 10 ms each: how long a dead writer's last transfers are waited for. */
+#define LOCK_STEPS 300
 
 static const char *const format_names[] = {
     [IMAGE_RAW] = "raw", [IMAGE_VHD] = "vhd", [IMAGE_VHD_FIXED] = "vhd-fixed"};
@@ -149,14 +153,26 @@ static int open_file(struct image *im, struct image_why *why)
     return r;
 }
 
-/* A writer locks the whole file, a reader its first byte: enough to keep them apart. */
+/*
+ * A writer locks the whole file, a reader its first byte: enough to keep them apart.
+ *
+ * The transfers of a diskd that was killed go on in the kernel after its death, and would overwrite
+ * what we write; they hold the file, and so the lock, until the last of them is done. There is no
+ * event for that with a deadline, hence the steps.
+ */
 static int lock_file(int fd, bool readonly)
 {
+    static const struct timespec step = {.tv_nsec = 10 * 1000 * 1000};
     struct flock l = {.l_type = readonly ? F_RDLCK : F_WRLCK, .l_whence = SEEK_SET};
     l.l_len = readonly ? 1 : 0;
-    if (fcntl(fd, F_OFD_SETLK, &l) == 0)
-        return 0;
-    return errno == EAGAIN || errno == EACCES ? -EBUSY : -errno;
+    for (int i = 0; i < LOCK_STEPS; i++) {
+        if (fcntl(fd, F_OFD_SETLK, &l) == 0)
+            return 0;
+        if (errno != EAGAIN && errno != EACCES)
+            return -errno;
+        (void)nanosleep(&step, NULL);
+    }
+    return -EBUSY;
 }
 
 static int file_size(int fd, uint64_t *ret_size, bool *ret_device)

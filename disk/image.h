@@ -41,7 +41,8 @@ struct image {
     uint64_t size;            /* of the disk, bytes */
     bool has_parent;          /* a differencing image */
     uint32_t lost_blocks;     /* BAT entries that a crash left pointing behind the end */
-    bool is_footer_at_end;    /* the primary footer is in place */
+    bool is_footer_at_end;    /* the primary footer was in place when the image was opened */
+    uint64_t footer_sector;   /* where it was written last since; 0: nowhere */
     bool is_touched;          /* blocks were allocated since the image was opened */
     struct vhd_footer footer; /* VHD only, as header and map: dynamic ones only */
     uint8_t footer_bytes[VHD_FOOTER_SIZE];

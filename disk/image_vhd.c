@@ -285,11 +285,10 @@ static int find_end(struct image *im, uint64_t file_size, uint64_t footer_at, co
     if (end % VHD_SECTOR || end > 1ull << 42)
         FAIL("the metadata ends nowhere sensible");
     im->is_footer_at_end = im->is_footer_at_end && footer_at >= end;
-    if (im->is_footer_at_end) {
-        m->next_free = footer_at / VHD_SECTOR;
+    m->next_free = (im->is_footer_at_end ? footer_at : end) / VHD_SECTOR;
+    im->footer_sector = m->first_free = m->next_free;
+    if (im->is_footer_at_end)
         return 0;
-    }
-    m->next_free = end / VHD_SECTOR;
     if (ftruncate(im->fd, (off_t)end) < 0)
         return -errno;
     int r = drop_lost_blocks(im);
@@ -339,10 +338,9 @@ int image_vhd_finish(struct image *im)
         vhd_batmap_put(&h, bytes);
         r = fd_pwrite_all(im->fd, bytes, VHD_SECTOR + size, (off_t)im->batmap_at);
     }
-    uint64_t end = m->next_free * VHD_SECTOR;
-    if (r == 0)
-        r = fd_pwrite_all(im->fd, im->footer_bytes, VHD_FOOTER_SIZE, (off_t)end);
-    if (r == 0 && ftruncate(im->fd, (off_t)(end + VHD_FOOTER_SIZE)) < 0)
-        r = -errno;
-    return r;
+    uint64_t end = blockmap_forget_new(m) * VHD_SECTOR;
+    if (ftruncate(im->fd, (off_t)end) < 0)
+        return -errno;
+    int e = fd_pwrite_all(im->fd, im->footer_bytes, VHD_FOOTER_SIZE, (off_t)end);
+    return r < 0 ? r : e;
 }

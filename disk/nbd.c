@@ -239,23 +239,34 @@ static void on_recv(struct ring_op *op, int res)
     conn_process(c);
 }
 
+/* What of the payload is in the buffer; begins the request when that completes it. */
+static size_t conn_payload(struct nbd_conn *c, const uint8_t *p, size_t have)
+{
+    size_t rest = c->payload->data_size - c->payload_have;
+    size_t used = have < rest ? have : rest;
+    memcpy(c->payload->data + c->payload_have, p, used);
+    c->payload_have += used;
+    if (used == rest)
+        req_begin(steal(&c->payload));
+    return used;
+}
+
 static void conn_process(struct nbd_conn *c)
 {
-    size_t pos = 0, used = 1;
-    while (used && !c->is_ending) {
-        if (c->payload) {
-            size_t rest = c->payload->data_size - c->payload_have;
-            used = c->have - pos < rest ? c->have - pos : rest;
-            memcpy(c->payload->data + c->payload_have, c->in + pos, used);
-            c->payload_have += used;
-            if (c->payload_have == c->payload->data_size)
-                req_begin(steal(&c->payload));
-        } else if (c->is_transmitting) {
-            used = conn_request(c, c->in + pos, c->have - pos);
-        } else {
-            used = conn_handshake(c, c->in + pos, c->have - pos);
-        }
+    size_t pos = 0;
+    while (!c->is_ending) {
+        const uint8_t *p = c->in + pos;
+        size_t have = c->have - pos, used;
+        bool was_payload = c->payload;
+        if (was_payload)
+            used = conn_payload(c, p, have);
+        else if (c->is_transmitting)
+            used = conn_request(c, p, have);
+        else
+            used = conn_handshake(c, p, have);
         pos += used;
+        if (used == 0 && (!was_payload || c->payload))
+            break;
     }
     c->have -= pos;
     memmove(c->in, c->in + pos, c->have);

@@ -70,9 +70,9 @@ class Diskd:
     def connect(self):
         try:
             self.control = Control(self.path("ctl"))
-            return True
-        except OSError:
-            return False
+            return self.control("ping")["ok"]
+        except (OSError, AssertionError):
+            return False  # not there yet, or the socket of the one that was killed
 
     def ok(self, op, **args):
         answer = self.control(op, **args)
@@ -98,7 +98,15 @@ class Diskd:
 
     def activate(self, name, fmt="vhd"):
         self.activated[name] = dict(id=name, path=self.path(name), format=fmt)
-        return self.ok("activate", **self.activated[name])
+        return self.activated_again(name)
+
+    def activated_again(self, name):
+        """Until it is active: the last transfers of a killed diskd may hold the image a while."""
+        answer = self.control("activate", **self.activated[name])
+        while answer.get("pending"):
+            answer = self.control("activate", **self.activated[name])
+        assert answer["ok"], answer
+        return answer["result"]
 
     def deactivate(self, name):
         self.activated.pop(name)
@@ -122,8 +130,8 @@ class Diskd:
         self.start()
         for args in self.attached.values():
             self.ok("attach", **args)
-        for args in self.activated.values():
-            self.ok("activate", **args)
+        for name in self.activated:
+            self.activated_again(name)
 
     def stats(self, name):
         return self.ok("stats", id=name)["disks"][0]

@@ -1,0 +1,189 @@
+"""The control socket, the one-shot commands and the sandbox."""
+import json
+import os
+import threading
+import time
+
+import pytest
+
+from diskd import DISKD, Control, Diskd, nbd_uri, qemu_io, run, vhdcheck, wait_for
+
+MIB = 1 << 20
+
+
+def test_life(diskd):
+    diskd.create("a.vhd", "vhd", 5 * MIB)
+    assert diskd.attach("a.vhd", 6 * MIB, serial="s") == {"state": "attached"}
+    assert diskd.ok("attach", **diskd.attached["a.vhd"]) == {"state": "attached"}
+    diskd.fails("attach", "EEXIST", **dict(diskd.attached["a.vhd"], size=MIB))
+    assert diskd.activate("a.vhd") == {"state": "active"}
+    assert diskd.ok("activate", **diskd.activated["a.vhd"]) == {"state": "active"}
+    diskd.fails("activate", "EEXIST", **dict(diskd.activated["a.vhd"], format="raw"))
+    disk = diskd.ok("query", id="a.vhd")["disks"][0]
+    assert disk["state"] == "active" and disk["path"] == diskd.path("a.vhd") and not disk["error"]
+    diskd.fails("detach", "EBUSY", id="a.vhd")
+    diskd.fails("resize", "EBUSY", path=diskd.path("a.vhd"), format="vhd", size=8 * MIB)
+    diskd.fails("quit", "EBUSY")
+    assert diskd.deactivate("a.vhd") == {"state": "attached"}
+    assert diskd.ok("deactivate", id="a.vhd") == {"state": "attached"}
+    diskd.ok("detach", id="a.vhd")
+    diskd.fails("detach", "ENOENT", id="a.vhd")
+    assert not os.path.exists(diskd.path("a.vhd.nbd"))
+
+
+def test_detach_by_force(diskd):
+    diskd.disk("a.vhd", "vhd", 4 * MIB)
+    qemu_io(nbd_uri(diskd, "a.vhd"), "write -P 1 0 4k")
+    diskd.ok("detach", id="a.vhd", force=True)
+    assert diskd.ok("query") == {"disks": []}
+    vhdcheck(diskd.path("a.vhd"))
+
+
+@pytest.mark.parametrize("line", [
+    "", "x", "[]", "{}", '{"op":3}', '{"op":"nope"}', '{"op":"attach"}', '{"op":"ping","more":1}',
+    '{"op":"attach","id":"x","vdi":"v","size":-512,"fronts":[]}',
+    '{"op":"attach","id":"x","vdi":"v","size":512,"fronts":[{"type":"nbd","path":"rel"}]}',
+    '{"op":"attach","id":"x","vdi":"v","size":512,"fronts":[{"type":"?","path":"/tmp/x"}]}',
+    '{"op":"attach","id":"x","vdi":"v","size":512,"fronts":{}}',
+    '{"op":"create","path":"/x","format":"qcow2","size":512}', '{"op":"activate","id":"no"}',
+    '{"op":"log","level":"loud"}', '{"op":"stats","id":"no"}', '{"op":"ping","op":"ping"}',
+])
+def test_bad_requests(diskd, line):
+    diskd.control.file.write(line + "\n")
+    diskd.control.file.flush()
+    answer = diskd.control.receive()
+    assert not answer["ok"] and answer["error"]["code"] in ("EINVAL", "ENOENT")
+    assert diskd.ok("query") == {"disks": []}
+
+
+def test_errors_name_the_file(diskd):
+    path = diskd.path("none.vhd")
+    diskd.attach("none.vhd", MIB)
+    error = diskd.fails("activate", "ENOENT", id="none.vhd", path=path, format="vhd")
+    assert error["path"] == path and path in error["message"]
+    assert diskd.ok("query")["disks"][0]["error"]["code"] == "ENOENT"
+    diskd.create("small.vhd", "vhd", 4 * MIB)
+    diskd.fails("create", "EEXIST", path=diskd.path("small.vhd"), format="vhd", size=MIB)
+    assert vhdcheck(diskd.path("small.vhd"))
+    diskd.fails("activate", "ERANGE", id="none.vhd", path=diskd.path("small.vhd"), format="vhd")
+    job = diskd.fails("job", "EEXIST", path=diskd.path("small.vhd"), of="create")
+    assert "small.vhd" in job["message"]
+
+
+def test_one_writer(diskd, tmp_path):
+    diskd.disk("a.vhd", "vhd", 4 * MIB)
+    (tmp_path / "two").mkdir()
+    with Diskd(tmp_path / "two") as other:
+        other.ok("attach", id="0", vdi="v", size=4 * MIB, fronts=[])
+        again = dict(id="0", path=diskd.path("a.vhd"), format="vhd")
+        while (answer := other.control("activate", **again)).get("pending"):
+            pass
+        assert answer["error"]["code"] == "EBUSY" and "another process" in answer["error"]["message"]
+
+
+def test_answers_while_storage_hangs(diskd):
+    """A FIFO stands for storage that does not answer: opening it waits for ever."""
+    os.mkfifo(diskd.path("slow"))
+    diskd.attach("slow", MIB)
+    start = time.monotonic()
+    answer = diskd.control("activate", id="slow", path=diskd.path("slow"), format="raw")
+    assert answer == {"ok": True, "pending": True} or not answer["ok"]
+    diskd.ok("ping")
+    assert time.monotonic() - start < 1.0
+
+
+def test_sequence_numbers(diskd):
+    for i in range(20):
+        diskd.control.send(op="ping", seq=i)
+    diskd.control.send(op="create", path=diskd.path("a"), format="raw", size=MIB, seq={"x": [1]})
+    answers = [diskd.control.receive() for _ in range(21)]
+    assert [a["seq"] for a in answers] == [*range(20), {"x": [1]}]
+
+
+def test_many_connections(diskd):
+    def one():
+        c = Control(diskd.path("ctl"))
+        for _ in range(50):
+            assert c("query")["ok"]
+        c.close()
+
+    threads = [threading.Thread(target=one) for _ in range(8)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    diskd.ok("ping")
+
+
+@pytest.mark.parametrize("fmt", ["vhd", "vhd-fixed", "raw"])
+def test_grow(diskd, fmt):
+    uri = diskd.disk("a", fmt, 8 * MIB)
+    qemu_io(uri, "write -P 6 7M 1M")
+    diskd.deactivate("a")
+    diskd.ok("detach", id="a")
+    diskd.attached.clear()
+    assert diskd.ok("resize", path=diskd.path("a"), format=fmt, size=3000 * MIB)["size"] == 3000 * MIB
+    diskd.fails("resize", "EINVAL", path=diskd.path("a"), format=fmt, size=8 * MIB)
+    diskd.attach("a", 3000 * MIB)
+    diskd.activate("a", fmt)
+    qemu_io(uri, "read -P 6 7M 1M", "read -P 0 8M 8M", "write -P 7 2999M 1M", "read -P 7 2999M 1M")
+    diskd.deactivate("a")
+    if fmt != "raw":
+        vhdcheck(diskd.path("a"))
+        qemu_io(diskd.path("a"), "read -P 6 7M 1M", "read -P 7 2999M 1M", fmt="vpc")
+
+
+def test_one_shot(tmp_path):
+    path = str(tmp_path / "x.vhd")
+    made = json.loads(run(DISKD, "create", path, "--format=vhd", "--size=10GiB").stdout)
+    info = json.loads(run(DISKD, "info", path).stdout)
+    assert info["size"] == made["size"] == 10 << 30 and info["uuid"] == made["uuid"]
+    assert info["creator"] == "tap" and info["creator_version"] == 0x10003
+    vhdcheck(path)
+    assert run(DISKD, "create", path, "--format=vhd", "--size=1M", check=False).returncode == 1
+    assert run(DISKD, "create", path, check=False).returncode == 2
+    assert run(DISKD, "--nonsense", check=False).returncode == 2
+    assert "usage" in run(DISKD, "--help").stdout
+
+
+@pytest.mark.parametrize("size", ["2MiB", "3145729", "127GiB", "128GiB", "2040GiB"])
+def test_sizes_that_others_read(tmp_path, size):
+    path = str(tmp_path / "x.vhd")
+    made = json.loads(run(DISKD, "create", path, "--format=vhd", "--size=" + size).stdout)
+    vhdcheck(path)
+    info = json.loads(run("qemu-img", "info", "--output=json", "-f", "vpc", path).stdout)
+    assert info["virtual-size"] == made["size"]
+    assert f"({made['size']} bytes)" in run("vhdiinfo", path).stdout
+    assert run(DISKD, "create", path + "2", "--format=vhd", "--size=2041GiB",
+               check=False).returncode == 1
+
+
+def test_sandbox_is_closed(diskd):
+    status = open(f"/proc/{diskd.process.pid}/status").read()
+    assert "Seccomp:\t2" in status and "NoNewPrivs:\t1" in status
+    for task in os.listdir(f"/proc/{diskd.process.pid}/task"):
+        assert "Seccomp:\t2" in open(f"/proc/{diskd.process.pid}/task/{task}/status").read()
+
+
+def test_term_drains(diskd):
+    uri = diskd.disk("a.vhd", "vhd", 4 * MIB)
+    qemu_io(uri, "write -P 1 0 4k")
+    diskd.process.terminate()
+    assert diskd.process.wait(20) == 0
+    vhdcheck(diskd.path("a.vhd"))
+    diskd.restart()
+    qemu_io(uri, "read -P 1 0 4k")
+
+
+def test_restart_takes_over(diskd):
+    uri = diskd.disk("a.vhd", "vhd", 4 * MIB)
+    diskd.kill()
+    assert os.path.exists(diskd.path("a.vhd.nbd")) and os.path.exists(diskd.path("ctl"))
+    diskd.restart()
+    qemu_io(uri, "write -P 1 0 4k", "read -P 1 0 4k")
+
+
+def test_log_level(diskd):
+    diskd.ok("log", level="debug", module="control")
+    diskd.attach("x", 512, fronts=())
+    wait_for(lambda: "event=attached disk=x" in open(diskd.path("diskd.log")).read())
