@@ -71,14 +71,30 @@ void buf_putc(struct buf *b, char c)
     buf_put(b, &c, 1);
 }
 
+void buf_put_int(struct buf *b, int64_t i)
+{
+    char text[20], *at = text + sizeof(text);
+    uint64_t left = i < 0 ? 0 - (uint64_t)i : (uint64_t)i;
+    do
+        *--at = (char)('0' + left % 10);
+    while (left /= 10);
+    if (i < 0)
+        *--at = '-';
+    buf_put(b, at, (size_t)(text + sizeof(text) - at));
+}
+
 void buf_vprintf(struct buf *b, const char *fmt, va_list ap)
 {
+    char text[128]; /* most are short and need to be formatted only once */
     va_list again;
     va_copy(again, ap);
-    int n = vsnprintf(NULL, 0, fmt, ap);
+    int n = vsnprintf(text, sizeof(text), fmt, ap);
     char *at = n < 0 ? NULL : buf_reserve(b, (size_t)n);
     if (at) {
-        vsnprintf(at, (size_t)n + 1, fmt, again);
+        if ((size_t)n < sizeof(text))
+            memcpy(at, text, (size_t)n);
+        else
+            vsnprintf(at, (size_t)n + 1, fmt, again);
         buf_added(b, (size_t)n);
     }
     va_end(again);

@@ -245,15 +245,50 @@ bool str_is_uuid(const char *s)
     return s[36] == '\0';
 }
 
+static char *put_digits(char *at, unsigned n, unsigned width)
+{
+    for (unsigned i = width; i-- > 0; n /= 10)
+        at[i] = (char)('0' + n % 10);
+    return at + width;
+}
+
+/* The Gregorian calendar in whole numbers: years begin in March, so that the leap day is their
+ * last; 400 years are one era of 146097 days. Written a few times per record, so not by strftime.
+ */
+static void civil_date(int64_t days, unsigned *year, unsigned *month, unsigned *day)
+{
+    uint64_t since = (uint64_t)(days + 719468); /* since 1 March of the year 0 */
+    uint64_t era = since / 146097, of_era = since % 146097;
+    uint64_t y = (of_era - of_era / 1460 + of_era / 36524 - of_era / 146096) / 365;
+    uint64_t of_year = of_era - (365 * y + y / 4 - y / 100);
+    uint64_t m = (5 * of_year + 2) / 153;
+    *day = (unsigned)(of_year - (153 * m + 2) / 5 + 1);
+    *month = (unsigned)(m < 10 ? m + 3 : m - 9);
+    *year = (unsigned)(y + era * 400 + (*month <= 2));
+}
+
+#define YEAR_0     (-62162035200) /* 1 March of the year 0 */
+#define YEAR_10000 253402300800
+
 void str_datetime(int64_t s, char out[DATETIME_SIZE])
 {
-    time_t t = (time_t)s;
-    struct tm tm;
-    if (!gmtime_r(&t, &tm) || tm.tm_year + 1900 > 9999 || tm.tm_year + 1900 < 0) {
-        t = 0;
-        gmtime_r(&t, &tm);
+    if (s < YEAR_0 || s >= YEAR_10000)
+        s = 0;
+    int64_t days = s / 86400, left = s % 86400;
+    if (left < 0) {
+        left += 86400;
+        days--;
     }
-    strftime(out, DATETIME_SIZE, "%Y%m%dT%H:%M:%SZ", &tm);
+    unsigned year, month, day, of_day = (unsigned)left;
+    civil_date(days, &year, &month, &day);
+    char *at = put_digits(put_digits(put_digits(out, year, 4), month, 2), day, 2);
+    *at++ = 'T';
+    at = put_digits(at, of_day / 3600, 2);
+    *at++ = ':';
+    at = put_digits(at, of_day / 60 % 60, 2);
+    *at++ = ':';
+    at = put_digits(at, of_day % 60, 2);
+    memcpy(at, "Z", 2);
 }
 
 /* Takes exactly n digits off the front. */

@@ -85,7 +85,8 @@ int json_parse(struct view text, struct val **ret)
 
 static void put_comma(struct buf *b)
 {
-    if (b->size && !strchr("[{:\n", b->data[b->size - 1]))
+    char last = b->size ? b->data[b->size - 1] : '\n';
+    if (last != '[' && last != '{' && last != ':' && last != '\n')
         buf_putc(b, ',');
 }
 
@@ -132,7 +133,7 @@ void json_put_str(struct buf *b, struct view text)
 void json_put_int(struct buf *b, int64_t i)
 {
     put_comma(b);
-    buf_printf(b, "%lld", (long long)i);
+    buf_put_int(b, i);
 }
 
 void json_put_bool(struct buf *b, bool v)

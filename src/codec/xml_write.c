@@ -65,12 +65,16 @@ void xml_put_str(struct buf *b, struct view text)
 
 void xml_put_int(struct buf *b, int64_t i)
 {
-    buf_printf(b, "<value>%lld</value>", (long long)i);
+    PUT(b, "<value>");
+    buf_put_int(b, i);
+    PUT(b, "</value>");
 }
 
 void xml_put_i4(struct buf *b, int64_t i)
 {
-    buf_printf(b, "<value><i4>%lld</i4></value>", (long long)i);
+    PUT(b, "<value><i4>");
+    buf_put_int(b, i);
+    PUT(b, "</i4></value>");
 }
 
 void xml_put_bool(struct buf *b, bool v)
@@ -80,18 +84,21 @@ void xml_put_bool(struct buf *b, bool v)
 
 void xml_put_float(struct buf *b, double d)
 {
-    const char *odd = isnan(d) ? "nan" : isinf(d) ? (d < 0 ? "-inf" : "inf") : NULL;
-    if (odd)
-        buf_printf(b, "<value><double>%s</double></value>", odd);
+    PUT(b, "<value><double>");
+    if (isfinite(d))
+        buf_printf(b, "%.16g", d);
     else
-        buf_printf(b, "<value><double>%.16g</double></value>", d);
+        buf_puts(b, isnan(d) ? "nan" : d < 0 ? "-inf" : "inf");
+    PUT(b, "</double></value>");
 }
 
 void xml_put_datetime(struct buf *b, int64_t seconds)
 {
     char text[DATETIME_SIZE];
     str_datetime(seconds, text);
-    buf_printf(b, "<value><dateTime.iso8601>%s</dateTime.iso8601></value>", text);
+    PUT(b, "<value><dateTime.iso8601>");
+    buf_put(b, text, strlen(text));
+    PUT(b, "</dateTime.iso8601></value>");
 }
 
 void xml_begin_set(struct buf *b)

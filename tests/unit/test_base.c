@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -66,8 +67,7 @@ static void utf8_is_judged_strictly(void **state)
 static void buffers_never_pass_their_ceiling(void **state)
 {
     (void)state;
-    _cleanup_(buf_done)
-    struct buf b;
+    _cleanup_(buf_done) struct buf b;
     buf_init(&b, 8);
     buf_puts(&b, "12345678");
     assert_true(buf_ok(&b));
@@ -79,8 +79,7 @@ static void buffers_never_pass_their_ceiling(void **state)
 static void maps_find_keys_small_and_large(void **state)
 {
     (void)state;
-    _cleanup_(val_unrefp)
-    struct val *m = val_map();
+    _cleanup_(val_unrefp) struct val *m = val_map();
     char key[16];
     for (int i = 0; i < 1000; i++) {
         snprintf(key, sizeof(key), "k%d", i);
@@ -92,8 +91,7 @@ static void maps_find_keys_small_and_large(void **state)
         snprintf(key, sizeof(key), "k%d", i);
         assert_int_equal(val_get_int(val_map_get(m, key)), i);
     }
-    _cleanup_(val_unrefp)
-    struct val *n = val_with(m, "k1", "x");
+    _cleanup_(val_unrefp) struct val *n = val_with(m, "k1", "x");
     assert_int_equal(val_get_int(val_map_get(m, "k1")), 1);
     assert_string_equal(val_map_str(n, "k1", ""), "x");
     assert_false(val_equal(m, n));
@@ -102,14 +100,13 @@ static void maps_find_keys_small_and_large(void **state)
 static void errors_carry_code_and_parameters(void **state)
 {
     (void)state;
-    _cleanup_(err_freep)
-    struct err *e = err_make("VM_BAD_POWER_STATE", __FILE__, __LINE__, 3, "r", "halted", "running");
+    _cleanup_(err_freep) struct err *e =
+        err_make("VM_BAD_POWER_STATE", __FILE__, __LINE__, 3, "r", "halted", "running");
     e = err_wrap(e, "starting '%s'", "demo");
     assert_true(err_is(e, "VM_BAD_POWER_STATE"));
     assert_string_equal(err_param(e, 2), "running");
     assert_string_equal(err_param(e, 3), "");
-    _cleanup_(freep)
-    char *text = err_text(e);
+    _cleanup_(freep) char *text = err_text(e);
     assert_non_null(strstr(text, "starting 'demo': VM_BAD_POWER_STATE('r', 'halted', 'running')"));
 }
 
@@ -118,14 +115,11 @@ static void files_are_replaced_whole(void **state)
     (void)state;
     char dir[] = "/tmp/cairn-base-XXXXXX";
     assert_non_null(mkdtemp(dir));
-    _cleanup_(freep)
-    char *deep = mem_printf("%s/a/b", dir);
-    _cleanup_(freep)
-    char *path = mem_printf("%s/f", deep);
+    _cleanup_(freep) char *deep = mem_printf("%s/a/b", dir);
+    _cleanup_(freep) char *path = mem_printf("%s/f", deep);
     assert_int_equal(fd_mkdirs(deep, 0700), 0);
     assert_int_equal(fd_replace_file(path, "hello", 5, 0600), 0);
-    _cleanup_(buf_done)
-    struct buf b;
+    _cleanup_(buf_done) struct buf b;
     buf_init(&b, 100);
     assert_int_equal(fd_read_file(path, 100, &b), 0);
     assert_string_equal(buf_str(&b), "hello");
@@ -135,11 +129,42 @@ static void files_are_replaced_whole(void **state)
     assert_int_equal(access(dir, F_OK), -1);
 }
 
+static void datetimes_agree_with_the_library(void **state)
+{
+    char text[DATETIME_SIZE], expected[64];
+    for (int64_t s = -62135596800; s < 253402300800; s += 86400 * 17 + 4321) {
+        time_t t = (time_t)s;
+        struct tm tm;
+        assert_non_null(gmtime_r(&t, &tm));
+        snprintf(expected, sizeof(expected), "%04d%02d%02dT%02d:%02d:%02dZ", tm.tm_year + 1900,
+                 tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec);
+        str_datetime(s, text);
+        assert_string_equal(text, expected);
+    }
+    str_datetime(253402300800, text);
+    assert_string_equal(text, "19700101T00:00:00Z");
+}
+
+static void integers_are_written_as_by_printf(void **state)
+{
+    static const int64_t values[] = {0, 7, -1, 10, 1234567890123, INT64_MAX, INT64_MIN};
+    for (size_t i = 0; i < ARRAY_LEN(values); i++) {
+        _cleanup_(buf_done) struct buf b;
+        char expected[32];
+        buf_init(&b, 100);
+        buf_put_int(&b, values[i]);
+        snprintf(expected, sizeof(expected), "%lld", (long long)values[i]);
+        assert_string_equal(buf_str(&b), expected);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(numbers_keep_their_range),
         cmocka_unit_test(datetimes_round_trip),
+        cmocka_unit_test(datetimes_agree_with_the_library),
+        cmocka_unit_test(integers_are_written_as_by_printf),
         cmocka_unit_test(utf8_is_judged_strictly),
         cmocka_unit_test(buffers_never_pass_their_ceiling),
         cmocka_unit_test(maps_find_keys_small_and_large),
