@@ -77,14 +77,12 @@ struct err *blkid_examine(const char *device, char **ret)
         return err_errno(errno, "cannot find '%s'", device);
     if (!S_ISBLK(st.st_mode))
         return err_internal("'%s' is no block device", device);
-    _cleanup_(freep)
-    char *dir = mounted_on(&st);
+    _cleanup_(freep) char *dir = mounted_on(&st);
     if (dir) {
         *ret = mem_printf("is mounted on '%s'", dir);
         return NULL;
     }
-    _cleanup_(fd_closep)
-    int fd = open(device, O_RDONLY | O_EXCL | O_CLOEXEC);
+    _cleanup_(fd_closep) int fd = open(device, O_RDONLY | O_EXCL | O_CLOEXEC);
     if (fd < 0 && errno == EBUSY) {
         *ret = mem_strdup("is in use by the kernel");
         return NULL;

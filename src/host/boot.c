@@ -260,8 +260,7 @@ void image_done(struct image *image)
 
 char *boot_format(const struct boot *b)
 {
-    _cleanup_(val_unrefp)
-    struct val *v = members_to_val(WALK(boot_members), b);
+    _cleanup_(val_unrefp) struct val *v = members_to_val(WALK(boot_members), b);
     struct val *disks = val_set(), *nics = val_set();
     for (size_t i = 0; i < b->n_disks; i++)
         val_add(disks, members_to_val(WALK(disk_members), &b->disks[i]));
@@ -269,8 +268,7 @@ char *boot_format(const struct boot *b)
         val_add(nics, members_to_val(WALK(nic_members), &b->nics[i]));
     val_put(v, "disks", disks);
     val_put(v, "nics", nics);
-    _cleanup_(buf_done)
-    struct buf out;
+    _cleanup_(buf_done) struct buf out;
     buf_init(&out, BOOT_JSON_MAX);
     json_put_val(&out, v);
     return buf_take(&out);
@@ -312,20 +310,16 @@ static struct err *parse_nics(const struct val *set, struct boot *b)
 
 struct err *boot_parse(const char *json, struct boot **ret)
 {
-    _cleanup_(val_unrefp)
-    struct val *v = NULL;
+    _cleanup_(val_unrefp) struct val *v = NULL;
     int r = json_parse(view_of(json), &v);
     if (r < 0)
         return err_errno(-r, "boot record is not JSON");
     if (val_kind(v) != VAL_MAP)
         return err_internal("boot record is not an object");
-    _cleanup_(boot_freep)
-    struct boot *b = mem_new(struct boot);
+    _cleanup_(boot_freep) struct boot *b = mem_new(struct boot);
     const struct val *disks = val_map_get(v, "disks"), *nics = val_map_get(v, "nics");
-    _cleanup_(val_unrefp)
-    struct val *no_disks = val_without(v, "disks");
-    _cleanup_(val_unrefp)
-    struct val *rest = val_without(no_disks, "nics");
+    _cleanup_(val_unrefp) struct val *no_disks = val_without(v, "disks");
+    _cleanup_(val_unrefp) struct val *rest = val_without(no_disks, "nics");
     TRY(members_from_val(WALK(boot_members), rest, b));
     TRY(parse_disks(disks, b));
     TRY(parse_nics(nics, b));

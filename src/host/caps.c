@@ -55,8 +55,7 @@ struct err *caps_simulated(struct host *h)
 /* The value of the first line "key<blanks>: value" of a file of /proc, "" if there is none. */
 static char *proc_value(const char *path, const char *key)
 {
-    _cleanup_(buf_done)
-    struct buf text;
+    _cleanup_(buf_done) struct buf text;
     buf_init(&text, PROC_MAX);
     if (fd_read_file(path, PROC_MAX, &text) < 0)
         return mem_strdup("");
@@ -74,8 +73,7 @@ static char *proc_value(const char *path, const char *key)
 /* "16384 kB" in bytes. */
 static uint64_t meminfo(const char *key)
 {
-    _cleanup_(freep)
-    char *text = proc_value("/proc/meminfo", key);
+    _cleanup_(freep) char *text = proc_value("/proc/meminfo", key);
     text[strspn(text, "0123456789")] = '\0';
     uint64_t kib = 0;
     return str_u64(view_of(text), 0, UINT64_MAX >> 10, &kib) == 0 ? kib << 10 : 0;
@@ -99,8 +97,7 @@ static void find_cpu(struct host_caps *c)
     c->cpus = n > 0 ? (unsigned)n : 1;
     c->cpu_vendor = proc_value("/proc/cpuinfo", "vendor_id");
     c->cpu_model_name = proc_value("/proc/cpuinfo", "model name");
-    _cleanup_(freep)
-    char *mhz = proc_value("/proc/cpuinfo", "cpu MHz");
+    _cleanup_(freep) char *mhz = proc_value("/proc/cpuinfo", "cpu MHz");
     double f = 0;
     if (str_double(view_of(mhz), &f) == 0 && f > 0 && f < 1e6)
         c->cpu_mhz = (int64_t)f;
@@ -108,8 +105,7 @@ static void find_cpu(struct host_caps *c)
 
 static bool cpu_virtualizes(void)
 {
-    _cleanup_(freep)
-    char *flags = proc_value("/proc/cpuinfo", "flags");
+    _cleanup_(freep) char *flags = proc_value("/proc/cpuinfo", "flags");
     return has_word(flags, "vmx") || has_word(flags, "svm");
 }
 
@@ -136,8 +132,7 @@ static struct err *choose_accel(struct host *h, const char *wanted)
         c->accel_reason = mem_strdup("asked for by the configuration");
         return NULL;
     }
-    _cleanup_(freep)
-    char *problem = kvm_problem(h);
+    _cleanup_(freep) char *problem = kvm_problem(h);
     if (problem && wanted && str_eq(wanted, "kvm"))
         return err_internal("KVM is asked for, but %s", problem);
     c->accel = mem_strdup(problem ? "tcg" : "kvm");
@@ -151,8 +146,7 @@ static struct err *find_qemu(struct host *h)
     const char *argv[] = {h->qemu, "--version", NULL};
     struct child_spec spec = {.argv = argv};
     struct child_exit how;
-    _cleanup_(buf_done)
-    struct buf out;
+    _cleanup_(buf_done) struct buf out;
     buf_init(&out, 4096);
     TRY(child_run(&spec, VERSION_WAIT, &out, NULL, &how));
     const char *version = strstr(buf_str(&out), "version ");
@@ -182,8 +176,7 @@ struct err *caps_find(struct host *h, const char *accel)
     log_info("event=acceleration accel=%s reason=\"%s\"", c->accel, c->accel_reason);
     c->machine = mem_strdup(BOOT_MACHINE);
     c->cpu = mem_strdup(str_eq(c->accel, "kvm") ? "host" : TCG_CPU);
-    _cleanup_(freep)
-    char *code = caps_firmware(false, false);
+    _cleanup_(freep) char *code = caps_firmware(false, false);
     c->uefi = code[0] != '\0';
     uint64_t total = meminfo("MemTotal");
     c->memory_bytes = total > RESERVE ? total - RESERVE : total;
@@ -198,8 +191,7 @@ static uint64_t not_yet_taken(const struct guest_item *g)
 {
     char path[64];
     snprintf(path, sizeof(path), "/proc/%lld/status", (long long)g->info.pid);
-    _cleanup_(freep)
-    char *text = proc_value(path, "VmRSS");
+    _cleanup_(freep) char *text = proc_value(path, "VmRSS");
     text[strspn(text, "0123456789")] = '\0';
     uint64_t kib = 0;
     if (str_u64(view_of(text), 0, UINT64_MAX >> 10, &kib) < 0)

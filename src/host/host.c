@@ -23,18 +23,20 @@
 static struct err *make_backends(struct host *h, const struct host_config *c)
 {
     if (c->simulate) {
-        _cleanup_(freep)
-        char *world = c->world_dir ? mem_strdup(c->world_dir) : mem_printf("%s/world", c->run_dir);
+        _cleanup_(freep) char *world =
+            c->world_dir ? mem_strdup(c->world_dir) : mem_printf("%s/world", c->run_dir);
         TRY(sim_new(h, world));
         return caps_simulated(h);
     }
-    return err_internal("this build has no hypervisor but the simulator");
+    h->mon = loop_start("mon");
+    TRY(caps_find(h, c->accel));
+    TRY(diskctl_new(h));
+    return qemu_new(h);
 }
 
 struct err *host_new(const struct host_config *c, struct host **ret)
 {
-    _cleanup_(host_freep)
-    struct host *h = mem_new(struct host);
+    _cleanup_(host_freep) struct host *h = mem_new(struct host);
     pthread_mutex_init(&h->lock, NULL);
     pthread_condattr_t attr;
     pthread_condattr_init(&attr);
@@ -61,7 +63,9 @@ struct err *host_new(const struct host_config *c, struct host **ret)
 
 struct err *host_start(struct host *h)
 {
-    return h->disks->start ? h->disks->start(h->disks_data) : NULL;
+    if (h->disks->start)
+        TRY(h->disks->start(h->disks_data));
+    return h->hv->start ? h->hv->start(h->hv_data) : NULL;
 }
 
 static void end_watches(void *arg)
@@ -143,8 +147,7 @@ void verb_progress(const struct verb *v, double done)
 /* A verb on a VM: queued by it, executed once. */
 #define VM_VERB(h, v, what, vm, call)                                                              \
     do {                                                                                           \
-        _cleanup_(turn_end)                                                                        \
-        struct turn turn = {0};                                                                    \
+        _cleanup_(turn_end) struct turn turn = {0};                                                \
         if (turn_begin(&turn, (h), (v), (what), (vm)))                                             \
             turn_done(&turn, (call));                                                              \
         return turn_result(&turn);                                                                 \
@@ -181,10 +184,8 @@ struct err *host_vm_reset(struct host *h, const struct verb *v, const char *vm, 
 /* Does not queue: it is what ends a verb that hangs. */
 struct err *host_vm_kill(struct host *h, const struct verb *v, const char *vm)
 {
-    _cleanup_(turn_end)
-    struct turn turn = {0};
-    _cleanup_(freep)
-    char *what = mem_printf("kill %s", vm);
+    _cleanup_(turn_end) struct turn turn = {0};
+    _cleanup_(freep) char *what = mem_printf("kill %s", vm);
     if (turn_begin(&turn, h, v, what, NULL))
         turn_done(&turn, h->hv->kill(h->hv_data, v, vm));
     host_poke(h);
@@ -287,8 +288,7 @@ struct err *host_vm_serial_open(struct host *h, const char *vm, int *ret_fd)
 struct err *host_disk_attach(struct host *h, const struct verb *v, const char *owner,
                              const struct boot_disk *d)
 {
-    _cleanup_(freep)
-    char *what = mem_printf("attach disk %u", d->device);
+    _cleanup_(freep) char *what = mem_printf("attach disk %u", d->device);
     VM_VERB(h, v, what, owner, h->disks->attach(h->disks_data, v, owner, d));
 }
 
@@ -303,8 +303,7 @@ struct err *host_disks_attach(struct host *h, const struct verb *v, const struct
 struct err *host_disk_detach(struct host *h, const struct verb *v, const char *owner,
                              unsigned device)
 {
-    _cleanup_(freep)
-    char *what = mem_printf("detach disk %u", device);
+    _cleanup_(freep) char *what = mem_printf("detach disk %u", device);
     VM_VERB(h, v, what, owner, h->disks->detach(h->disks_data, v, owner, device));
 }
 

@@ -109,7 +109,9 @@ char *host_vm_vnc_path(struct host *h, const char *vm);
 struct err *host_vm_serial_open(struct host *h, const char *vm, int *ret_fd) _must_use_;
 
 /* --- disks: a VM's set is served by one process, which is started when needed and ends with the
- * last disk. `owner` is the VM's uuid, or a transfer's. --- */
+ * last disk. `owner` is the VM's uuid, or a uuid made for a transfer. A disk on the emulated bus
+ * and a CD are served as NBD, others as vhost-user: a transfer attaches its image as an emulated
+ * disk. --- */
 /* All disks of the record that have an image, ready for use by host_vm_build. */
 struct err *host_disks_attach(struct host *h, const struct verb *v, const struct boot *b)
     _must_use_;
@@ -121,6 +123,6 @@ struct err *host_disk_detach(struct host *h, const struct verb *v, const char *o
 struct err *host_disks_detach(struct host *h, const struct verb *v, const char *owner) _must_use_;
 /* Owners that have a disk process; for recovery. Array and strings are the caller's. */
 struct err *host_disks_list(struct host *h, char ***ret, size_t *ret_n) _must_use_;
-/* The NBD socket of an attached disk, for transfers (see nbdio.h); simulated disks have none and
- * the caller gets NULL. Owned by the caller. */
+/* The NBD socket of an attached disk, for transfers (see nbdio.h); NULL for disks served otherwise
+ * and for simulated ones, whose image is a plain file. Owned by the caller. */
 char *host_disk_nbd_path(struct host *h, const char *owner, unsigned device);

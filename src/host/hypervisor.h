@@ -101,6 +101,9 @@ enum shutdown_how { SHUTDOWN_AGENT, SHUTDOWN_ACPI };
 struct hypervisor_ops {
     const char *name; /* "sim", "qemu" */
 
+    /* Takes up the guests that run already; NULL: there is nothing to do. */
+    struct err *(*start)(void *hv);
+
     /* Makes the guest, paused. `from` is an image that save() filled, or NULL for a cold start. Its
      * disks are attached already. */
     struct err *(*build)(void *hv, const struct verb *v, const struct boot *b,

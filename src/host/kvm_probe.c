@@ -79,8 +79,7 @@ static int write_disk(const char *path)
     memcpy(sector + 0xa0, message, sizeof(message));
     sector[510] = 0x55;
     sector[511] = 0xaa;
-    _cleanup_(fd_closep)
-    int fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    _cleanup_(fd_closep) int fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     if (fd < 0 || ftruncate(fd, DISK_SIZE) < 0)
         return -errno;
     return fd_pwrite_all(fd, sector, sizeof(sector), 0);
@@ -89,8 +88,7 @@ static int write_disk(const char *path)
 static struct err *run_guest(const char *qemu, const char *accel, const char *disk,
                              struct buf *ret_out)
 {
-    _cleanup_(freep)
-    char *drive = mem_printf("if=ide,format=raw,file=%s", disk);
+    _cleanup_(freep) char *drive = mem_printf("if=ide,format=raw,file=%s", disk);
     const char *argv[] = {qemu,
                           "-nodefaults",
                           "-no-user-config",
@@ -120,14 +118,11 @@ static struct err *run_guest(const char *qemu, const char *accel, const char *di
 /* The same guest under any accelerator, so that tests can run it where KVM is missing. */
 int probe_guest(const char *qemu, const char *accel, const char *dir, char **ret_reason)
 {
-    _cleanup_(freep)
-    char *disk = mem_printf("%s/probe-%d.img", dir, (int)getpid());
-    _cleanup_(buf_done)
-    struct buf out;
+    _cleanup_(freep) char *disk = mem_printf("%s/probe-%d.img", dir, (int)getpid());
+    _cleanup_(buf_done) struct buf out;
     buf_init(&out, 4096);
     int r = write_disk(disk);
-    _cleanup_(err_freep)
-    struct err *e =
+    _cleanup_(err_freep) struct err *e =
         r < 0 ? err_errno(-r, "cannot write '%s'", disk) : run_guest(qemu, accel, disk, &out);
     (void)unlink(disk);
     if (!e && strstr(buf_str(&out), "READY"))

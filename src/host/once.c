@@ -90,8 +90,7 @@ bool turn_begin(struct turn *t, struct host *h, const struct verb *v, const char
         t->key = mem_printf("%s %u %u %s %s", v->id.op, v->id.step, v->id.serial, what,
                             subject ? subject : "");
     t->subject = subject ? mem_strdup(subject) : NULL;
-    _cleanup_(freep)
-    char *place = mem_printf("host/%s", what);
+    _cleanup_(freep) char *place = mem_printf("host/%s", what);
     t->result = fault_point(place);
     if (t->result)
         return false;

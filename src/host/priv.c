@@ -23,8 +23,7 @@
 
 static struct err *send_request(int sock, const struct val *request)
 {
-    _cleanup_(buf_done)
-    struct buf line;
+    _cleanup_(buf_done) struct buf line;
     buf_init(&line, REQUEST_MAX);
     json_put_val(&line, request);
     buf_putc(&line, '\n');
@@ -73,19 +72,15 @@ static struct err *connect_to(const char *socket, const char *verb, int *ret)
 static struct err *call(const char *socket, struct val *request_taken, struct val **ret,
                         int *ret_fd)
 {
-    _cleanup_(val_unrefp)
-    struct val *request = request_taken;
+    _cleanup_(val_unrefp) struct val *request = request_taken;
     const char *verb = val_map_str(request, "verb", "");
-    _cleanup_(fd_closep)
-    int sock = -1;
-    _cleanup_(buf_done)
-    struct buf line;
+    _cleanup_(fd_closep) int sock = -1;
+    _cleanup_(buf_done) struct buf line;
     buf_init(&line, ANSWER_MAX);
     TRY(connect_to(socket, verb, &sock));
     TRY(send_request(sock, request));
     TRY(read_answer(sock, &line, ret_fd));
-    _cleanup_(val_unrefp)
-    struct val *answer = NULL;
+    _cleanup_(val_unrefp) struct val *answer = NULL;
     if (json_parse(view_of(buf_str(&line)), &answer) < 0 || val_kind(answer) != VAL_MAP)
         return err_internal("the answer of cairn-privd to '%s' is not an object", verb);
     const struct val *ok = val_map_get(answer, "ok");
@@ -155,8 +150,7 @@ struct err *priv_authenticate(const char *socket, const char *user, const char *
     struct val *v = request("authenticate");
     val_put_str(v, "user", user);
     val_put_str(v, "password", password);
-    _cleanup_(val_unrefp)
-    struct val *answer = NULL;
+    _cleanup_(val_unrefp) struct val *answer = NULL;
     TRY(call(socket, v, &answer, NULL));
     *ret_ok = answer_bool(answer, "accepted");
     return NULL;
@@ -170,8 +164,7 @@ struct err *priv_run_plugin(const char *socket, const char *plugin, const char *
     val_put_str(v, "argument", argument);
     if (input)
         val_put_str(v, "input", input);
-    _cleanup_(val_unrefp)
-    struct val *answer = NULL;
+    _cleanup_(val_unrefp) struct val *answer = NULL;
     TRY(call(socket, v, &answer, NULL));
     const struct val *status = val_map_get(answer, "status");
     if (!status || val_kind(status) != VAL_INT)
@@ -187,8 +180,7 @@ struct err *priv_listen(const char *socket, const char *address, uint16_t port, 
     struct val *v = request("listen");
     val_put_str(v, "address", address);
     val_put_int(v, "port", port);
-    _cleanup_(fd_closep)
-    int fd = -1;
+    _cleanup_(fd_closep) int fd = -1;
     TRY(call(socket, v, NULL, &fd));
     if (fd < 0)
         return err_internal("cairn-privd sent no socket");

@@ -63,8 +63,7 @@ static char *quoted(const char *path)
 
 static char *socket_path(const char *dir, const char *name)
 {
-    _cleanup_(freep)
-    char *path = mem_printf("%s/%s", dir, name);
+    _cleanup_(freep) char *path = mem_printf("%s/%s", dir, name);
     return quoted(path);
 }
 
@@ -183,10 +182,8 @@ static void add_clock(struct args *a, const struct boot *b, const struct qemu_pa
 static void add_firmware(struct args *a, const struct boot *b, const struct qemu_paths *p)
 {
     if (b->firmware == BOOT_UEFI) {
-        _cleanup_(freep)
-        char *code = quoted(p->firmware);
-        _cleanup_(freep)
-        char *nvram = quoted(p->nvram);
+        _cleanup_(freep) char *code = quoted(p->firmware);
+        _cleanup_(freep) char *nvram = quoted(p->nvram);
         addf(a, "-drive", "if=pflash,unit=0,format=raw,readonly=on,file=%s", code);
         addf(a, "-drive", "if=pflash,unit=1,format=raw,file=%s", nvram);
         if (b->secure_boot)
@@ -204,10 +201,8 @@ static void add_firmware(struct args *a, const struct boot *b, const struct qemu
 
 static void add_channel(struct args *a, const struct qemu_paths *p, const char *id)
 {
-    _cleanup_(freep)
-    char *name = mem_printf("%s.sock", id);
-    _cleanup_(freep)
-    char *path = socket_path(p->dir, name);
+    _cleanup_(freep) char *name = mem_printf("%s.sock", id);
+    _cleanup_(freep) char *path = socket_path(p->dir, name);
     addf(a, "-chardev", "socket,id=%s,path=%s,server=on,wait=off", id, path);
 }
 
@@ -219,11 +214,11 @@ static void add_control(struct args *a, const struct qemu_paths *p)
     add(a, "-device", "isa-serial,chardev=serial,index=0");
     add_channel(a, p, "agent");
     add(a, "-device", "virtio-serial-pci,id=vser,bus=pcie.0,addr=03.0");
-    add(a, "-device", "virtserialport,bus=vser.0,nr=1,chardev=agent,name=org.qemu.guest_agent.0");
+    add(a, "-device",
+        "virtserialport,id=agentport,bus=vser.0,nr=1,chardev=agent,name=org.qemu.guest_agent.0");
     add(a, "-object", "rng-random,id=rng,filename=/dev/urandom");
     add(a, "-device", "virtio-rng-pci,rng=rng,bus=pcie.0,addr=04.0");
-    _cleanup_(freep)
-    char *pid = mem_printf("%s/pid", p->dir);
+    _cleanup_(freep) char *pid = mem_printf("%s/pid", p->dir);
     add(a, "-pidfile", pid);
 }
 
@@ -233,8 +228,7 @@ static void add_display(struct args *a, const struct boot *b, const struct qemu_
         add(a, "-display", "none");
         return;
     }
-    _cleanup_(freep)
-    char *path = socket_path(p->dir, "vnc.sock");
+    _cleanup_(freep) char *path = socket_path(p->dir, "vnc.sock");
     addf(a, "-vnc", "unix:%s", path);
     if (b->keymap[0])
         add(a, "-k", b->keymap);
@@ -298,8 +292,7 @@ static void add_ahci(struct args *a, const struct boot *b)
 
 static char *disk_socket(const struct qemu_paths *p, unsigned device, const char *kind)
 {
-    _cleanup_(freep)
-    char *name = mem_printf("%u.%s", device, kind);
+    _cleanup_(freep) char *name = mem_printf("%u.%s", device, kind);
     return socket_path(p->disk_dir, name);
 }
 
@@ -308,10 +301,8 @@ static void add_virtio_disk(struct args *a, const struct boot *b, const struct q
 {
     char index[24];
     put_boot_index(index, b, 'c', d->device, d->bootable);
-    _cleanup_(freep)
-    char *path = disk_socket(p, d->device, "vu");
-    _cleanup_(freep)
-    char *bus = qemu_disk_bus(d->device);
+    _cleanup_(freep) char *path = disk_socket(p, d->device, "vu");
+    _cleanup_(freep) char *bus = qemu_disk_bus(d->device);
     addf(a, "-chardev", "socket,id=vu%u,path=%s,reconnect=1", d->device, path);
     addf(a, "-device", "vhost-user-blk-pci,id=disk%u,chardev=vu%u,bus=%s,addr=%02x.0%s%s",
          d->device, d->device, bus, qemu_disk_slot(d->device),
@@ -328,8 +319,7 @@ static void add_ahci_disk(struct args *a, const struct boot *b, const struct qem
         snprintf(bus, sizeof(bus), "ahci%u.%u", k, port);
     else
         snprintf(bus, sizeof(bus), "ide.%u", port);
-    _cleanup_(freep)
-    char *path = disk_socket(p, d->device, "nbd");
+    _cleanup_(freep) char *path = disk_socket(p, d->device, "nbd");
     bool medium = d->image.path[0] != '\0';
     if (medium)
         addf(a, "-blockdev",
@@ -366,8 +356,7 @@ static void add_nic(struct args *a, const struct boot *b, const struct boot_nic 
 char **qemu_argv(const struct boot *b, const struct qemu_paths *p)
 {
     struct args a = {0};
-    _cleanup_(freep)
-    char *name = qemu_safe_name(b->name);
+    _cleanup_(freep) char *name = qemu_safe_name(b->name);
     add(&a, p->program, NULL);
     addf(&a, "-name", "guest=%s,debug-threads=on", name);
     add(&a, "-uuid", b->vm);

@@ -75,14 +75,11 @@ static struct err *visit(struct sim *s, const char *verb, const char *vm, struct
     return ret->g ? NULL : err_internal("guest '%s' is absent", vm);
 }
 
-#define VISIT(name)                                                                                \
-    _cleanup_(visit_end)                                                                           \
-    struct visit name = {.lock = -1}
+#define VISIT(name) _cleanup_(visit_end) struct visit name = {.lock = -1}
 
 static struct err *check_disks(struct sim *s, const struct boot *b)
 {
-    _cleanup_(val_unrefp)
-    struct val *disks = NULL;
+    _cleanup_(val_unrefp) struct val *disks = NULL;
     TRY(world_disks(s, b->vm, &disks));
     for (size_t i = 0; i < b->n_disks; i++) {
         char key[12];
@@ -98,8 +95,7 @@ static struct err *check_saved(const struct boot *b, const struct image *from)
 {
     char text[80] = "", want[80];
     snprintf(want, sizeof(want), SAVED_MAGIC "%s\n", b->vm);
-    _cleanup_(fd_closep)
-    int fd = open(from->path, O_RDONLY | O_CLOEXEC);
+    _cleanup_(fd_closep) int fd = open(from->path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return err_errno(errno, "cannot open the saved guest '%s'", from->path);
     int r = fd_pread_all(fd, text, strlen(want), 0);
@@ -194,8 +190,7 @@ static struct val *agent_data(int64_t last)
 static struct err *leave(struct sim *s, struct visit *at, enum host_fact_kind kind,
                          const char *reason)
 {
-    _cleanup_(freep)
-    char *vm = mem_strdup(at->g->boot->vm);
+    _cleanup_(freep) char *vm = mem_strdup(at->g->boot->vm);
     int64_t domid = at->g->boot->domid;
     TRY(world_del_guest(s, vm));
     visit_end(at);
@@ -209,8 +204,7 @@ static struct err *reboot_itself(struct sim *s, struct visit *at)
         return leave(s, at, FACT_REBOOT_STOPPED, "guest reboot");
     at->g->agent = 0;
     TRY(world_put_guest(s, at->g));
-    _cleanup_(freep)
-    char *vm = mem_strdup(at->g->boot->vm);
+    _cleanup_(freep) char *vm = mem_strdup(at->g->boot->vm);
     int64_t domid = at->g->boot->domid;
     visit_end(at);
     post(s, FACT_REBOOT, vm, domid, "guest reboot", 0, NULL);
@@ -328,8 +322,7 @@ static struct err *write_saved(const char *vm, const struct image *to)
 {
     char text[80];
     snprintf(text, sizeof(text), SAVED_MAGIC "%s\n", vm);
-    _cleanup_(fd_closep)
-    int fd = open(to->path, O_WRONLY | O_CLOEXEC);
+    _cleanup_(fd_closep) int fd = open(to->path, O_WRONLY | O_CLOEXEC);
     int r = fd < 0 ? -errno : fd_pwrite_all(fd, text, strlen(text), 0);
     return r < 0 ? err_errno(-r, "cannot write to '%s'", to->path) : NULL;
 }
@@ -386,8 +379,7 @@ static struct err *sim_list(void *hv, struct guest_item **ret, size_t *ret_n)
     TRY(world_names(s->dir, ".guest", &names, &n));
     struct guest_item *items = mem_new_n(struct guest_item, n + 1);
     for (size_t i = 0; i < n; i++) {
-        _cleanup_(sim_guest_freep)
-        struct sim_guest *g = NULL;
+        _cleanup_(sim_guest_freep) struct sim_guest *g = NULL;
         items[i].vm = names[i];
         err_free(world_guest(s, names[i], &g));
         if (g) {
@@ -414,8 +406,7 @@ static struct err *sim_serial_open(void *hv, const char *vm, int *ret_fd)
     int pair[2];
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
         return err_errno(errno, "cannot make a socket pair");
-    _cleanup_(freep)
-    char *text = mem_printf("simulated console of %s\r\n", at.g->boot->name);
+    _cleanup_(freep) char *text = mem_printf("simulated console of %s\r\n", at.g->boot->name);
     int r = fd_write_all(pair[1], text, strlen(text));
     fd_close(pair[1]);
     if (r < 0) {
@@ -430,12 +421,10 @@ static struct err *set_agent(struct sim *s, struct visit *at, int64_t number)
 {
     at->g->agent = number;
     TRY(world_put_guest(s, at->g));
-    _cleanup_(freep)
-    char *vm = mem_strdup(at->g->boot->vm);
+    _cleanup_(freep) char *vm = mem_strdup(at->g->boot->vm);
     int64_t domid = at->g->boot->domid;
     visit_end(at);
-    _cleanup_(val_unrefp)
-    struct val *data = agent_data(number);
+    _cleanup_(val_unrefp) struct val *data = agent_data(number);
     post(s, FACT_AGENT, vm, domid, "", 0, data);
     return NULL;
 }
@@ -444,8 +433,7 @@ static struct err *set_clock(struct sim *s, struct visit *at, int64_t number)
 {
     at->g->rtc_offset_s = number;
     TRY(world_put_guest(s, at->g));
-    _cleanup_(freep)
-    char *vm = mem_strdup(at->g->boot->vm);
+    _cleanup_(freep) char *vm = mem_strdup(at->g->boot->vm);
     int64_t domid = at->g->boot->domid;
     visit_end(at);
     post(s, FACT_RTC, vm, domid, "", number, NULL);

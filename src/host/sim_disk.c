@@ -31,8 +31,7 @@ static struct err *check_free(const struct sim *s, const char *owner, const stru
     TRY(world_names(s->dir, ".disks", &owners, &n));
     struct err *e = NULL;
     for (size_t i = 0; i < n; i++) {
-        _cleanup_(val_unrefp)
-        struct val *disks = NULL;
+        _cleanup_(val_unrefp) struct val *disks = NULL;
         if (!e && !str_eq(owners[i], owner))
             e = world_disks(s, owners[i], &disks);
         for (size_t d = 0; !e && disks && d < val_count(disks); d++)
@@ -49,14 +48,12 @@ static struct err *sim_attach(void *disks_data, const struct verb *v, const char
 {
     struct sim *s = disks_data;
     TRY(sim_fault(s, "attach"));
-    _cleanup_(world_closep)
-    int lock = -1;
+    _cleanup_(world_closep) int lock = -1;
     TRY(world_open(s, &lock));
     if (access(d->image.path, R_OK) < 0)
         return err_errno(errno, "cannot open '%s'", d->image.path);
     TRY(check_free(s, owner, &d->image));
-    _cleanup_(val_unrefp)
-    struct val *disks = NULL;
+    _cleanup_(val_unrefp) struct val *disks = NULL;
     TRY(world_disks(s, owner, &disks));
     char key[12];
     device_key(d->device, key);
@@ -69,11 +66,9 @@ static struct err *sim_detach(void *disks_data, const struct verb *v, const char
 {
     struct sim *s = disks_data;
     TRY(sim_fault(s, "detach"));
-    _cleanup_(world_closep)
-    int lock = -1;
+    _cleanup_(world_closep) int lock = -1;
     TRY(world_open(s, &lock));
-    _cleanup_(val_unrefp)
-    struct val *disks = NULL;
+    _cleanup_(val_unrefp) struct val *disks = NULL;
     TRY(world_disks(s, owner, &disks));
     char key[12];
     device_key(device, key);
@@ -85,8 +80,7 @@ static struct err *sim_detach_all(void *disks_data, const struct verb *v, const 
 {
     struct sim *s = disks_data;
     TRY(sim_fault(s, "detach_all"));
-    _cleanup_(world_closep)
-    int lock = -1;
+    _cleanup_(world_closep) int lock = -1;
     TRY(world_open(s, &lock));
     return world_put_disks(s, owner, val_empty_map());
 }
@@ -94,8 +88,7 @@ static struct err *sim_detach_all(void *disks_data, const struct verb *v, const 
 static struct err *sim_disks_list(void *disks_data, char ***ret, size_t *ret_n)
 {
     struct sim *s = disks_data;
-    _cleanup_(world_closep)
-    int lock = -1;
+    _cleanup_(world_closep) int lock = -1;
     TRY(world_open(s, &lock));
     return world_names(s->dir, ".disks", ret, ret_n);
 }
@@ -109,8 +102,7 @@ static struct err *set_size(const char *path, int flags, const char *format, uin
 {
     if (!str_eq(format, "raw"))
         size = (size + VHD_UNIT - 1) / VHD_UNIT * VHD_UNIT;
-    _cleanup_(fd_closep)
-    int fd = open(path, O_RDWR | O_CLOEXEC | flags, 0600);
+    _cleanup_(fd_closep) int fd = open(path, O_RDWR | O_CLOEXEC | flags, 0600);
     if (fd < 0 || ftruncate(fd, (off_t)size) < 0)
         return err_errno(errno, "cannot make '%s'", path);
     return NULL;

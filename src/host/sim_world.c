@@ -28,10 +28,8 @@ static struct err *save(const struct sim *s, const char *name, const char *suffi
 
 struct err *world_open(const struct sim *s, int *ret_lock)
 {
-    _cleanup_(freep)
-    char *path = mem_printf("%s/lock", s->dir);
-    _cleanup_(fd_closep)
-    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    _cleanup_(freep) char *path = mem_printf("%s/lock", s->dir);
+    _cleanup_(fd_closep) int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (fd < 0)
         return err_errno(errno, "cannot open the simulated world '%s'", path);
     while (flock(fd, LOCK_EX) < 0)
@@ -57,15 +55,13 @@ void sim_guest_freep(struct sim_guest **g)
 
 struct err *world_guest(const struct sim *s, const char *vm, struct sim_guest **ret)
 {
-    _cleanup_(val_unrefp)
-    struct val *v = NULL;
+    _cleanup_(val_unrefp) struct val *v = NULL;
     TRY(load(s, vm, "guest", &v));
     if (!v) {
         *ret = NULL;
         return NULL;
     }
-    _cleanup_(sim_guest_freep)
-    struct sim_guest *g = mem_new(struct sim_guest);
+    _cleanup_(sim_guest_freep) struct sim_guest *g = mem_new(struct sim_guest);
     g->state = (enum guest_state)val_get_int(val_map_get(v, "state"));
     g->start_time = val_get_int(val_map_get(v, "start_time"));
     g->rtc_offset_s = val_get_int(val_map_get(v, "rtc_offset_s"));
@@ -78,10 +74,8 @@ struct err *world_guest(const struct sim *s, const char *vm, struct sim_guest **
 
 struct err *world_put_guest(const struct sim *s, const struct sim_guest *g)
 {
-    _cleanup_(val_unrefp)
-    struct val *v = val_map();
-    _cleanup_(freep)
-    char *boot = boot_format(g->boot);
+    _cleanup_(val_unrefp) struct val *v = val_map();
+    _cleanup_(freep) char *boot = boot_format(g->boot);
     val_put_int(v, "state", g->state);
     val_put_int(v, "start_time", g->start_time);
     val_put_int(v, "rtc_offset_s", g->rtc_offset_s);
@@ -134,8 +128,7 @@ static int by_text(const void *a, const void *b)
 char *sim_world_text(const char *world_dir)
 {
     static const char *const kinds[] = {".disks", ".guest"};
-    _cleanup_(buf_done)
-    struct buf out;
+    _cleanup_(buf_done) struct buf out;
     buf_init(&out, WORLD_FILE_MAX);
     for (size_t k = 0; k < ARRAY_LEN(kinds); k++) {
         char **names = NULL;
@@ -164,10 +157,8 @@ struct err *sim_fault(struct sim *s, const char *verb)
 
 static struct err *load(const struct sim *s, const char *name, const char *suffix, struct val **ret)
 {
-    _cleanup_(freep)
-    char *path = mem_printf("%s/%s.%s", s->dir, name, suffix);
-    _cleanup_(buf_done)
-    struct buf text;
+    _cleanup_(freep) char *path = mem_printf("%s/%s.%s", s->dir, name, suffix);
+    _cleanup_(buf_done) struct buf text;
     buf_init(&text, WORLD_FILE_MAX);
     int r = fd_read_file(path, WORLD_FILE_MAX, &text);
     *ret = NULL;
@@ -182,19 +173,15 @@ static struct err *load(const struct sim *s, const char *name, const char *suffi
 static struct err *save(const struct sim *s, const char *name, const char *suffix,
                         const struct val *v)
 {
-    _cleanup_(freep)
-    char *path = mem_printf("%s/%s.%s", s->dir, name, suffix);
-    _cleanup_(freep)
-    char *part = mem_printf("%s.part", path);
+    _cleanup_(freep) char *path = mem_printf("%s/%s.%s", s->dir, name, suffix);
+    _cleanup_(freep) char *part = mem_printf("%s.part", path);
     if (!v)
         return unlink(path) < 0 && errno != ENOENT ? err_errno(errno, "cannot remove '%s'", path)
                                                    : NULL;
-    _cleanup_(buf_done)
-    struct buf text;
+    _cleanup_(buf_done) struct buf text;
     buf_init(&text, WORLD_FILE_MAX);
     json_put_val(&text, v);
-    _cleanup_(fd_closep)
-    int fd = open(part, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    _cleanup_(fd_closep) int fd = open(part, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     int r = fd < 0 ? -errno : fd_write_all(fd, buf_str(&text), text.size);
     if (r == 0 && rename(part, path) < 0)
         r = -errno;

@@ -78,8 +78,7 @@ static struct err *find(const struct sr_ref *sr, const struct sr_kind **ret)
 /* A changing verb: queued by what it changes, executed once. */
 #define SR_VERB(h, v, what, subject, call)                                                         \
     do {                                                                                           \
-        _cleanup_(turn_end)                                                                        \
-        struct turn turn = {0};                                                                    \
+        _cleanup_(turn_end) struct turn turn = {0};                                                \
         if (turn_begin(&turn, (h), (v), (what), (subject)))                                        \
             turn_done(&turn, (call));                                                              \
         return turn_result(&turn);                                                                 \
@@ -89,8 +88,7 @@ static struct err *find(const struct sr_ref *sr, const struct sr_kind **ret)
  * result is asked for. Kinds see to it that a repetition finds what the first one made. */
 #define SR_QUERY(h, v, what, subject, call)                                                        \
     do {                                                                                           \
-        _cleanup_(turn_end)                                                                        \
-        struct turn turn = {0};                                                                    \
+        _cleanup_(turn_end) struct turn turn = {0};                                                \
         struct verb any = *(v);                                                                    \
         any.id.op = NULL;                                                                          \
         if (turn_begin(&turn, (h), &any, (what), (subject)))                                       \

@@ -73,21 +73,18 @@ static bool forced(const struct sr_ref *sr)
 static struct err *check_device(const struct sr_ref *sr)
 {
     const char *device = config(sr, "device");
-    _cleanup_(freep)
-    char *found = NULL;
+    _cleanup_(freep) char *found = NULL;
     TRY(sr_wrap(blkid_examine(device, &found), SR_DEVICE_INVALID, "The device cannot be examined"));
     if (!found[0])
         return NULL;
-    _cleanup_(freep)
-    char *text = mem_printf("'%s' %s", device, found);
+    _cleanup_(freep) char *text = mem_printf("'%s' %s", device, found);
     return sr_error(SR_IN_USE, "The device is in use or not empty", text);
 }
 
 static struct err *file_create(struct host *h, const struct verb *v, const struct sr_ref *sr)
 {
     TRY(check_config(sr));
-    _cleanup_(freep)
-    char *dir = folder(h, sr);
+    _cleanup_(freep) char *dir = folder(h, sr);
     if (is_device(sr)) {
         if (!forced(sr))
             TRY(check_device(sr));
@@ -99,8 +96,7 @@ static struct err *file_create(struct host *h, const struct verb *v, const struc
     int r = fd_mkdirs(dir, 0755);
     if (r < 0)
         return sr_error(SR_UNAVAILABLE, "The folder cannot be made", strerror(-r));
-    _cleanup_(freep)
-    char *marker = mem_printf("%s/" MARKER, dir);
+    _cleanup_(freep) char *marker = mem_printf("%s/" MARKER, dir);
     r = fd_replace_file(marker, sr->uuid, strlen(sr->uuid), 0644);
     struct err *e =
         r < 0 ? sr_error(SR_UNAVAILABLE, "The folder cannot be written", strerror(-r)) : NULL;
@@ -124,8 +120,7 @@ static struct err *each_entry(const char *dir, entry_fn fn, void *arg)
 
 static struct err *remove_part(void *arg, const char *dir, const char *name)
 {
-    _cleanup_(freep)
-    char *path = mem_printf("%s/%s", dir, name);
+    _cleanup_(freep) char *path = mem_printf("%s/%s", dir, name);
     if (str_ends(name, PART))
         (void)unlink(path);
     return NULL;
@@ -134,8 +129,7 @@ static struct err *remove_part(void *arg, const char *dir, const char *name)
 static struct err *file_attach(struct host *h, const struct verb *v, const struct sr_ref *sr)
 {
     TRY(check_config(sr));
-    _cleanup_(freep)
-    char *dir = folder(h, sr);
+    _cleanup_(freep) char *dir = folder(h, sr);
     if (is_device(sr))
         TRY(sr_wrap(priv_mount(h->privd, config(sr, "device"), dir), SR_FILESYSTEM,
                     "The file system cannot be mounted"));
@@ -146,8 +140,7 @@ static struct err *file_attach(struct host *h, const struct verb *v, const struc
 
 static struct err *file_detach(struct host *h, const struct verb *v, const struct sr_ref *sr)
 {
-    _cleanup_(freep)
-    char *dir = folder(h, sr);
+    _cleanup_(freep) char *dir = folder(h, sr);
     if (!is_device(sr))
         return NULL;
     return sr_wrap(priv_umount(h->privd, dir), SR_IN_USE, "The file system cannot be unmounted");
@@ -166,12 +159,10 @@ static struct err *read_volume(struct host *h, const struct verb *v, const char 
 {
     struct image info = {0};
     struct stat st;
-    _cleanup_(freep)
-    char *path = mem_printf("%s/%s", dir, name);
+    _cleanup_(freep) char *path = mem_printf("%s/%s", dir, name);
     if (stat(path, &st) < 0)
         return sr_error(SR_VDI_UNAVAILABLE, "The VDI is not available", strerror(errno));
-    _cleanup_(err_freep)
-    struct err *e = h->disks->info(h->disks_data, v, path, &info);
+    _cleanup_(err_freep) struct err *e = h->disks->info(h->disks_data, v, path, &info);
     *ret = (struct sr_volume){.uuid = mem_strndup(name, strlen(name) - strlen(".vhd")),
                               .location = mem_strdup(name),
                               .name = mem_strdup(""),
@@ -207,8 +198,7 @@ static struct err *scan_entry(void *arg, const char *dir, const char *name)
 static struct err *file_scan(struct host *h, const struct verb *v, const struct sr_ref *sr,
                              struct sr_volume **ret, size_t *ret_n)
 {
-    _cleanup_(freep)
-    char *dir = folder(h, sr);
+    _cleanup_(freep) char *dir = folder(h, sr);
     struct scan s = {.h = h, .v = v};
     struct err *e = each_entry(dir, scan_entry, &s);
     if (e) {
@@ -222,8 +212,7 @@ static struct err *file_scan(struct host *h, const struct verb *v, const struct 
 
 static struct err *file_stat(struct host *h, const struct sr_ref *sr, struct sr_stat *ret)
 {
-    _cleanup_(freep)
-    char *dir = folder(h, sr);
+    _cleanup_(freep) char *dir = folder(h, sr);
     struct statvfs st;
     if (statvfs(dir, &st) < 0)
         return sr_error(SR_UNAVAILABLE, "The folder cannot be read", strerror(errno));
@@ -246,10 +235,8 @@ static struct err *volume_path(struct host *h, const struct sr_ref *sr, const ch
 static struct err *file_vdi_info(struct host *h, const struct sr_ref *sr, const char *location,
                                  struct sr_volume *ret)
 {
-    _cleanup_(freep)
-    char *dir = NULL;
-    _cleanup_(freep)
-    char *path = NULL;
+    _cleanup_(freep) char *dir = NULL;
+    _cleanup_(freep) char *path = NULL;
     struct verb v = {0};
     TRY(volume_path(h, sr, location, &dir, &path));
     return read_volume(h, &v, dir, location, ret);
@@ -268,17 +255,13 @@ static struct err *file_vdi_create(struct host *h, const struct verb *v, const s
     bool raw = sm_config && str_eq(val_map_str(sm_config, "type", ""), "raw");
     if (!size || size > (raw ? INT64_MAX : VHD_MAX))
         return sr_error(SR_VDI_SIZE, "VDI Invalid size", raw ? "" : "VHD holds 1 byte to 2040 GiB");
-    _cleanup_(freep)
-    char *name = mem_printf("%s.%s", uuid, raw ? "raw" : "vhd");
-    _cleanup_(freep)
-    char *dir = NULL;
-    _cleanup_(freep)
-    char *path = NULL;
+    _cleanup_(freep) char *name = mem_printf("%s.%s", uuid, raw ? "raw" : "vhd");
+    _cleanup_(freep) char *dir = NULL;
+    _cleanup_(freep) char *path = NULL;
     TRY(volume_path(h, sr, name, &dir, &path));
     if (access(path, F_OK) == 0)
         return read_volume(h, v, dir, name, ret);
-    _cleanup_(freep)
-    char *part = mem_printf("%s" PART, path);
+    _cleanup_(freep) char *part = mem_printf("%s" PART, path);
     (void)unlink(part);
     struct err *e = h->disks->create(h->disks_data, v, part, raw ? "raw" : "vhd", size);
     if (!e && rename(part, path) < 0)
@@ -293,10 +276,8 @@ static struct err *file_vdi_create(struct host *h, const struct verb *v, const s
 static struct err *file_vdi_delete(struct host *h, const struct verb *v, const struct sr_ref *sr,
                                    const char *location)
 {
-    _cleanup_(freep)
-    char *dir = NULL;
-    _cleanup_(freep)
-    char *path = NULL;
+    _cleanup_(freep) char *dir = NULL;
+    _cleanup_(freep) char *path = NULL;
     TRY(volume_path(h, sr, location, &dir, &path));
     if (unlink(path) < 0 && errno != ENOENT)
         return sr_error(SR_VDI_DELETE, "VDI Deletion failed", strerror(errno));
@@ -306,10 +287,8 @@ static struct err *file_vdi_delete(struct host *h, const struct verb *v, const s
 static struct err *file_vdi_resize(struct host *h, const struct verb *v, const struct sr_ref *sr,
                                    const char *location, uint64_t size, struct sr_volume *ret)
 {
-    _cleanup_(freep)
-    char *dir = NULL;
-    _cleanup_(freep)
-    char *path = NULL;
+    _cleanup_(freep) char *dir = NULL;
+    _cleanup_(freep) char *path = NULL;
     struct sr_volume now = {0};
     TRY(volume_path(h, sr, location, &dir, &path));
     TRY(read_volume(h, v, dir, location, &now));
@@ -326,8 +305,7 @@ static struct err *file_vdi_resize(struct host *h, const struct verb *v, const s
 
 static struct err *remove_volume(void *arg, const char *dir, const char *name)
 {
-    _cleanup_(freep)
-    char *path = mem_printf("%s/%s", dir, name);
+    _cleanup_(freep) char *path = mem_printf("%s/%s", dir, name);
     bool ours = str_eq(name, MARKER) || str_ends(name, PART) || (name[0] != '.' && format_of(name));
     if (ours && unlink(path) < 0 && errno != ENOENT)
         return sr_error(SR_VDI_DELETE, "A disk cannot be removed", strerror(errno));
@@ -338,8 +316,7 @@ static struct err *remove_volume(void *arg, const char *dir, const char *name)
 static struct err *file_destroy(struct host *h, const struct verb *v, const struct sr_ref *sr)
 {
     TRY(file_attach(h, v, sr));
-    _cleanup_(freep)
-    char *dir = folder(h, sr);
+    _cleanup_(freep) char *dir = folder(h, sr);
     struct err *e = each_entry(dir, remove_volume, NULL);
     return err_first(e, file_detach(h, v, sr));
 }
@@ -353,10 +330,8 @@ static struct err *file_probe(struct host *h, const struct verb *v, const struct
         *ret = mem_strdup("<?xml version=\"1.0\" ?>\n<SRlist/>\n");
         return NULL;
     }
-    _cleanup_(freep)
-    char *marker = mem_printf("%s/" MARKER, config(sr, "location"));
-    _cleanup_(buf_done)
-    struct buf uuid;
+    _cleanup_(freep) char *marker = mem_printf("%s/" MARKER, config(sr, "location"));
+    _cleanup_(buf_done) struct buf uuid;
     buf_init(&uuid, UUID_SIZE);
     if (fd_read_file(marker, UUID_SIZE, &uuid) < 0 || !str_is_uuid(buf_str(&uuid)))
         *ret = mem_strdup("<?xml version=\"1.0\" ?>\n<SRlist/>\n");

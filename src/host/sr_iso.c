@@ -67,8 +67,7 @@ static struct err *iso_destroy(struct host *h, const struct verb *v, const struc
 
 static struct err *read_image(const char *dir, const char *name, struct sr_volume *ret)
 {
-    _cleanup_(freep)
-    char *path = mem_printf("%s/%s", dir, name);
+    _cleanup_(freep) char *path = mem_printf("%s/%s", dir, name);
     struct stat st;
     if (!is_image(name) || strchr(name, '/') || stat(path, &st) < 0 || !S_ISREG(st.st_mode))
         return sr_error(SR_VDI_UNAVAILABLE, "The VDI is not available", name);

@@ -43,10 +43,8 @@ static struct err *udev_nothing(struct host *h, const struct verb *v, const stru
 /* A number of sysfs, 0 if it cannot be read. */
 static uint64_t attribute(const char *device, const char *name)
 {
-    _cleanup_(freep)
-    char *path = mem_printf(SYS_BLOCK "/%s/%s", device, name);
-    _cleanup_(buf_done)
-    struct buf text;
+    _cleanup_(freep) char *path = mem_printf(SYS_BLOCK "/%s/%s", device, name);
+    _cleanup_(buf_done) struct buf text;
     buf_init(&text, 64);
     uint64_t n = 0;
     if (fd_read_file(path, 64, &text) < 0)

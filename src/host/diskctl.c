@@ -1,0 +1,559 @@
+/*
+ * diskctl.c: cairn-diskd processes, one for each owner of disks, and what is said to them.
+ *
+ *     <run_dir>/disk/<owner>/   ctl.sock  <device>.vu  <device>.nbd  disks.json  pid
+ *
+ * disks.json says what the owner should have; it is written before diskd is told, so whoever finds
+ * a dead diskd, we or our successor, can start another and tell it the same again. Processes live
+ * on the mon loop (child.h): when one dies uncalled for, it is started again there and told
+ * everything in one go (disk_revive.c), while its guest's requests wait. Verbs run on operation
+ * threads and speak over a connection of their own. The protocol is docs/diskd.md.
+ *
+ * Mutex: of the list of sets and their disks; a leaf.
+ */
+#include "host/diskctl.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/str.h"
+#include "codec/json.h"
+#include "host/mon.h"
+#include "host/proc.h"
+
+#undef LOG_MODULE
+#define LOG_MODULE "disk"
+
+#define START_WAIT (10 * USEC_PER_SEC)
+#define END_WAIT   (30 * USEC_PER_SEC)
+#define POLL_US    20000
+#define TOOL_WAIT  (60 * USEC_PER_SEC)
+#define RECORD_MAX (1U << 20)
+
+static char *set_path(const struct diskctl *dc, const char *owner, const char *name)
+{
+    return mem_printf("%s/disk/%s/%s", dc->host->run_dir, owner, name);
+}
+
+/* --- sets: found, made, written down, forgotten --- */
+
+static struct disk_set *find_locked(struct diskctl *dc, const char *owner)
+{
+    vec_each (s, &dc->sets)
+        if (str_eq((*s)->owner, owner))
+            return *s;
+    return NULL;
+}
+
+static struct disk_set *find(struct diskctl *dc, const char *owner)
+{
+    pthread_mutex_lock(&dc->lock);
+    struct disk_set *s = find_locked(dc, owner);
+    pthread_mutex_unlock(&dc->lock);
+    return s;
+}
+
+static struct disk_set *find_or_make(struct diskctl *dc, const char *owner)
+{
+    pthread_mutex_lock(&dc->lock);
+    struct disk_set *s = find_locked(dc, owner);
+    if (!s) {
+        s = mem_new(struct disk_set);
+        s->dc = dc;
+        s->owner = mem_strdup(owner);
+        s->record = boot_new(owner, owner);
+        s->record->memory_bytes = 1 << 20; /* what a record must have; it is no guest's */
+        vec_push(&dc->sets, s);
+    }
+    pthread_mutex_unlock(&dc->lock);
+    return s;
+}
+
+static void set_free(struct disk_set *s)
+{
+    boot_free(s->record);
+    free(s->owner);
+    free(s);
+}
+
+static struct err *write_record(struct diskctl *dc, struct disk_set *s)
+{
+    _cleanup_(freep) char *path = set_path(dc, s->owner, "disks.json");
+    pthread_mutex_lock(&dc->lock);
+    char *json = boot_format(s->record);
+    pthread_mutex_unlock(&dc->lock);
+    int r = fd_replace_file(path, json, strlen(json), 0600);
+    free(json);
+    return r < 0 ? err_errno(-r, "cannot write '%s'", path) : NULL;
+}
+
+/* --- processes, on the mon loop --- */
+
+void diskctl_post(struct disk_set *s, enum host_fact_kind kind, const char *reason)
+{
+    struct host_fact f = {.kind = kind, .vm = s->owner, .reason = reason};
+    host_post(s->dc->host, &f);
+}
+
+static void on_end(void *arg, const struct child_exit *how)
+{
+    struct disk_set *s = arg;
+    child_free(s->child);
+    s->child = NULL;
+    if (!s->ending) {
+        char reason[64];
+        snprintf(reason, sizeof(reason), "cairn-diskd died (code %d, signal %d)", how->code,
+                 how->signal);
+        log_warn("event=died owner=%s code=%d signal=%d", s->owner, how->code, how->signal);
+        diskctl_post(s, FACT_DISK_ERROR, reason);
+        disk_revive(s);
+    }
+    host_poke(s->dc->host);
+}
+
+struct err *diskctl_spawn(struct disk_set *s)
+{
+    const struct host *h = s->dc->host;
+    _cleanup_(freep) char *socket = set_path(s->dc, s->owner, "ctl.sock");
+    _cleanup_(freep) char *control = mem_printf("--control=%s", socket);
+    _cleanup_(freep) char *log = mem_printf("%s/disk-%s.log", h->log_dir, s->owner);
+    const char *argv[] = {s->dc->program, control, NULL};
+    struct child_spec spec = {.argv = argv, .log_file = log, .new_session = true};
+    (void)unlink(socket);
+    s->spawned = clock_now();
+    return child_spawn(h->mon, &spec, on_end, s, &s->child);
+}
+
+struct errand {
+    struct disk_set *s;
+    pid_t pid;
+    uint64_t start;
+    int sig;
+    bool alive;
+    struct err *e;
+};
+
+static void do_spawn(void *arg)
+{
+    struct errand *d = arg;
+    d->s->ending = false;
+    if (!d->s->child)
+        d->e = diskctl_spawn(d->s);
+}
+
+static void do_adopt(void *arg)
+{
+    struct errand *d = arg;
+    d->e = child_adopt(d->s->dc->host->mon, d->pid, d->start, on_end, d->s, &d->s->child);
+}
+
+static void do_revive(void *arg)
+{
+    struct errand *d = arg;
+    disk_revive(d->s);
+}
+
+static void do_end(void *arg)
+{
+    struct errand *d = arg;
+    d->s->ending = true;
+    disk_revive_stop(d->s);
+    if (d->s->child && d->sig)
+        (void)child_kill(d->s->child, d->sig);
+    d->alive = d->s->child != NULL;
+}
+
+static void do_forget(void *arg)
+{
+    struct errand *d = arg;
+    d->s->ending = true;
+    disk_revive_stop(d->s);
+    child_free(d->s->child);
+    d->s->child = NULL;
+}
+
+static bool is_alive(struct disk_set *s)
+{
+    struct errand d = {.s = s};
+    mon_run(s->dc->host->mon, do_end, &d);
+    return d.alive;
+}
+
+static struct err *ensure_running(struct diskctl *dc, const struct verb *v, struct disk_set *s)
+{
+    _cleanup_(freep) char *dir = set_path(dc, s->owner, ".");
+    int r = fd_mkdirs(dir, 0700);
+    if (r < 0)
+        return err_errno(-r, "cannot make '%s'", dir);
+    struct errand d = {.s = s};
+    mon_run(dc->host->mon, do_spawn, &d);
+    TRY(d.e);
+    _cleanup_(freep) char *socket = set_path(dc, s->owner, "ctl.sock");
+    usec_t end = clock_now() + START_WAIT;
+    for (;;) {
+        _cleanup_(fd_closep) int fd = fd_connect_unix(socket);
+        if (fd >= 0)
+            return NULL;
+        TRY(verb_check(v, "starting cairn-diskd"));
+        if (clock_now() > end)
+            return err_errno(ETIMEDOUT, "'%s' does not answer; see its log", dc->program);
+        usleep(POLL_US / 10);
+    }
+}
+
+/* --- the protocol --- */
+
+static struct err *talk(struct diskctl *dc, const char *owner, const struct val *request,
+                        struct val **ret)
+{
+    _cleanup_(freep) char *socket = set_path(dc, owner, "ctl.sock");
+    return disk_request(socket, request, ret);
+}
+
+struct val *disk_attach_request(const struct diskctl *dc, const char *owner,
+                                const struct boot_disk *d)
+{
+    struct val *v = val_map(), *fronts = val_set(), *front = val_map();
+    char id[12], serial[21];
+    snprintf(id, sizeof(id), "%u", d->device);
+    snprintf(serial, sizeof(serial), "%s", d->image.vdi);
+    bool vu = disk_is_vhost(d);
+    _cleanup_(freep) char *path = host_disk_path(dc->host, owner, d->device, vu ? "vu" : "nbd");
+    val_put_str(front, "type", vu ? "vhost-user-blk" : "nbd");
+    val_put_str(front, "path", path);
+    if (!vu)
+        val_put_str(front, "export", "");
+    val_add(fronts, front);
+    val_put_str(v, "op", "attach");
+    val_put_str(v, "id", id);
+    val_put_str(v, "vdi", d->image.vdi);
+    val_put_int(v, "size", (int64_t)d->image.size_bytes);
+    val_put_str(v, "serial", serial);
+    val_put_bool(v, "readonly", d->image.readonly || d->cd);
+    val_put(v, "fronts", fronts);
+    return v;
+}
+
+struct val *disk_activate_request(const struct boot_disk *d)
+{
+    struct val *v = val_map();
+    char id[12];
+    snprintf(id, sizeof(id), "%u", d->device);
+    val_put_str(v, "op", "activate");
+    val_put_str(v, "id", id);
+    val_put_str(v, "path", d->image.path);
+    val_put_str(v, "format", d->image.format);
+    return v;
+}
+
+static struct val *simple_request(const char *op, unsigned device)
+{
+    struct val *v = val_map();
+    char id[12];
+    snprintf(id, sizeof(id), "%u", device);
+    val_put_str(v, "op", op);
+    val_put_str(v, "id", id);
+    return v;
+}
+
+/* Repeats a request until it is done and no longer pending. */
+static struct err *complete(struct diskctl *dc, const struct verb *v, const char *owner,
+                            struct val *request_taken, struct val **ret)
+{
+    _cleanup_(val_unrefp) struct val *request = request_taken;
+    for (;;) {
+        _cleanup_(val_unrefp) struct val *answer = NULL;
+        TRY(talk(dc, owner, request, &answer));
+        if (!val_map_get(answer, "pending")) {
+            const struct val *result = val_map_get(answer, "result");
+            if (ret)
+                *ret = val_ref(result ? result : val_empty_map());
+            return NULL;
+        }
+        TRY(verb_check(v, "waiting for storage"));
+        usleep(POLL_US);
+    }
+}
+
+/* --- verbs --- */
+
+static struct err *dc_attach(void *data, const struct verb *v, const char *owner,
+                             const struct boot_disk *d)
+{
+    struct diskctl *dc = data;
+    struct disk_set *s = find_or_make(dc, owner);
+    TRY(ensure_running(dc, v, s));
+    pthread_mutex_lock(&dc->lock);
+    boot_set_disk(s->record, d);
+    pthread_mutex_unlock(&dc->lock);
+    TRY(write_record(dc, s));
+    TRY(complete(dc, v, owner, disk_attach_request(dc, owner, d), NULL));
+    return complete(dc, v, owner, disk_activate_request(d), NULL);
+}
+
+static struct err *end_process(struct diskctl *dc, struct disk_set *s)
+{
+    _cleanup_(val_unrefp) struct val *quit = val_map();
+    val_put_str(quit, "op", "quit");
+    val_put_bool(quit, "force", true);
+    if (is_alive(s)) /* also marks it as ending */
+        err_free(talk(dc, s->owner, quit, NULL));
+    usec_t end = clock_now() + END_WAIT;
+    struct errand d = {.s = s};
+    do {
+        mon_run(dc->host->mon, do_end, &d);
+        if (d.alive)
+            usleep(2000);
+        if (clock_now() > end)
+            d.sig = SIGKILL;
+    } while (d.alive);
+    pthread_mutex_lock(&dc->lock);
+    for (size_t i = 0; i < dc->sets.n; i++) {
+        if (dc->sets.v[i] == s) {
+            vec_remove(&dc->sets, i);
+            break;
+        }
+    }
+    pthread_mutex_unlock(&dc->lock);
+    _cleanup_(freep) char *dir = mem_printf("%s/disk/%s", dc->host->run_dir, s->owner);
+    set_free(s);
+    int r = fd_remove_tree(dir);
+    return r < 0 ? err_errno(-r, "cannot remove '%s'", dir) : NULL;
+}
+
+/* An absent disk or a dead process is what detaching wants. */
+static struct err *detach_one(struct diskctl *dc, const struct verb *v, struct disk_set *s,
+                              unsigned device)
+{
+    struct err *e = complete(dc, v, s->owner, simple_request("deactivate", device), NULL);
+    int en = e ? err_get_errno(e) : 0;
+    if (en == ENOENT || en == ECONNREFUSED) {
+        err_free(e);
+        return NULL;
+    }
+    struct val *detach = simple_request("detach", device);
+    val_put_bool(detach, "force", true);
+    return err_first(e, complete(dc, v, s->owner, detach, NULL));
+}
+
+static struct err *dc_detach(void *data, const struct verb *v, const char *owner, unsigned device)
+{
+    struct diskctl *dc = data;
+    struct disk_set *s = find(dc, owner);
+    if (!s || !boot_disk(s->record, device))
+        return NULL;
+    TRY(detach_one(dc, v, s, device));
+    pthread_mutex_lock(&dc->lock);
+    boot_del_disk(s->record, device);
+    size_t left = s->record->n_disks;
+    pthread_mutex_unlock(&dc->lock);
+    return left ? write_record(dc, s) : end_process(dc, s);
+}
+
+static struct err *dc_detach_all(void *data, const struct verb *v, const char *owner)
+{
+    struct diskctl *dc = data;
+    struct disk_set *s = find(dc, owner);
+    if (!s) {
+        _cleanup_(freep) char *dir = mem_printf("%s/disk/%s", dc->host->run_dir, owner);
+        int r = fd_remove_tree(dir);
+        return r < 0 ? err_errno(-r, "cannot remove '%s'", dir) : NULL;
+    }
+    struct err *e = NULL;
+    while (!e && s->record->n_disks) {
+        unsigned device = s->record->disks[0].device;
+        e = detach_one(dc, v, s, device);
+        pthread_mutex_lock(&dc->lock);
+        boot_del_disk(s->record, device);
+        pthread_mutex_unlock(&dc->lock);
+    }
+    return err_first(e, end_process(dc, s));
+}
+
+static struct err *dc_list(void *data, char ***ret, size_t *ret_n)
+{
+    struct diskctl *dc = data;
+    VEC(char *) names = {0};
+    pthread_mutex_lock(&dc->lock);
+    vec_each (s, &dc->sets)
+        vec_push(&names, mem_strdup((*s)->owner));
+    pthread_mutex_unlock(&dc->lock);
+    *ret = names.v;
+    *ret_n = names.n;
+    return NULL;
+}
+
+static char *dc_nbd_path(void *data, const char *owner, unsigned device)
+{
+    struct diskctl *dc = data;
+    pthread_mutex_lock(&dc->lock);
+    struct disk_set *s = find_locked(dc, owner);
+    struct boot_disk *d = s ? boot_disk(s->record, device) : NULL;
+    bool nbd = d && !disk_is_vhost(d);
+    pthread_mutex_unlock(&dc->lock);
+    return nbd ? host_disk_path(dc->host, owner, device, "nbd") : NULL;
+}
+
+/* --- images that nobody uses --- */
+
+static struct err *run_tool(struct diskctl *dc, const char *const *argv, struct val **ret)
+{
+    struct child_spec spec = {.argv = argv};
+    struct child_exit how;
+    _cleanup_(buf_done) struct buf out, complaint;
+    buf_init(&out, 65536);
+    buf_init(&complaint, 4096);
+    struct err *e = child_run(&spec, TOOL_WAIT, &out, &complaint, &how);
+    _cleanup_(freep) char *text = buf_take(&complaint);
+    TRY(e);
+    if (how.code != 0) {
+        text[strcspn(text, "\n")] = '\0';
+        bool full = strstr(text, "No space") || strstr(text, "ENOSPC");
+        return err_errno(full ? ENOSPC : EIO, "%s", text[0] ? text : "cairn-diskd failed");
+    }
+    if (json_parse(view_of(buf_str(&out)), ret) < 0 || val_kind(*ret) != VAL_MAP)
+        return err_internal("'%s %s' printed no JSON object", dc->program, argv[1]);
+    return NULL;
+}
+
+static struct err *dc_create(void *data, const struct verb *v, const char *path, const char *format,
+                             uint64_t size)
+{
+    struct diskctl *dc = data;
+    _cleanup_(freep) char *format_arg = mem_printf("--format=%s", format);
+    _cleanup_(freep) char *size_arg = mem_printf("--size=%llu", (unsigned long long)size);
+    const char *argv[] = {dc->program, "create", path, format_arg, size_arg, NULL};
+    _cleanup_(val_unrefp) struct val *result = NULL;
+    return run_tool(dc, argv, &result);
+}
+
+static struct err *dc_info(void *data, const struct verb *v, const char *path, struct image *ret)
+{
+    struct diskctl *dc = data;
+    const char *argv[] = {dc->program, "info", path, NULL};
+    _cleanup_(val_unrefp) struct val *result = NULL;
+    TRY(run_tool(dc, argv, &result));
+    const struct val *size = val_map_get(result, "size");
+    if (!size || val_kind(size) != VAL_INT || val_get_int(size) < 0)
+        return err_internal("cairn-diskd tells no size of '%s'", path);
+    *ret = (struct image){.vdi = mem_strdup(val_map_str(result, "uuid", "")),
+                          .path = mem_strdup(path),
+                          .format = mem_strdup(val_map_str(result, "format", "raw")),
+                          .size_bytes = (uint64_t)val_get_int(size)};
+    return NULL;
+}
+
+/* A process of its own, that ends with the job. */
+static struct err *dc_resize(void *data, const struct verb *v, const char *path, const char *format,
+                             uint64_t size)
+{
+    struct diskctl *dc = data;
+    char owner[UUID_SIZE];
+    str_uuid(owner);
+    struct disk_set *s = find_or_make(dc, owner);
+    struct val *request = val_map();
+    val_put_str(request, "op", "resize");
+    val_put_str(request, "path", path);
+    val_put_str(request, "format", format);
+    val_put_int(request, "size", (int64_t)size);
+    struct err *e = ensure_running(dc, v, s);
+    if (e)
+        val_unref(request);
+    else
+        e = complete(dc, v, owner, request, NULL);
+    return err_first(e, end_process(dc, s));
+}
+
+/* --- what runs already --- */
+
+static struct err *load_record(struct diskctl *dc, const char *owner, struct boot **ret)
+{
+    _cleanup_(freep) char *path = set_path(dc, owner, "disks.json");
+    _cleanup_(buf_done) struct buf text;
+    buf_init(&text, RECORD_MAX);
+    int r = fd_read_file(path, RECORD_MAX, &text);
+    return r < 0 ? err_errno(-r, "cannot read '%s'", path) : boot_parse(buf_str(&text), ret);
+}
+
+static void take_up(struct diskctl *dc, const char *owner)
+{
+    _cleanup_(boot_freep) struct boot *record = NULL;
+    err_free(load_record(dc, owner, &record));
+    struct disk_set *s = find_or_make(dc, owner);
+    if (record) {
+        boot_free(s->record);
+        s->record = steal(&record);
+    }
+    _cleanup_(freep) char *socket = set_path(dc, owner, "ctl.sock");
+    _cleanup_(freep) char *control = mem_printf("--control=%s", socket);
+    struct errand d = {.s = s};
+    bool found = proc_find(control, &d.pid, &d.start);
+    log_info("event=found owner=%s disks=%zu pid=%d", owner, s->record->n_disks,
+             found ? (int)d.pid : 0);
+    if (found)
+        mon_run(dc->host->mon, do_adopt, &d);
+    if (!found || d.e)
+        mon_run(dc->host->mon, do_revive, &d);
+    err_free(d.e);
+}
+
+static struct err *dc_start(void *data)
+{
+    struct diskctl *dc = data;
+    _cleanup_(freep) char *dir = mem_printf("%s/disk", dc->host->run_dir);
+    char **owners = NULL;
+    size_t n = 0;
+    TRY(proc_folders(dir, &owners, &n));
+    for (size_t i = 0; i < n; i++) {
+        take_up(dc, owners[i]);
+        free(owners[i]);
+    }
+    free(owners);
+    return NULL;
+}
+
+static void dc_free(void *data)
+{
+    struct diskctl *dc = data;
+    while (dc->sets.n) {
+        struct errand d = {.s = dc->sets.v[0]};
+        mon_run(dc->host->mon, do_forget, &d);
+        vec_remove(&dc->sets, 0);
+        set_free(d.s);
+    }
+    vec_done(&dc->sets);
+    pthread_mutex_destroy(&dc->lock);
+    free(dc->program);
+    free(dc);
+}
+
+static const struct disk_ops diskctl_ops = {
+    .attach = dc_attach,
+    .detach = dc_detach,
+    .detach_all = dc_detach_all,
+    .list = dc_list,
+    .nbd_path = dc_nbd_path,
+    .create = dc_create,
+    .resize = dc_resize,
+    .info = dc_info,
+    .start = dc_start,
+    .free = dc_free,
+};
+
+struct err *diskctl_new(struct host *h)
+{
+    struct diskctl *dc = mem_new(struct diskctl);
+    dc->host = h;
+    dc->program = h->diskd ? mem_strdup(h->diskd) : proc_beside("cairn-diskd");
+    pthread_mutex_init(&dc->lock, NULL);
+    h->disks = &diskctl_ops;
+    h->disks_data = dc;
+    return NULL;
+}

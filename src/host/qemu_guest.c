@@ -1,0 +1,394 @@
+/*
+ * qemu_guest.c: one QEMU process as the mon loop sees it.
+ *
+ * Starting and adopting it, its monitor's events, its end. Events become state (under the lock) and
+ * facts. The order at the end is fixed: what the monitor still says is read first, for it tells a
+ * guest that went by itself from a QEMU that was killed; then monitor, console and agent are
+ * closed; then the state is absent; then the fact is posted.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/str.h"
+#include "host/mon.h"
+#include "host/qemu_vm.h"
+
+#undef LOG_MODULE
+#define LOG_MODULE "qemu"
+
+#define CONNECT_US 2000
+#define LOG_MAX    (4U << 20)
+#define WORDS_MAX  300
+
+static void on_event(void *arg, const char *event, const struct val *data);
+static void on_end(void *arg, const struct child_exit *how);
+static void on_agent(void *arg, const struct val *data);
+
+struct guest *guest_new(struct qemu *q, const char *vm, const struct boot *b)
+{
+    struct guest *g = mem_new(struct guest);
+    g->qemu = q;
+    g->refs = 1;
+    g->vm = mem_strdup(vm);
+    g->boot = b ? boot_copy(b) : boot_new(vm, vm);
+    g->domid = g->boot->domid;
+    g->state = GUEST_PAUSED;
+    g->start_time = (int64_t)(clock_wall() / USEC_PER_SEC);
+    return g;
+}
+
+void guest_post(struct guest *g, enum host_fact_kind kind, const char *reason, int64_t rtc,
+                const struct val *data)
+{
+    struct host_fact f = {.kind = kind,
+                          .vm = g->vm,
+                          .domid = g->domid,
+                          .reason = reason,
+                          .rtc_offset_s = rtc,
+                          .data = data};
+    host_post(g->qemu->host, &f);
+}
+
+/* --- errands to the loop --- */
+
+struct errand {
+    struct guest *g;
+    char *const *argv;
+    pid_t pid;
+    uint64_t start;
+    int serial, agent; /* connected descriptors */
+    bool open, reboot;
+    int fd;
+    struct err *e;
+};
+
+static struct loop *mon(const struct guest *g)
+{
+    return g->qemu->host->mon;
+}
+
+static void do_spawn(void *arg)
+{
+    struct errand *d = arg;
+    struct guest *g = d->g;
+    _cleanup_(freep) char *log = mem_printf("%s/vm-%s.log", g->qemu->host->log_dir, g->vm);
+    struct child_spec spec = {
+        .argv = (const char *const *)d->argv, .log_file = log, .new_session = true};
+    d->e = child_spawn(mon(g), &spec, on_end, g, &g->child);
+    g->pid = g->child ? child_pid(g->child) : 0;
+}
+
+static void do_adopt(void *arg)
+{
+    struct errand *d = arg;
+    d->e = child_adopt(mon(d->g), d->pid, d->start, on_end, d->g, &d->g->child);
+    d->g->pid = d->pid;
+}
+
+struct err *guest_spawn(struct guest *g, char *const *argv)
+{
+    struct errand d = {.g = g, .argv = argv};
+    mon_run(mon(g), do_spawn, &d);
+    return d.e;
+}
+
+struct err *guest_adopt(struct guest *g, pid_t pid, uint64_t start)
+{
+    struct errand d = {.g = g, .pid = pid, .start = start};
+    mon_run(mon(g), do_adopt, &d);
+    return d.e;
+}
+
+/* --- connecting, on the verb's thread --- */
+
+static bool is_gone(struct guest *g)
+{
+    pthread_mutex_lock(&g->qemu->lock);
+    bool gone = g->gone;
+    pthread_mutex_unlock(&g->qemu->lock);
+    return gone;
+}
+
+/* The last of its own lines that QEMU has left in its log, for the error. Owned by the caller. */
+static char *last_words(const struct guest *g)
+{
+    _cleanup_(freep) char *path = mem_printf("%s/vm-%s.log", g->qemu->host->log_dir, g->vm);
+    _cleanup_(buf_done) struct buf text;
+    buf_init(&text, LOG_MAX);
+    if (fd_read_file(path, LOG_MAX, &text) < 0)
+        return mem_strdup("it left no log");
+    struct view all = view_of(buf_str(&text)), line, last = view_of("it left no message");
+    bool more = true;
+    while (more) {
+        more = view_split(&all, '\n', &line);
+        if (memmem(line.p, line.size, ": ", 2))
+            last = line;
+    }
+    return mem_printf("%.*s", last.size < WORDS_MAX ? (int)last.size : WORDS_MAX, last.p);
+}
+
+static struct err *connect_socket(struct guest *g, const struct verb *v, const char *name, int *ret)
+{
+    _cleanup_(freep) char *path = guest_path(g, name);
+    for (;;) {
+        int fd = fd_connect_unix(path);
+        if (fd >= 0) {
+            *ret = fd;
+            return NULL;
+        }
+        if (is_gone(g)) {
+            _cleanup_(freep) char *words = last_words(g);
+            return err_internal("QEMU ended at once: %s", words);
+        }
+        TRY(verb_check(v, "connecting to QEMU"));
+        usleep(CONNECT_US);
+    }
+}
+
+static void do_connect(void *arg)
+{
+    struct errand *d = arg;
+    struct guest *g = d->g;
+    _cleanup_(freep) char *ring = guest_path(g, "console.ring");
+    d->e = console_new(mon(g), fd_take(&d->serial), ring, &g->console);
+    g->agent = agent_new(mon(g), fd_take(&d->agent), on_agent, g);
+}
+
+/* The port may have been opened before we were there to hear of it. */
+static bool agent_port_is_open(const struct val *chardevs)
+{
+    for (size_t i = 0; val_kind(chardevs) == VAL_SET && i < val_count(chardevs); i++) {
+        const struct val *c = val_at(chardevs, i);
+        const struct val *open = val_kind(c) == VAL_MAP ? val_map_get(c, "frontend-open") : NULL;
+        if (open && str_eq(val_map_str(c, "label", ""), "agent"))
+            return val_kind(open) == VAL_BOOL && val_get_bool(open);
+    }
+    return false;
+}
+
+static void do_agent_open(void *arg)
+{
+    struct errand *d = arg;
+    if (d->g->agent)
+        agent_set_open(d->g->agent, d->open);
+}
+
+static struct err *read_state(struct guest *g, const struct verb *v)
+{
+    _cleanup_(val_unrefp) struct val *status = NULL;
+    _cleanup_(val_unrefp) struct val *chardevs = NULL;
+    TRY(guest_qmp(g, v, "query-status", NULL, &status));
+    TRY(guest_qmp(g, v, "query-chardev", NULL, &chardevs));
+    const struct val *running = val_kind(status) == VAL_MAP ? val_map_get(status, "running") : NULL;
+    pthread_mutex_lock(&g->qemu->lock);
+    bool runs = running && val_kind(running) == VAL_BOOL && val_get_bool(running);
+    g->state = runs ? GUEST_RUNNING : GUEST_PAUSED;
+    pthread_mutex_unlock(&g->qemu->lock);
+    struct errand d = {.g = g, .open = agent_port_is_open(chardevs)};
+    mon_run(mon(g), do_agent_open, &d);
+    return NULL;
+}
+
+struct err *guest_connect(struct guest *g, const struct verb *v)
+{
+    int fd = -1;
+    struct errand d = {.g = g, .serial = -1, .agent = -1};
+    TRY(connect_socket(g, v, "qmp.sock", &fd));
+    TRY(qmp_open(mon(g), fd, on_event, NULL, g, verb_deadline(v), &g->qmp));
+    struct err *e = connect_socket(g, v, "serial.sock", &d.serial);
+    if (!e)
+        e = connect_socket(g, v, "agent.sock", &d.agent);
+    if (e) {
+        fd_close(d.serial);
+        return e;
+    }
+    mon_run(mon(g), do_connect, &d);
+    TRY(d.e);
+    return read_state(g, v);
+}
+
+static void do_let_go(void *arg)
+{
+    struct guest *g = arg;
+    child_free(g->child);
+    console_free(g->console);
+    agent_free(g->agent);
+    g->child = NULL;
+    g->console = NULL;
+    g->agent = NULL;
+}
+
+void guest_let_go(struct guest *g)
+{
+    mon_run(mon(g), do_let_go, g);
+}
+
+static void do_attach_console(void *arg)
+{
+    struct errand *d = arg;
+    d->e = d->g->console ? console_attach(d->g->console, &d->fd)
+                         : err_internal("guest '%s' has no console", d->g->vm);
+}
+
+struct err *guest_attach_console(struct guest *g, int *ret_fd)
+{
+    struct errand d = {.g = g, .fd = -1};
+    mon_run(mon(g), do_attach_console, &d);
+    TRY(d.e);
+    *ret_fd = d.fd;
+    return NULL;
+}
+
+static void do_ask_agent(void *arg)
+{
+    struct errand *d = arg;
+    d->e = d->g->agent ? agent_shutdown(d->g->agent, d->reboot)
+                       : err_internal("guest '%s' is gone", d->g->vm);
+}
+
+struct err *guest_ask_agent(struct guest *g, bool reboot)
+{
+    struct errand d = {.g = g, .reboot = reboot};
+    mon_run(mon(g), do_ask_agent, &d);
+    return d.e;
+}
+
+/* --- what happens, on the loop --- */
+
+static void set_state(struct guest *g, enum guest_state state)
+{
+    pthread_mutex_lock(&g->qemu->lock);
+    g->state = state;
+    pthread_cond_broadcast(&g->qemu->changed);
+    pthread_mutex_unlock(&g->qemu->lock);
+    host_poke(g->qemu->host);
+}
+
+static void note_shutdown(struct guest *g, const struct val *data)
+{
+    pthread_mutex_lock(&g->qemu->lock);
+    if (!g->shutdown)
+        g->shutdown = mem_strdup(val_map_str(data, "reason", ""));
+    pthread_mutex_unlock(&g->qemu->lock);
+}
+
+static void note_reset(struct guest *g, const struct val *data)
+{
+    const struct val *by_guest = val_map_get(data, "guest");
+    if (by_guest && val_kind(by_guest) == VAL_BOOL && val_get_bool(by_guest))
+        guest_post(g, FACT_REBOOT, val_map_str(data, "reason", ""), 0, NULL);
+}
+
+static void note_clock(struct guest *g, const struct val *data)
+{
+    const struct val *offset = val_map_get(data, "offset");
+    if (offset && val_kind(offset) == VAL_INT)
+        guest_post(g, FACT_RTC, "", g->boot->rtc_offset_s + val_get_int(offset), NULL);
+}
+
+static void note_deleted(struct guest *g, const struct val *data)
+{
+    const char *device = val_map_str(data, "device", "");
+    if (!device[0])
+        return;
+    pthread_mutex_lock(&g->qemu->lock);
+    vec_push(&g->deleted, mem_strdup(device));
+    pthread_cond_broadcast(&g->qemu->changed);
+    pthread_mutex_unlock(&g->qemu->lock);
+}
+
+static void note_port(struct guest *g, const struct val *data)
+{
+    const struct val *open = val_map_get(data, "open");
+    if (g->agent && open && val_kind(open) == VAL_BOOL &&
+        str_eq(val_map_str(data, "id", ""), "agentport"))
+        agent_set_open(g->agent, val_get_bool(open));
+}
+
+static void note_stop(struct guest *g, const struct val *data)
+{
+    set_state(g, GUEST_PAUSED);
+}
+
+static void note_resume(struct guest *g, const struct val *data)
+{
+    set_state(g, GUEST_RUNNING);
+}
+
+static void on_event(void *arg, const char *event, const struct val *data)
+{
+    static const struct {
+        const char *name;
+        void (*fn)(struct guest *g, const struct val *data);
+    } handlers[] = {
+        {"SHUTDOWN", note_shutdown},
+        {"RESET", note_reset},
+        {"STOP", note_stop},
+        {"RESUME", note_resume},
+        {"RTC_CHANGE", note_clock},
+        {"DEVICE_DELETED", note_deleted},
+        {"VSERPORT_CHANGE", note_port},
+    };
+    struct guest *g = arg;
+    for (size_t i = 0; i < ARRAY_LEN(handlers); i++)
+        if (str_eq(handlers[i].name, event))
+            handlers[i].fn(g, data);
+}
+
+static void on_agent(void *arg, const struct val *data)
+{
+    struct guest *g = arg;
+    pthread_mutex_lock(&g->qemu->lock);
+    g->agent_alive = val_count(data) > 0;
+    pthread_mutex_unlock(&g->qemu->lock);
+    guest_post(g, FACT_AGENT, "", 0, data);
+}
+
+static enum host_fact_kind kind_of_end(const char *shutdown)
+{
+    if (str_eq(shutdown, "guest-shutdown"))
+        return FACT_SHUTDOWN;
+    if (str_eq(shutdown, "guest-reset"))
+        return FACT_REBOOT_STOPPED;
+    return FACT_CRASHED;
+}
+
+static char *reason_of_end(const char *shutdown, const struct child_exit *how)
+{
+    if (shutdown && str_starts(shutdown, "guest-"))
+        return mem_strdup(shutdown);
+    if (!how->known)
+        return mem_printf("QEMU ended (%s)", shutdown ? shutdown : "nobody saw why");
+    if (how->signal)
+        return mem_printf("QEMU was killed by signal %d", how->signal);
+    return mem_printf("QEMU ended with code %d (%s)", how->code, shutdown ? shutdown : "no event");
+}
+
+static void on_end(void *arg, const struct child_exit *how)
+{
+    struct guest *g = arg;
+    struct qemu *q = g->qemu;
+    if (g->qmp) {
+        qmp_drain(g->qmp);
+        qmp_hangup(g->qmp, "QEMU has ended");
+    }
+    do_let_go(g);
+    pthread_mutex_lock(&q->lock);
+    g->gone = true;
+    g->agent_alive = false;
+    g->state = GUEST_ABSENT;
+    bool wanted = g->killing;
+    _cleanup_(freep) char *shutdown = g->shutdown ? mem_strdup(g->shutdown) : NULL;
+    pthread_cond_broadcast(&q->changed);
+    pthread_mutex_unlock(&q->lock);
+    _cleanup_(freep) char *reason = reason_of_end(shutdown, how);
+    log_info("event=ended vm=%s reason=\"%s\" wanted=%d", g->vm, reason, wanted);
+    if (wanted)
+        host_poke(q->host);
+    else
+        guest_post(g, kind_of_end(shutdown), reason, 0, NULL);
+}
