@@ -110,7 +110,7 @@ static struct err *open_operations(struct daemon *d)
     ops_register();
     claim_hook(d->db);
     ops_rules(d->db);
-    TRY(tasks_new(&(struct tasks_config){.db = d->db, .host = d->host}, &d->tasks));
+    TRY(tasks_new(&(struct tasks_config){.db = d->db, .host = d->host, .render = api_render}, &d->tasks));
     struct ops_config oc = {
         .db = d->db,
         .tasks = d->tasks,

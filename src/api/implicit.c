@@ -217,7 +217,7 @@ static struct err *add_key(const struct implicit_write *w, const struct class_de
         return err_internal("the key of an entry may not be empty");
     _cleanup_(val_unrefp) struct val *old = row_get(r, f), *fresh = NULL;
     if (val_map_get(old, key))
-        return err_MAP_DUPLICATE_KEY(cls->name, f->name, r->ref, key);
+        return err_MAP_DUPLICATE_KEY(cls->name, f->column, r->ref, key);
     fresh = val_copy(old);
     val_put(fresh, key, decode_arg(w->msg, w->args, 2));
     return put_field(r, f, fresh);

@@ -199,8 +199,10 @@ VM_CHANGE(remove_from_platform, {
 static struct err *add_key(const struct val **map, const char *field, const struct rec_VM *vm,
                            const char *key, const char *value)
 {
+    if (!*key)
+        return err_internal("the key of an entry may not be empty");
     if (val_map_get(*map, key))
-        return err_MAP_DUPLICATE_KEY("VM", field, vm->uuid, key);
+        return err_MAP_DUPLICATE_KEY("VM", field, vm->row.ref, key);
     val_assign(map, val_with(*map, key, value));
     return NULL;
 }

@@ -94,10 +94,9 @@ def test_keep_alive_and_pipelining(daemon, x):
         s.sendall((head + body) * 5)
         f = s.makefile("rb")
         for _ in range(5):
-            r = http.client.HTTPResponse(s)
-            r.fp = f
-            r.begin()
-            assert xml_value(r.read())["Status"] == "Success"
+            assert f.readline().split()[1] == b"200"
+            headers = http.client.parse_headers(f)
+            assert xml_value(f.read(int(headers["Content-Length"])))["Status"] == "Success"
 
 
 def test_list_methods_is_a_bare_array(daemon, facts):
@@ -179,9 +178,11 @@ def test_invalid_utf8(daemon, x, vm):
 
 def test_blanks_in_strings_survive(daemon, x, vm):
     for text in ("  two  ", "line\nline\n", "tab\t", "a\r\nb", "<&>\"'", "Ünïcode \U0001f600"):
-        x.VM.set_name_description(vm, text)
+        daemon.json("VM.set_name_description", x.ref, vm, text)
         assert daemon.json("VM.get_name_description", x.ref, vm)["result"] == text
-        if "\r" not in text:  # the standard library's parser folds line ends
+        assert x.VM.get_name_description(vm) == text
+        if "\r" not in text:  # as xmlrpc.client writes it, XML makes a line feed of it
+            x.VM.set_name_description(vm, text)
             assert x.VM.get_name_description(vm) == text
 
 
