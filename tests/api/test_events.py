@@ -144,13 +144,17 @@ def test_changes_are_seen_right_after_the_call(x, vm):
         token = batch["token"]
 
 
-def test_both_sides_of_a_relation(x, appliance, vm):
-    clone = x.VM.clone(vm, "with appliance")
+def test_both_sides_of_a_relation(x, vm):
+    clone = x.VM.clone(vm, "with a drive")
     token = start(x, ["*"])
-    x.VM.set_appliance(clone, appliance)
+    drive = x.VBD.create({"VM": clone, "VDI": "OpaqueRef:NULL", "userdevice": "3", "bootable": False,
+                          "mode": "RO", "type": "CD", "empty": True, "other_config": {},
+                          "qos_algorithm_type": "", "qos_algorithm_params": {}})
     batch = changes(x, ["*"], token)
-    assert ops(batch, clone) == ["mod"] and ops(batch, appliance) == ["mod"]
+    assert ops(batch, drive) == ["add"] and ops(batch, clone) == ["mod"]
+    assert drive in x.VM.get_VBDs(clone)
     x.VM.destroy(clone)
+    assert ops(changes(x, ["vbd"], batch["token"]), drive) == ["del"]
 
 
 def test_inject(x, vm):
