@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from conftest import failure
+from simhost import failure
 
 
 def start(x, classes):
@@ -147,7 +147,7 @@ def test_changes_are_seen_right_after_the_call(x, vm):
 def test_both_sides_of_a_relation(x, vm):
     clone = x.VM.clone(vm, "with a drive")
     token = start(x, ["*"])
-    drive = x.VBD.create({"VM": clone, "VDI": "OpaqueRef:NULL", "userdevice": "3", "bootable": False,
+    drive = x.VBD.create({"VM": clone, "VDI": "OpaqueRef:NULL", "userdevice": "autodetect", "bootable": False,
                           "mode": "RO", "type": "CD", "empty": True, "other_config": {},
                           "qos_algorithm_type": "", "qos_algorithm_params": {}})
     batch = changes(x, ["*"], token)

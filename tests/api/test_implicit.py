@@ -4,7 +4,7 @@ import re
 import pytest
 
 import xapi
-from conftest import failure
+from simhost import failure
 
 NULL = "OpaqueRef:NULL"
 

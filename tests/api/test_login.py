@@ -2,7 +2,7 @@
 import pytest
 
 import xapi
-from conftest import PASSWORD, ROLES, failure
+from simhost import PASSWORD, ROLES, failure
 
 
 def test_right_password(daemon):

@@ -1,7 +1,7 @@
 """message.*: alerts."""
 import uuid
 
-from conftest import failure
+from simhost import failure
 
 
 def make(x, name="ALARM", body="body", priority=3):

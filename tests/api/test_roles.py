@@ -4,7 +4,7 @@ import json
 import os
 import uuid
 
-from conftest import ROLES, TOP, failure
+from simhost import ROLES, TOP, failure
 
 with open(os.path.join(TOP, "tests", "facts", "roles.json"), encoding="utf-8") as f:
     FACTS = json.load(f)

@@ -5,7 +5,7 @@ import xmlrpc.client
 
 import pytest
 
-from conftest import failure
+from simhost import failure
 import xapi
 
 EPOCH = "19700101T00:00:00Z"

@@ -6,7 +6,7 @@ import xmlrpc.client
 
 import pytest
 
-from conftest import PASSWORD, failure
+from simhost import PASSWORD, failure
 
 XML_PATHS = ("/", "/RPC2", "/xmlrpc", "/json", "/some/other/path")
 

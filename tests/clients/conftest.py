@@ -1,18 +1,26 @@
-"""Public clients, as they come, against the simulated host of tests/api."""
-import importlib.util
+"""Public clients, as they come, against a simulated host."""
 import os
 import subprocess
+import sys
 
 import pytest
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-SPEC = importlib.util.spec_from_file_location(
-    "api_host", os.path.join(HERE, "..", "api", "conftest.py"))
-api_host = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(api_host)
+sys.path.insert(0, os.path.join(HERE, "..", "lib"))
 
-daemon = api_host.daemon
-x = api_host.x
+import simhost  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def daemon():
+    yield from simhost.run_daemon()
+
+
+@pytest.fixture
+def x(daemon):
+    """A superuser's session."""
+    with daemon.connect() as session:
+        yield session
 
 
 @pytest.fixture(scope="session")

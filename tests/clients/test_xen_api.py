@@ -5,12 +5,12 @@ import subprocess
 
 import pytest
 
-from conftest import HERE, api_host
+from simhost import PASSWORD
 
 
 def drive(daemon, transport, vm):
-    argv = ["node", "xen_api.mjs", daemon.url, "root", api_host.PASSWORD, transport, vm]
-    done = subprocess.run(argv, cwd=HERE, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+    argv = ["node", "xen_api.mjs", daemon.url, "root", PASSWORD, transport, vm]
+    done = subprocess.run(argv, cwd=os.path.dirname(os.path.abspath(__file__)), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                           stderr=subprocess.PIPE, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)

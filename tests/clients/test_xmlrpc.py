@@ -3,7 +3,7 @@ import xmlrpc.client
 
 import pytest
 
-from conftest import api_host
+from simhost import PASSWORD
 
 
 class Failure(Exception):
@@ -31,7 +31,7 @@ class Session(xmlrpc.client.ServerProxy):
 @pytest.fixture(params=["", "/", "/RPC2"])
 def client(daemon, request):
     with Session(daemon.url + request.param) as proxy:
-        yield proxy.login("root", api_host.PASSWORD)
+        yield proxy.login("root", PASSWORD)
 
 
 def test_what_a_console_asks_first(client):

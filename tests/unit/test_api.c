@@ -191,7 +191,7 @@ static void test_maps_and_sets(void **state)
     assert_call(w, "VM.set_HVM_boot_params", "[\"$\",{\"a\":\"1\"}]", "null");
     assert_call(w, "VM.add_to_HVM_boot_params", "[\"$\",\"b\",\"2\"]", "null");
     _cleanup_(freep) char *duplicate =
-        mem_printf("MAP_DUPLICATE_KEY VM HVM_boot_params %s b", w->vm);
+        mem_printf("MAP_DUPLICATE_KEY VM HVM__boot_params %s b", w->vm);
     assert_call(w, "VM.add_to_HVM_boot_params", "[\"$\",\"b\",\"2\"]", duplicate);
     assert_call_starts(w, "VM.add_to_HVM_boot_params", "[\"$\",\"\",\"2\"]", "INTERNAL_ERROR");
     assert_call(w, "VM.remove_from_HVM_boot_params", "[\"$\",\"a\"]", "null");
