@@ -199,8 +199,9 @@ struct snap *root_new(struct db *db, const struct class_desc *const *classes, un
 struct snap *root_copy(const struct snap *s)
 {
     struct snap *c = root_alloc(s->n_tables);
-    memcpy(c, s, sizeof(*s) + s->n_tables * sizeof(struct table *));
-    atomic_init(&c->refs, 1);
+    size_t from = offsetof(struct snap, db); /* others are counting meanwhile */
+    memcpy((char *)c + from, (const char *)s + from,
+           sizeof(*s) + s->n_tables * sizeof(struct table *) - from);
     pmap_ref(c->log);
     pmap_ref(c->marks);
     pmap_ref(c->marks_by_ref);

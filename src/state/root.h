@@ -35,8 +35,8 @@ struct mark {
 
 struct snap {
     atomic_uint refs;
-    struct db *db;
     struct snap *next_dead; /* list of roots to be freed */
+    struct db *db;
     struct token token;
     uint64_t vol_start; /* tokens of this process have vol >= it */
     uint64_t last_seq, last_change;

@@ -141,7 +141,10 @@ struct row *row_new(const struct class_desc *cls, const char *ref)
 
 struct row *row_copy(const struct row *r)
 {
-    struct row *c = mem_dup(r, r->cls->rec_size);
+    size_t from = offsetof(struct row, ref); /* others are counting meanwhile */
+    struct row *c = mem_zalloc(1, r->cls->rec_size);
+    memcpy((char *)c + from, (const char *)r + from, r->cls->rec_size - from);
+    c->cls = r->cls;
     atomic_init(&c->refs, 1);
     rstr_ref(c->ref);
     desc_each_field (f, c->cls)
