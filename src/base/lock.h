@@ -59,8 +59,7 @@ static inline void mutex_unlockp(struct mutex **m)
 #define LOCK_NAME_1(line) LOCK_NAME_2(line)
 /* Holds the mutex until the end of the enclosing block. */
 #define mutex_guard(m)                                                                             \
-    _cleanup_(mutex_unlockp)                                                                       \
-    _unused_ struct mutex *LOCK_NAME_1(__LINE__) = (mutex_lock(m), (m))
+    _cleanup_(mutex_unlockp) _unused_ struct mutex *LOCK_NAME_1(__LINE__) = (mutex_lock(m), (m))
 
 /* Waits until signalled; wake-ups without cause happen. Waits with a deadline: loop/clock_wait. */
 void cond_wait(pthread_cond_t *cond, struct mutex *m);

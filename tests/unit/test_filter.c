@@ -33,8 +33,7 @@ static int teardown(void **state)
 
 static bool matches(const char *text)
 {
-    _cleanup_(filter_freep)
-    struct filter *f = NULL;
+    _cleanup_(filter_freep) struct filter *f = NULL;
     struct err *e = filter_parse(vm->cls, text, &f);
     if (e)
         fail_msg("%s: %s", text, err_text(e));
@@ -82,15 +81,13 @@ static void wrong_text_is_refused(void **state)
         "= \"a\""};
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
         struct filter *f = NULL;
-        _cleanup_(err_freep)
-        struct err *e = filter_parse(vm->cls, bad[i], &f);
+        _cleanup_(err_freep) struct err *e = filter_parse(vm->cls, bad[i], &f);
         if (!err_is(e, "INVALID_VALUE"))
             fail_msg("'%s' was taken", bad[i]);
         assert_string_equal(err_param(e, 0), bad[i]);
     }
     struct filter *f = NULL;
-    _cleanup_(err_freep)
-    struct err *e = filter_parse(vm->cls, "field \"name_label\" = \"x\"", &f);
+    _cleanup_(err_freep) struct err *e = filter_parse(vm->cls, "field \"name_label\" = \"x\"", &f);
     assert_true(err_is(e, "INTERNAL_ERROR"));
     assert_string_equal(err_param(e, 0), "missing field");
 }
@@ -106,13 +103,11 @@ static void depth_and_length_have_limits(void **state)
     assert_true(matches(text));
     memset(text, '(', 1001);
     struct filter *f = NULL;
-    _cleanup_(err_freep)
-    struct err *e = filter_parse(vm->cls, text, &f);
+    _cleanup_(err_freep) struct err *e = filter_parse(vm->cls, text, &f);
     assert_true(err_is(e, "INVALID_VALUE"));
     memset(text, ' ', sizeof(text));
     strcpy(text + 66000, "true");
-    _cleanup_(err_freep)
-    struct err *too_long = filter_parse(vm->cls, text, &f);
+    _cleanup_(err_freep) struct err *too_long = filter_parse(vm->cls, text, &f);
     assert_true(err_is(too_long, "INVALID_VALUE"));
     text[0] = 0;
     for (int i = 0; i < 5000; i++)

@@ -13,13 +13,11 @@
 static void text_round_trips(void **state)
 {
     (void)state;
-    _cleanup_(row_unrefp)
-    const struct row *cr = row_new(desc_classes[CLASS_VM], rstr_new("r"));
+    _cleanup_(row_unrefp) const struct row *cr = row_new(desc_classes[CLASS_VM], rstr_new("r"));
     struct row *r = (struct row *)(uintptr_t)cr;
     const struct field_desc *f = desc_field(r->cls, "other_config");
     static const char text[] = "(('a b' 'it\\'s') ('c' 'back\\\\slash') ('' ''))";
-    _cleanup_(buf_done)
-    struct buf b;
+    _cleanup_(buf_done) struct buf b;
     buf_init(&b, 1000);
     assert_int_equal(row_parse(r, f, view_of(text)), 0);
     row_text(r, f, &b);
@@ -42,17 +40,14 @@ static void decoding_takes_what_encoding_made(void **state)
 {
     (void)state;
     const struct class_desc *c = desc_classes[CLASS_VM];
-    _cleanup_(row_unrefp)
-    const struct row *a = row_new(c, rstr_new("r"));
-    _cleanup_(row_unrefp)
-    const struct row *b = row_new(c, rstr_new("r"));
+    _cleanup_(row_unrefp) const struct row *a = row_new(c, rstr_new("r"));
+    _cleanup_(row_unrefp) const struct row *b = row_new(c, rstr_new("r"));
     struct rec_VM *vm = (struct rec_VM *)(uintptr_t)a;
     rstr_set(&vm->name_label, "it's (a) \\ test");
     val_assign(&vm->other_config, val_with(vm->other_config, "k'", "v\\"));
     vm->memory_target = INT64_MIN;
     vm->is_a_template = true;
-    _cleanup_(buf_done)
-    struct buf data;
+    _cleanup_(buf_done) struct buf data;
     buf_init(&data, 4000);
     row_encode(a, &data);
     unsigned skipped;

@@ -126,8 +126,7 @@ static void write_ok(struct fixture *f, txn_fn fn, struct ask *a)
 
 static void write_fails(struct fixture *f, txn_fn fn, struct ask *a, const char *code)
 {
-    _cleanup_(err_freep)
-    struct err *e = db_write(f->db, "test", fn, a);
+    _cleanup_(err_freep) struct err *e = db_write(f->db, "test", fn, a);
     assert_true(err_is(e, code));
 }
 
@@ -144,12 +143,10 @@ static void snapshots_never_change(void **state)
 {
     struct fixture *f = *state;
     WRITE(f, make_vm, .vm = "OpaqueRef:1", .name = "old");
-    _cleanup_(snap_unrefp)
-    struct snap *s = snap_get(f->db);
+    _cleanup_(snap_unrefp) struct snap *s = snap_get(f->db);
     WRITE(f, rename_vm, .vm = "OpaqueRef:1", .name = "new");
     WRITE(f, delete_vm, .vm = "OpaqueRef:1");
-    _cleanup_(snap_unrefp)
-    struct snap *now = snap_get(f->db);
+    _cleanup_(snap_unrefp) struct snap *now = snap_get(f->db);
     assert_string_equal(vm_of(s, "OpaqueRef:1")->name_label, "old");
     assert_null(vm_of(now, "OpaqueRef:1"));
     assert_int_equal(snap_count(s, CLASS_VM), 1);
@@ -165,12 +162,9 @@ static void indexes_follow(void **state)
     WRITE(f, rename_vm, .vm = "OpaqueRef:2", .name = "a");
     WRITE(f, rename_vm, .vm = "OpaqueRef:1", .name = "c");
     for (int round = 0; round < 2; round++) {
-        _cleanup_(snap_unrefp)
-        struct snap *s = snap_get(f->db);
-        _cleanup_(val_unrefp)
-        struct val *a = snap_by_name(s, CLASS_VM, "a");
-        _cleanup_(val_unrefp)
-        struct val *b = snap_by_name(s, CLASS_VM, "b");
+        _cleanup_(snap_unrefp) struct snap *s = snap_get(f->db);
+        _cleanup_(val_unrefp) struct val *a = snap_by_name(s, CLASS_VM, "a");
+        _cleanup_(val_unrefp) struct val *b = snap_by_name(s, CLASS_VM, "b");
         assert_int_equal(val_count(a), 2);
         assert_string_equal(val_str_at(a, 0), "OpaqueRef:2");
         assert_int_equal(val_count(b), 0);
@@ -203,8 +197,7 @@ static void references_are_checked(void **state)
     struct ask again = {.vm = "OpaqueRef:v"};
     write_fails(f, make_vm, &again, "DB_UNIQUENESS_CONSTRAINT_VIOLATION");
     write_fails(f, same_uuid, &again, "DB_UNIQUENESS_CONSTRAINT_VIOLATION");
-    _cleanup_(snap_unrefp)
-    struct snap *s = snap_get(f->db);
+    _cleanup_(snap_unrefp) struct snap *s = snap_get(f->db);
     assert_int_equal(snap_count(s, CLASS_VM), 1);
     assert_int_equal(snap_count(s, CLASS_VBD), 1);
 }
@@ -218,8 +211,7 @@ static struct err *move_vbd(struct txn *t, void *arg)
 
 static void check_vbds(struct fixture *f, const char *vm, unsigned n, const char *const *refs)
 {
-    _cleanup_(snap_unrefp)
-    struct snap *s = snap_get(f->db);
+    _cleanup_(snap_unrefp) struct snap *s = snap_get(f->db);
     const struct val *set = vm_of(s, vm)->VBDs;
     assert_int_equal(val_count(set), n);
     for (unsigned i = 0; i < n; i++)
@@ -267,8 +259,7 @@ static void deletion_takes_references_along(void **state)
     restart(f);
     WRITE(f, delete_vdi, .vdi = "OpaqueRef:d");
     for (int round = 0; round < 2; round++) {
-        _cleanup_(snap_unrefp)
-        struct snap *s = snap_get(f->db);
+        _cleanup_(snap_unrefp) struct snap *s = snap_get(f->db);
         const struct rec_VBD *vbd = (const void *)snap_row(s, CLASS_VBD, "OpaqueRef:b");
         assert_string_equal(vbd->VDI, REF_NULL);
         assert_string_equal(vm_of(s, "OpaqueRef:v")->suspend_VDI, REF_NULL);
@@ -277,8 +268,7 @@ static void deletion_takes_references_along(void **state)
         restart(f);
     }
     WRITE(f, delete_vm, .vm = "OpaqueRef:v");
-    _cleanup_(snap_unrefp)
-    struct snap *s = snap_get(f->db);
+    _cleanup_(snap_unrefp) struct snap *s = snap_get(f->db);
     const struct rec_VBD *vbd = (const void *)snap_row(s, CLASS_VBD, "OpaqueRef:b");
     assert_string_equal(vbd->VM, REF_NULL);
 }
@@ -298,13 +288,11 @@ static void two_sided_relations_are_kept_equal(void **state)
     WRITE(f, make_vm, .vm = "OpaqueRef:v");
     WRITE(f, group_vm, .vm = "OpaqueRef:v");
     restart(f);
-    _cleanup_(snap_unrefp)
-    struct snap *s = snap_get(f->db);
+    _cleanup_(snap_unrefp) struct snap *s = snap_get(f->db);
     const struct rec_VM_group *g = (const void *)snap_row(s, CLASS_VM_group, "OpaqueRef:g");
     assert_true(val_set_has(g->VMs, "OpaqueRef:v"));
     WRITE(f, delete_vm, .vm = "OpaqueRef:v");
-    _cleanup_(snap_unrefp)
-    struct snap *now = snap_get(f->db);
+    _cleanup_(snap_unrefp) struct snap *now = snap_get(f->db);
     g = (const void *)snap_row(now, CLASS_VM_group, "OpaqueRef:g");
     assert_int_equal(val_count(g->VMs), 0);
     snap_unref(steal(&s));
@@ -324,11 +312,9 @@ static void an_empty_transaction_makes_no_generation(void **state)
 {
     struct fixture *f = *state;
     WRITE(f, make_vm, .vm = "OpaqueRef:v", .name = "x");
-    _cleanup_(snap_unrefp)
-    struct snap *a = snap_get(f->db);
+    _cleanup_(snap_unrefp) struct snap *a = snap_get(f->db);
     WRITE(f, nothing, .vm = "OpaqueRef:v", .name = "x");
-    _cleanup_(snap_unrefp)
-    struct snap *b = snap_get(f->db);
+    _cleanup_(snap_unrefp) struct snap *b = snap_get(f->db);
     assert_int_equal(snap_token(a).gen, snap_token(b).gen);
     assert_int_equal(snap_token(a).vol, snap_token(b).vol);
     assert_int_equal(store_disk_commits(f->disk), 1);
@@ -338,11 +324,9 @@ static void volatile_changes_are_not_stored(void **state)
 {
     struct fixture *f = *state;
     WRITE(f, make_vm, .vm = "OpaqueRef:v");
-    _cleanup_(snap_unrefp)
-    struct snap *a = snap_get(f->db);
+    _cleanup_(snap_unrefp) struct snap *a = snap_get(f->db);
     WRITE(f, allow_start, .vm = "OpaqueRef:v");
-    _cleanup_(snap_unrefp)
-    struct snap *b = snap_get(f->db);
+    _cleanup_(snap_unrefp) struct snap *b = snap_get(f->db);
     assert_true(val_set_has(vm_of(b, "OpaqueRef:v")->allowed_operations, "start"));
     assert_int_equal(snap_token(a).gen, snap_token(b).gen);
     assert_int_equal(snap_token(a).vol + 1, snap_token(b).vol);
@@ -364,8 +348,7 @@ static struct err *make_many(struct txn *t, void *arg)
 static struct err *make_large(struct txn *t, void *arg)
 {
     struct rec_VM *vm = (struct rec_VM *)txn_add(t, CLASS_VM, NULL, NULL);
-    _cleanup_(freep)
-    char *text = mem_zalloc(1, *(size_t *)arg + 1);
+    _cleanup_(freep) char *text = mem_zalloc(1, *(size_t *)arg + 1);
     memset(text, 'x', *(size_t *)arg);
     rstr_set(&vm->name_description, text);
     return NULL;
@@ -379,8 +362,7 @@ static void too_large_transactions_are_refused(void **state)
     assert_null(db_write(f->db, "test", make_large, &size));
     write_fails(f, make_many, (void *)&over, "INTERNAL_ERROR");
     write_fails(f, make_large, (void *)&too_large, "INTERNAL_ERROR");
-    _cleanup_(snap_unrefp)
-    struct snap *s = snap_get(f->db);
+    _cleanup_(snap_unrefp) struct snap *s = snap_get(f->db);
     assert_int_equal(snap_count(s, CLASS_VM), 1001);
 }
 
@@ -407,8 +389,7 @@ static void hooks_derive_and_refuse(void **state)
     WRITE(f, make_vm, .vm = "OpaqueRef:v", .name = "good");
     struct ask bad = {.vm = "OpaqueRef:w", .name = "bad"};
     write_fails(f, make_vm, &bad, "VALUE_NOT_SUPPORTED");
-    _cleanup_(snap_unrefp)
-    struct snap *s = snap_get(f->db);
+    _cleanup_(snap_unrefp) struct snap *s = snap_get(f->db);
     assert_true(val_set_has(vm_of(s, "OpaqueRef:v")->allowed_operations, "start"));
     assert_null(vm_of(s, "OpaqueRef:w"));
     assert_int_equal(calls, 2);
@@ -423,13 +404,11 @@ static void a_failing_store_drops_what_nobody_saw(void **state)
     store_disk_fail(f->disk, 0, 1);
     struct ask a = {.vm = "OpaqueRef:v", .name = "new"};
     write_fails(f, rename_vm, &a, "INTERNAL_ERROR");
-    _cleanup_(snap_unrefp)
-    struct snap *s = snap_get(f->db);
+    _cleanup_(snap_unrefp) struct snap *s = snap_get(f->db);
     assert_string_equal(vm_of(s, "OpaqueRef:v")->name_label, "old");
     assert_int_equal(snap_generation(s), 1);
     write_ok(f, rename_vm, &a);
-    _cleanup_(snap_unrefp)
-    struct snap *now = snap_get(f->db);
+    _cleanup_(snap_unrefp) struct snap *now = snap_get(f->db);
     assert_string_equal(vm_of(now, "OpaqueRef:v")->name_label, "new");
     assert_int_equal(snap_generation(now), 2);
 }
@@ -475,14 +454,12 @@ static void waiting_transactions_share_a_commit(void **state)
     for (int i = 0; i < 50; i++)
         db_write_async(f->db, "test", post_vm, &a, on_done);
     usleep(20000);
-    _cleanup_(snap_unrefp)
-    struct snap *before = snap_get(f->db);
+    _cleanup_(snap_unrefp) struct snap *before = snap_get(f->db);
     assert_int_equal(snap_count(before, CLASS_VM), 0);
     assert_int_equal(a.done, 0);
     store_disk_hold(f->disk, false);
     wait_done(&a, 50);
-    _cleanup_(snap_unrefp)
-    struct snap *after = snap_get(f->db);
+    _cleanup_(snap_unrefp) struct snap *after = snap_get(f->db);
     assert_int_equal(snap_count(after, CLASS_VM), 50);
     assert_int_equal(a.failed, 0);
     assert_in_range(store_disk_commits(f->disk), 1, 10);
@@ -501,8 +478,7 @@ static void a_failing_commit_takes_the_later_ones_along(void **state)
     wait_done(&a, 50);
     assert_int_equal(a.failed, 50);
     WRITE(f, make_vm, .vm = "OpaqueRef:v");
-    _cleanup_(snap_unrefp)
-    struct snap *s = snap_get(f->db);
+    _cleanup_(snap_unrefp) struct snap *s = snap_get(f->db);
     assert_int_equal(snap_count(s, CLASS_VM), 1);
     snap_unref(steal(&s));
     restart(f);
@@ -525,8 +501,7 @@ static void a_second_writer_ends_the_first(void **state)
     struct db_config config = {.store = store, .single = true, .lost = on_lost, .lost_arg = &lost};
     assert_null(db_open(&config, &first));
     restart(f);
-    _cleanup_(err_freep)
-    struct err *e = db_write(first, "test", post_vm, NULL);
+    _cleanup_(err_freep) struct err *e = db_write(first, "test", post_vm, NULL);
     assert_non_null(e);
     assert_true(lost);
     WRITE(f, make_vm, .vm = "OpaqueRef:v");
@@ -549,8 +524,7 @@ static void collect(struct fixture *f, struct token since, struct changes *ret)
 
 static struct token token_of(struct fixture *f)
 {
-    _cleanup_(snap_unrefp)
-    struct snap *s = snap_get(f->db);
+    _cleanup_(snap_unrefp) struct snap *s = snap_get(f->db);
     return snap_token(s);
 }
 
