@@ -84,7 +84,12 @@ static struct err *make_folders(const struct config *c)
 static struct err *open_state(struct daemon *d)
 {
     struct store *store = NULL;
-    TRY(store_sqlite_open(d->config.store + strlen("sqlite:"), STORE_WRITE, &store));
+    const char *where = strchr(d->config.store, ':') + 1; /* config_check has seen it */
+    if (str_starts(d->config.store, "sqlite:"))
+        TRY(store_sqlite_open(where, STORE_WRITE, &store));
+    else
+        TRY(store_etcd_open(&(struct store_etcd_config){.endpoint = where, .prefix = "/cairn/"},
+                            STORE_WRITE, &store));
     return db_open(&(struct db_config){.store = store}, &d->db);
 }
 

@@ -234,8 +234,8 @@ struct err *config_check(const struct config *c)
 {
     TRY(check_address("listen_http", c->listen_http));
     TRY(check_address("listen_https", c->listen_https));
-    if (!str_starts(c->store, "sqlite:"))
-        return err_internal("'store' must be sqlite:PATH, not '%s'", c->store);
+    if (!str_starts(c->store, "sqlite:") && !str_starts(c->store, "etcd:"))
+        return err_internal("'store' must be sqlite:PATH or etcd:URL, not '%s'", c->store);
     if (c->development && access(c->users_file, R_OK) < 0)
         log_warn("event=no-users file=%s ignoring=passwords-over-the-network", c->users_file);
     return NULL;

@@ -34,7 +34,7 @@ struct config {
     char *local_socket;   /* trusted by peer credentials */
     char *control_socket; /* cairnctl */
     char *users_file;     /* development: user:yescrypt-hash lines */
-    char *store;          /* "sqlite:PATH" */
+    char *store;          /* "sqlite:PATH" or "etcd:URL" */
     char *hypervisor;     /* "qemu" or "sim" */
     char *accel;          /* "auto", "kvm" or "tcg" */
     char *qemu;           /* program */
