@@ -2,12 +2,12 @@
  * commit.h: getting bitmaps and BAT entries into the file, many at a time.
  *
  * A write that changed metadata joins with its bitmap after its data is written. One commit runs at
- * a time, in two waves: the dirty bitmaps and, behind all blocks, the footer; then the BAT sectors of
- * new blocks. The footer's place is the next block's padding or bitmap, which no later write but a
- * later commit touches; so it needs no order of its own, and after each commit the file is a whole
- * image to every reader. Who joins meanwhile
- * is in the next one. So the first writes of many blocks cost few transfers, each answer still
- * comes after its own metadata, and a BAT never names a block whose bitmap is not there.
+ * a time, in two waves: the dirty bitmaps and, behind all blocks, the footer; then the BAT sectors
+ * of new blocks. The footer's place is the next block's padding or bitmap, which no later write but
+ * a later commit touches; so it needs no order of its own, and after each commit the file is a
+ * whole image to every reader. Who joins meanwhile is in the next one. So the first writes of many
+ * blocks cost few transfers, each answer still comes after its own metadata, and a BAT never names
+ * a block whose bitmap is not there.
  *
  *     waiting ──start──> bitmaps ──all written──> BAT ──all written──> done(err)
  *

@@ -4,7 +4,8 @@
  * Boots from the disk under test. For n = 0, 1, 2 …: fills 8 sectors with n+1, writes them through
  * the BIOS (SeaBIOS' virtio-blk driver) to sector 2048 + (n mod 4096) * 8, reads them back, compares,
  * and says so on the serial port: '.' for each round, 'E' for an error of the BIOS, 'D' for a
- * difference. A newline and n in hexadecimal after each 64 rounds.
+ * difference. Then reads them once more to page 16 + (n mod 64) of memory, which it never touches
+ * itself: only the device changes these. A newline and n in hexadecimal after each 64 rounds.
  */
         .code16
         .globl _start
@@ -46,6 +47,17 @@ round:
         movw    $1024, %cx
         repe scasl
         jne     differs
+        movl    %ebx, %eax
+        andw    $63, %ax
+        shlw    $8, %ax
+        addw    $0x1000, %ax
+        movw    $0, offset
+        movw    %ax, segment
+        movb    $0x42, %ah
+        call    transfer
+        movw    $0x8000, offset
+        movw    $0, segment
+        jc      failed
         movb    $'.', %al
 report: call    putc
         incl    %ebx
@@ -94,7 +106,8 @@ putc:   pushw   %dx
         .balign 4
 packet: .byte   16, 0
         .word   8                       /* sectors */
-        .word   0x8000, 0               /* offset, segment */
+offset: .word   0x8000
+segment: .word  0
 lba:    .long   0, 0
 drive:  .byte   0
         .org    510

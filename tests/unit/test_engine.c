@@ -107,8 +107,7 @@ static int run(struct disk *d, enum blk_op op, uint64_t at, void *p, uint64_t si
 
 static void expect(struct disk *d, uint64_t at, uint64_t size, uint8_t value)
 {
-    _cleanup_(freep)
-    uint8_t *p = mem_new_n(uint8_t, (size_t)size);
+    _cleanup_(freep) uint8_t *p = mem_new_n(uint8_t, (size_t)size);
     memset(p, 0x5a, (size_t)size);
     assert_int_equal(run(d, BLK_READ, at, p, size), 0);
     for (uint64_t i = 0; i < size; i++)
@@ -118,8 +117,7 @@ static void expect(struct disk *d, uint64_t at, uint64_t size, uint8_t value)
 
 static int write_bytes(struct disk *d, uint64_t at, uint64_t size, uint8_t value)
 {
-    _cleanup_(freep)
-    uint8_t *p = mem_new_n(uint8_t, (size_t)size);
+    _cleanup_(freep) uint8_t *p = mem_new_n(uint8_t, (size_t)size);
     memset(p, value, (size_t)size);
     return run(d, BLK_WRITE, at, p, size);
 }
