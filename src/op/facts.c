@@ -22,7 +22,7 @@ static bool is_stale(struct op *op, const struct rec_VM *vm)
 {
     bool live = vm && (vm->power_state == VM_POWER_STATE_RUNNING ||
                        vm->power_state == VM_POWER_STATE_PAUSED);
-    return !live || vm->domid != op_get_int(op, "domid");
+    return !live || vm->domid != op_get_int(op, "fact.domid");
 }
 
 static bool wants_restart(const struct rec_VM *vm, const char *how)
@@ -102,6 +102,11 @@ static struct err *tell_domid(struct op *op)
     return host_vm_set_domid(op->host, &v, uuid, op_get_int(op, "domid"));
 }
 
+static struct err *believe_new_domid(struct op *op)
+{
+    return op_get_bool(op, "stale") ? NULL : believe_guest(op);
+}
+
 static struct err *mark_reboot(struct op *op)
 {
     return op_get_bool(op, "stale") ? step_keep(op) : mark_rebooted(op);
@@ -109,7 +114,7 @@ static struct err *mark_reboot(struct op *op)
 
 static const struct step rebooted_steps[] = {
     {"next domid", look, NULL, .weight = 1},
-    {"tell the guest's number", tell_domid, NULL, .weight = 1},
+    {"tell the guest its number", tell_domid, believe_new_domid, .weight = 1},
     {"mark rebooted", mark_reboot, NULL, .weight = 1, .commit = true},
 };
 const struct op_kind kind_guest_rebooted = OP_KIND("guest rebooted", rebooted_steps);
@@ -238,7 +243,7 @@ static void post_operation(struct ops *ops, const struct host_fact *fact, const 
     struct val *ctx = val_map();
     char domid[24];
     snprintf(domid, sizeof(domid), "%lld", (long long)fact->domid);
-    val_put_str(ctx, "domid", domid);
+    val_put_str(ctx, "fact.domid", domid);
     val_put_str(ctx, "how", how);
     val_put_str(ctx, "reason", fact->reason ? fact->reason : "");
     tasks_run_internal(ops->cfg.tasks, kind, CLASS_VM, vm->row.ref, VM_OPERATIONS_SHUTDOWN, ctx);

@@ -108,6 +108,22 @@ static bool is_known(struct txn *t, const struct rec_SR *sr, const char *locatio
     return known;
 }
 
+/* A volume that some operation is making or taking away is that operation's affair. */
+static bool is_in_transit(struct txn *t, const struct sr_volume *vol)
+{
+    if (!vol->uuid || !*vol->uuid)
+        return false;
+    txn_each(row, t, CLASS_op)
+    {
+        const struct val *context = rec_op(row)->context;
+        for (size_t i = 0; i < val_count(context); i++) {
+            if (str_eq(val_str_at(context, i), vol->uuid))
+                return true;
+        }
+    }
+    return false;
+}
+
 static void add_found(struct txn *t, const struct rec_SR *sr, const struct sr_volume *vol)
 {
     bool has_uuid = vol->uuid && *vol->uuid && !txn_VDI_by_uuid(t, vol->uuid);
@@ -147,7 +163,7 @@ static struct err *scan_txn(struct txn *t, void *arg)
         return err_HANDLE_INVALID("SR", a->sr);
     follow_known(t, sr, a);
     for (size_t i = 0; i < a->n; i++) {
-        if (!is_known(t, sr, a->vols[i].location))
+        if (!is_known(t, sr, a->vols[i].location) && !is_in_transit(t, &a->vols[i]))
             add_found(t, sr, &a->vols[i]);
     }
     add_up(t, txn_edit_SR(t, a->sr), a->stat);

@@ -18,6 +18,7 @@ struct err *unpause_guest(struct op *op) _must_use_; /* unless the context says 
 struct err *delete_suspend_image(struct op *op) _must_use_;
 struct err *take_domid(struct op *op) _must_use_;    /* into the context */
 struct err *mark_rebooted(struct op *op) _must_use_; /* a commit step */
+struct err *believe_guest(struct op *op) _must_use_; /* undo of what gave it the domid */
 struct err *mark_halted(struct op *op) _must_use_;   /* a commit step */
 
 /* The image of the memory: context "suspend_VDI", else the VM's. */

@@ -194,12 +194,13 @@ void vm_becomes_halted(struct txn *t, const char *ref)
     boot_drop(t, vm->uuid);
 }
 
-/* The disks of a suspended VM stay claimed (currently_attached), its boot record stays too. */
+/* Its boot record stays: that is what it resumes by. */
 void vm_becomes_suspended(struct txn *t, const char *ref)
 {
     struct rec_VM *vm = txn_edit_VM(t, ref);
     if (!vm)
         return;
     vm->power_state = VM_POWER_STATE_SUSPENDED;
+    detach_devices(t, vm);
     leave_host(t, vm);
 }

@@ -185,11 +185,22 @@ static struct err *reset_guest(struct op *op)
     return unpause_guest(op);
 }
 
-/* If the daemon dies between the reset and the commit, the guest's own number is taken over when
- * it is found again. */
+/* A guest that was reset cannot be as it was: then the records say so, whatever failed later. */
+struct err *believe_guest(struct op *op)
+{
+    _cleanup_(rstr_unrefp) const char *uuid = NULL;
+    struct guest_info info = {0};
+    TRY(op_vm_uuid(op, &uuid));
+    TRY(host_vm_query(op->host, uuid, &info));
+    if (info.state == GUEST_ABSENT || info.domid != op_get_int(op, "domid"))
+        return NULL;
+    TRY(unpause_guest(op));
+    return op_write(op, "guest was reset", rebooted_txn, op);
+}
+
 static const struct step hard_reboot_steps[] = {
     {"next domid", take_domid, NULL, .weight = 1},
-    {"reset guest", reset_guest, NULL, .weight = 4},
+    {"reset guest", reset_guest, believe_guest, .weight = 4},
     {"mark rebooted", mark_rebooted, NULL, .weight = 1, .commit = true},
 };
 const struct op_kind kind_vm_hard_reboot = OP_KIND("VM.hard_reboot", hard_reboot_steps);
@@ -373,11 +384,18 @@ struct err *msg_VM_suspend(struct op *op, const struct args_VM_suspend *a, struc
 }
 
 /* The image goes when nobody needs it any more; a failure leaves a VDI that an administrator sees.
- */
+ * What it was is noted first, for the record goes before the volume. */
 struct err *delete_suspend_image(struct op *op)
 {
     _cleanup_(snap_unrefp) struct snap *s = snap_get(op->db);
-    const char *ref = op_get(op, "suspend_VDI");
-    const struct rec_VDI *vdi = *ref ? snap_VDI(s, ref) : NULL;
-    return vdi ? vdi_unmake(op, vdi->uuid, vdi->SR) : NULL;
+    if (!*op_get(op, "old.uuid")) {
+        const char *ref = op_get(op, "suspend_VDI");
+        const struct rec_VDI *vdi = *ref ? snap_VDI(s, ref) : NULL;
+        if (!vdi)
+            return NULL;
+        op_put(op, "old.uuid", vdi->uuid);
+        op_put(op, "old.sr", vdi->SR);
+        TRY(op_save(op));
+    }
+    return vdi_unmake(op, op_get(op, "old.uuid"), op_get(op, "old.sr"));
 }

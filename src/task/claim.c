@@ -125,10 +125,8 @@ static struct err *check_concurrency(const struct row *row, const struct op_desc
 {
     const struct enum_desc *e = op_enum(row->cls);
     const struct val *running = val_member(row, row->cls->field_current);
-    _cleanup_(val_unrefp)
-    struct val *ops = val_set();
-    _cleanup_(val_unrefp)
-    struct val *holders = val_set();
+    _cleanup_(val_unrefp) struct val *ops = val_set();
+    _cleanup_(val_unrefp) struct val *holders = val_set();
     for (size_t i = 0; i < val_count(running); i++) {
         const char *name = val_str_at(running, i);
         if (may_run_along(rule, desc_enum_value(e, name)))
@@ -138,8 +136,7 @@ static struct err *check_concurrency(const struct row *row, const struct op_desc
     }
     if (val_count(ops) == 0)
         return NULL;
-    _cleanup_(buf_done)
-    struct buf a, b;
+    _cleanup_(buf_done) struct buf a, b;
     buf_init(&a, 4096);
     buf_init(&b, 4096);
     list_text(&a, ops);
@@ -235,6 +232,18 @@ static void add_claim(claim_vec *list, const struct claim_view *v, int cls, cons
         add_related(list, v, row, &rule->claims[i]);
 }
 
+struct err *claim_list_op(const struct claim_view *v, int cls, const char *ref, int operation,
+                          struct claim **ret, unsigned *ret_n)
+{
+    if (!claim_view_row(v, cls, ref))
+        return err_HANDLE_INVALID(desc_classes[cls]->name, ref);
+    claim_vec list = {0};
+    add_claim(&list, v, cls, ref, operation);
+    *ret = list.v;
+    *ret_n = (unsigned)list.n;
+    return NULL;
+}
+
 struct err *claim_list(const struct claim_view *v, const struct msg_desc *msg, const char *ref,
                        struct claim **ret, unsigned *ret_n)
 {
@@ -242,14 +251,7 @@ struct err *claim_list(const struct claim_view *v, const struct msg_desc *msg, c
     *ret_n = 0;
     if (!msg || !msg->op || !ref)
         return NULL;
-    const struct row *row = claim_view_row(v, msg->cls, ref);
-    if (!row)
-        return err_HANDLE_INVALID(desc_classes[msg->cls]->name, ref);
-    claim_vec list = {0};
-    add_claim(&list, v, msg->cls, ref, msg->op->op);
-    *ret = list.v;
-    *ret_n = (unsigned)list.n;
-    return NULL;
+    return claim_list_op(v, msg->cls, ref, msg->op->op, ret, ret_n);
 }
 
 void claim_list_free(struct claim *claims, unsigned n)
@@ -338,8 +340,7 @@ static void refresh(struct txn *t, int cls, const char *ref)
     if (!row || row->cls->n_ops == 0 || row->cls->field_allowed < 0 || cls == CLASS_task)
         return;
     struct claim_view v = {.txn = t};
-    _cleanup_(val_unrefp)
-    struct val *now = allowed(&v, row);
+    _cleanup_(val_unrefp) struct val *now = allowed(&v, row);
     if (val_equal(now, val_member(row, row->cls->field_allowed)))
         return;
     struct row *edit = txn_edit(t, cls, ref);
@@ -354,8 +355,7 @@ static void refresh_field(struct txn *t, const struct row *row, const char *fiel
         refresh(t, f->type->cls, *(const char *const *)member(row, f));
         return;
     }
-    _cleanup_(val_unrefp)
-    struct val *refs = val_ref(*(const struct val *const *)member(row, f));
+    _cleanup_(val_unrefp) struct val *refs = val_ref(*(const struct val *const *)member(row, f));
     for (size_t i = 0; i < val_count(refs); i++)
         refresh(t, f->type->elem->cls, val_str_at(refs, i));
 }
@@ -404,8 +404,7 @@ static struct err *refresh_some(struct txn *t, void *arg)
 
 struct err *claim_refresh_all(struct db *db)
 {
-    _cleanup_(snap_unrefp)
-    struct snap *s = snap_get(db);
+    _cleanup_(snap_unrefp) struct snap *s = snap_get(db);
     for (unsigned cls = 0; cls < db_n_classes(db); cls++) {
         if (db_class(db, (int)cls)->n_ops == 0)
             continue;

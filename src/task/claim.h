@@ -48,6 +48,9 @@ struct claim {
  * array and its refs are the caller's (claim_list_free). */
 struct err *claim_list(const struct claim_view *v, const struct msg_desc *msg, const char *ref,
                        struct claim **ret, unsigned *ret_n) _must_use_;
+/* The same for an operation by its class and number. */
+struct err *claim_list_op(const struct claim_view *v, int cls, const char *ref, int operation,
+                          struct claim **ret, unsigned *ret_n) _must_use_;
 void claim_list_free(struct claim *claims, unsigned n);
 
 /* Checks all, then enters all under `holder` (a task ref): all or nothing. */

@@ -21,18 +21,21 @@ struct queued {
     bool trying;
 };
 
+static void drop_claims(struct op_run *r)
+{
+    claim_list_free(r->claims, r->n_claims);
+    r->claims = NULL;
+    r->n_claims = 0;
+}
+
+/* Tried more than once: what is around the object may have changed since the last time. */
 static struct err *begin_internal(struct txn *t, void *arg)
 {
     struct op_run *r = arg;
-    if (r->n_claims == 0) {
-        r->claims = mem_new(struct claim);
-        r->claims[0] = (struct claim){r->internal_cls, rstr_ref(r->op.self), r->internal_op};
-        r->n_claims = 1;
-    }
-    if (r->internal_op >= 0)
-        TRY(claim_take(t, r->claims, r->n_claims, r->holder));
-    else
-        r->claims[0].operation = 0;
+    struct claim_view v = {.txn = t};
+    drop_claims(r);
+    TRY(claim_list_op(&v, r->internal_cls, r->op.self, r->internal_op, &r->claims, &r->n_claims));
+    TRY(claim_take(t, r->claims, r->n_claims, r->holder));
     return journal_add(t, r);
 }
 
@@ -51,11 +54,37 @@ static void leave_queue(struct tasks *ts, struct queued *q)
     pthread_mutex_unlock(&ts->lock);
 }
 
+/* That the object has gone on meanwhile is no failure: the fact was old. */
 static void log_failure(const struct op_run *r)
 {
-    _cleanup_(freep)
-    char *text = err_text(r->failed);
+    if (err_is(r->failed, "HANDLE_INVALID") || err_is(r->failed, "VM_BAD_POWER_STATE"))
+        return;
+    _cleanup_(freep) char *text = err_text(r->failed);
     log_warn("event=internal-failed kind=%s object=%s error=%s", r->kind_name, r->op.self, text);
+}
+
+#define ATTEMPTS 4
+#define PAUSE    (50 * USEC_PER_MSEC)
+
+/* Nobody is there to try again, so we do, from the first step, as long as nothing is committed. */
+static struct err *run_until_done(struct op_run *r)
+{
+    struct err *e = op_run_steps(&r->op, r->kind_name);
+    for (unsigned i = 1; e && !r->committed && i < ATTEMPTS; i++) {
+        err_free(e);
+        r->undoing = false;
+        waitable_wait(NULL, &r->cancel, clock_now() + PAUSE);
+        e = op_run_steps(&r->op, r->kind_name);
+    }
+    return e;
+}
+
+static void stay_queued(struct tasks *ts, struct queued *q)
+{
+    tasks_delist(ts, q->run);
+    pthread_mutex_lock(&ts->lock);
+    q->trying = false;
+    pthread_mutex_unlock(&ts->lock);
 }
 
 static void try_run(void *arg)
@@ -63,24 +92,19 @@ static void try_run(void *arg)
     struct queued *q = arg;
     struct op_run *r = q->run;
     struct tasks *ts = r->op.tasks;
+    tasks_enlist(ts, r);
     struct err *e = db_write(ts->cfg.db, "begin internal", begin_internal, r);
     if (err_is(e, "OTHER_OPERATION_IN_PROGRESS")) {
         err_free(e);
-        pthread_mutex_lock(&ts->lock);
-        q->trying = false;
-        pthread_mutex_unlock(&ts->lock);
+        stay_queued(ts, q);
         return;
     }
     leave_queue(ts, q);
     free(q);
     r->journaled = e == NULL;
-    tasks_enlist(ts, r);
-    r->failed = e ? e : op_run_steps(&r->op, r->kind_name);
-    if (e) {
-        claim_list_free(r->claims, r->n_claims);
-        r->claims = NULL;
-        r->n_claims = 0;
-    }
+    r->failed = e ? e : run_until_done(r);
+    if (e)
+        drop_claims(r);
     if (r->failed)
         log_failure(r);
     tasks_end_run(r);

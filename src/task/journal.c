@@ -21,8 +21,7 @@ static struct val *claims_to_val(const struct op_run *r)
     for (unsigned i = 0; i < r->n_claims; i++) {
         const struct claim *c = &r->claims[i];
         const struct class_desc *cls = desc_classes[c->cls];
-        _cleanup_(freep)
-        char *key = mem_printf("%s %s", cls->name, c->ref);
+        _cleanup_(freep) char *key = mem_printf("%s %s", cls->name, c->ref);
         val_put_str(map, key,
                     cls->fields[cls->field_allowed].type->elem->enm->values[c->operation]);
     }
@@ -66,8 +65,8 @@ struct err *journal_add(struct txn *t, struct op_run *r)
 {
     struct rec_op *row = (struct rec_op *)txn_add(t, CLASS_op, r->op_ref, r->op_uuid);
     if (r->op.msg) {
-        _cleanup_(freep)
-        char *name = mem_printf("%s.%s", desc_classes[r->op.msg->cls]->name, r->op.msg->name);
+        _cleanup_(freep) char *name =
+            mem_printf("%s.%s", desc_classes[r->op.msg->cls]->name, r->op.msg->name);
         rstr_set(&row->message, name);
     }
     rstr_set(&row->object, r->op.self);

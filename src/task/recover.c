@@ -65,8 +65,7 @@ static void recover_one(struct tasks *ts, const struct rec_op *row)
 struct err *tasks_recover(struct tasks *ts)
 {
     TRY(db_write(ts->cfg.db, "restore claims", restore_txn, ts));
-    _cleanup_(snap_unrefp)
-    struct snap *s = snap_get(ts->cfg.db);
+    _cleanup_(snap_unrefp) struct snap *s = snap_get(ts->cfg.db);
     snap_each (row, s, CLASS_op)
         recover_one(ts, rec_op(row));
     return NULL;

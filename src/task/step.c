@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#define LOG_MODULE "step"
 #include "base/log.h"
 #include "gen/error.h"
 #include "loop/loop.h"
@@ -94,18 +95,32 @@ static struct err *run_one(struct op_run *r, unsigned i)
     return NULL;
 }
 
-/* Behind the commit there is no way back: a step that fails is told and left, the next ones still
- * do their part. */
+/* ---- where there is no way back ---- */
+
+#define ATTEMPTS    4
+#define FIRST_PAUSE (20 * USEC_PER_MSEC) /* doubled each time */
+
+/* Clearing up has nothing to fall back on, so what fails is tried again before it is given up. */
+static bool again(struct op_run *r, const char *what, unsigned attempt, const struct err *e)
+{
+    _cleanup_(freep) char *text = err_text(e);
+    bool last = attempt + 1 == ATTEMPTS;
+    log_at(last ? LOG_ERR : LOG_WARN, "event=%s-failed kind='%s' step='%s' attempt=%u error=%s",
+           what, r->kind->name, r->kind->steps[r->step].name, attempt + 1, text);
+    if (!last)
+        waitable_wait(NULL, NULL, clock_now() + (FIRST_PAUSE << attempt));
+    return !last;
+}
+
+/* A step that fails for good is told and left, the next ones still do their part. */
 static struct err *roll_forward(struct op_run *r, unsigned from)
 {
     struct err *first = NULL;
     for (unsigned i = from; i < r->kind->n_steps; i++) {
         struct err *e = run_one(r, i);
-        if (e) {
-            _cleanup_(freep)
-            char *text = err_text(e);
-            log_err("event=step-failed kind=%s step='%s' error=%s", r->kind->name,
-                    r->kind->steps[i].name, text);
+        for (unsigned attempt = 0; e && again(r, "step", attempt, e); attempt++) {
+            err_free(e);
+            e = r->kind->steps[i].run(&r->op);
         }
         first = err_first(first, e);
     }
@@ -136,10 +151,14 @@ static struct err *undo_one(struct op_run *r)
     r->verb = 0;
     if (!s->undo)
         return NULL;
-    mark(r, "before undo", false);
-    TRY(s->undo(&r->op));
-    mark(r, "after undo", false);
-    return NULL;
+    err_free(mark(r, "before undo", false));
+    struct err *e = s->undo(&r->op);
+    for (unsigned attempt = 0; e && again(r, "undo", attempt, e); attempt++) {
+        err_free(e);
+        e = s->undo(&r->op);
+    }
+    err_free(mark(r, "after undo", false));
+    return e;
 }
 
 struct err *step_undo(struct op_run *r, struct err *why)
@@ -150,8 +169,7 @@ struct err *step_undo(struct op_run *r, struct err *why)
     for (;;) {
         e = err_first(e, undo_one(r));
         if (e) {
-            _cleanup_(freep)
-            char *text = err_text(e);
+            _cleanup_(freep) char *text = err_text(e);
             log_err("event=undo-failed kind=%s step='%s' error=%s", r->kind->name,
                     r->kind->steps[r->step].name, text);
             err_freep(&e);

@@ -154,9 +154,8 @@ void op_run_free(struct op_run *r)
 
 static void set_label(struct op_run *r, const struct run_request *rq)
 {
-    _cleanup_(freep)
-    char *name = mem_printf("%s%s.%s", rq->async ? "Async." : "", desc_classes[rq->msg->cls]->name,
-                            rq->msg->name);
+    _cleanup_(freep) char *name = mem_printf("%s%s.%s", rq->async ? "Async." : "",
+                                             desc_classes[rq->msg->cls]->name, rq->msg->name);
     rstr_set(&r->label, rq->label ? rq->label : name);
 }
 
@@ -339,8 +338,7 @@ static void run_call(void *arg)
     set_log_context(r);
     r->failed = r->fn(&r->op, r->args, &r->result);
     if (r->failed) {
-        _cleanup_(freep)
-        char *text = err_text(r->failed);
+        _cleanup_(freep) char *text = err_text(r->failed);
         log_info("event=call-failed call=%s error=%s", r->label, text);
     }
     tasks_end_run(r);

@@ -107,8 +107,7 @@ static void end_row(struct tasks *ts, struct rec_task *row, const struct val *re
         return;
     }
     row->status = TASK_STATUS_TYPE_SUCCESS;
-    _cleanup_(freep)
-    char *text = ts->cfg.render ? ts->cfg.render(result, type) : NULL;
+    _cleanup_(freep) char *text = ts->cfg.render ? ts->cfg.render(result, type) : NULL;
     rstr_set(&row->result, text ? text : "");
 }
 
@@ -146,8 +145,7 @@ static struct err *create_txn(struct txn *t, void *arg)
 struct err *tasks_create(struct tasks *ts, const struct caller *c, const char *label,
                          const char *description, const char **ret_ref)
 {
-    _cleanup_(rstr_unrefp)
-    const char *ref = ref_new();
+    _cleanup_(rstr_unrefp) const char *ref = ref_new();
     struct create_arg a = {ts, c, ref, label, description};
     TRY(db_write(ts->cfg.db, "task.create", create_txn, &a));
     *ret_ref = steal(&ref);

@@ -1,0 +1,274 @@
+/* scenario.c: see scenario.h. One or two lines for each step table. */
+#include "scenario.h"
+
+#include "base/str.h"
+#include "lab.h"
+
+static const char *remembered; /* the object that setup made for run; an rstr, for the process */
+
+/* ---- setups ---- */
+
+static struct err *halted(struct lab *w)
+{
+    return lab_make_vm(w);
+}
+
+static struct err *running(struct lab *w)
+{
+    TRY(lab_make_vm(w));
+    return lab_call(w, VM_start, w->vm, .vm = w->vm);
+}
+
+static struct err *paused(struct lab *w)
+{
+    TRY(lab_make_vm(w));
+    return lab_call(w, VM_start, w->vm, .vm = w->vm, .start_paused = true);
+}
+
+static struct err *suspended(struct lab *w)
+{
+    TRY(running(w));
+    return lab_call(w, VM_suspend, w->vm, .vm = w->vm);
+}
+
+static struct err *with_disk(struct lab *w)
+{
+    TRY(running(w));
+    return lab_add_disk(w, &remembered);
+}
+
+static struct err *with_plugged_disk(struct lab *w)
+{
+    TRY(with_disk(w));
+    return lab_call(w, VBD_plug, remembered, .self = remembered);
+}
+
+static struct err *with_nic(struct lab *w)
+{
+    TRY(running(w));
+    return lab_add_nic(w, &remembered);
+}
+
+static struct err *with_plugged_nic(struct lab *w)
+{
+    TRY(with_nic(w));
+    return lab_call(w, VIF_plug, remembered, .self = remembered);
+}
+
+static const char *cd_drive(struct lab *w)
+{
+    _cleanup_(snap_unrefp) struct snap *s = snap_get(w->db);
+    snap_each (row, s, CLASS_VBD) {
+        if (rec_VBD(row)->type == VBD_TYPE_CD)
+            return rstr_ref(row->ref);
+    }
+    return rstr_new(REF_NULL);
+}
+
+static const char *cd_image(struct lab *w)
+{
+    _cleanup_(snap_unrefp) struct snap *s = snap_get(w->db);
+    snap_each (row, s, CLASS_VDI) {
+        if (str_eq(rec_VDI(row)->SR, w->iso))
+            return rstr_ref(row->ref);
+    }
+    return rstr_new(REF_NULL);
+}
+
+static struct err *with_cd(struct lab *w)
+{
+    TRY(running(w));
+    _cleanup_(rstr_unrefp) const char *vbd = cd_drive(w);
+    _cleanup_(rstr_unrefp) const char *vdi = cd_image(w);
+    return lab_call(w, VBD_insert, vbd, .vbd = vbd, .vdi = vdi);
+}
+
+static struct err *with_vdi(struct lab *w)
+{
+    return lab_make_vdi(w, &remembered);
+}
+
+static struct err *provisionable(struct lab *w)
+{
+    TRY(lab_make_vm(w));
+    TRY(lab_call(w, VM_set_is_a_template, w->vm, .self = w->vm, .value = true));
+    return lab_call(w, VM_add_to_other_config, w->vm, .self = w->vm, .key = "disks",
+                    .value = "<provision><disk device=\"1\" size=\"8388608\" sr=\"\" "
+                             "bootable=\"true\" type=\"system\"/><disk device=\"2\" "
+                             "size=\"8388608\" sr=\"\" bootable=\"false\" type=\"user\"/>"
+                             "</provision>");
+}
+
+static struct err *empty(struct lab *w)
+{
+    return NULL;
+}
+
+/* ---- runs ---- */
+
+#define RUN(name, ...)                                                                             \
+    static struct err *run_##name(struct lab *w)                                                   \
+    {                                                                                              \
+        return lab_call(w, name, w->vm, __VA_ARGS__ = w->vm);                                      \
+    }
+RUN(VM_start, .vm)
+RUN(VM_pause, .vm)
+RUN(VM_unpause, .vm)
+RUN(VM_clean_shutdown, .vm)
+RUN(VM_hard_shutdown, .vm)
+RUN(VM_shutdown, .vm)
+RUN(VM_clean_reboot, .vm)
+RUN(VM_hard_reboot, .vm)
+RUN(VM_suspend, .vm)
+RUN(VM_resume, .vm)
+RUN(VM_provision, .vm)
+RUN(VM_destroy, .self)
+
+#define RUN_ON(name, ...)                                                                          \
+    static struct err *run_##name(struct lab *w)                                                   \
+    {                                                                                              \
+        return lab_call(w, name, remembered, .self = remembered);                                  \
+    }
+RUN_ON(VBD_plug)
+RUN_ON(VBD_unplug)
+RUN_ON(VIF_plug)
+RUN_ON(VIF_unplug)
+RUN_ON(VDI_destroy)
+RUN_ON(PBD_unplug)
+RUN_ON(PBD_plug)
+
+static struct err *run_insert(struct lab *w)
+{
+    _cleanup_(rstr_unrefp) const char *vbd = cd_drive(w);
+    _cleanup_(rstr_unrefp) const char *vdi = cd_image(w);
+    return lab_call(w, VBD_insert, vbd, .vbd = vbd, .vdi = vdi);
+}
+
+static struct err *run_eject(struct lab *w)
+{
+    _cleanup_(rstr_unrefp) const char *vbd = cd_drive(w);
+    return lab_call(w, VBD_eject, vbd, .vbd = vbd);
+}
+
+static struct err *run_create_vdi(struct lab *w)
+{
+    const char *ref = NULL;
+    struct err *e = lab_make_vdi(w, &ref);
+    rstr_unref(ref);
+    return e;
+}
+
+static struct err *run_resize(struct lab *w)
+{
+    return lab_call(w, VDI_resize, remembered, .vdi = remembered, .size = 16 << 20);
+}
+
+static struct err *create_sr(struct lab *w)
+{
+    _cleanup_(val_unrefp) struct val *config = val_map();
+    _cleanup_(val_unrefp) struct val *result = NULL;
+    _cleanup_(freep) char *path = mem_printf("%s/sr2", w->dir);
+    val_put_str(config, "location", path);
+    TRY(lab_ask(w, &result, SR_create, NULL, .host = w->host_ref, .device_config = config,
+                .name_label = "second", .name_description = "", .type = "file",
+                .content_type = "user", .sm_config = val_empty_map()));
+    remembered = rstr_new(val_get_str(result));
+    return NULL;
+}
+
+static const char *pbd_of(struct lab *w, const char *sr)
+{
+    _cleanup_(snap_unrefp) struct snap *s = snap_get(w->db);
+    return rstr_new(val_str_at(snap_SR(s, sr)->PBDs, 0));
+}
+
+static struct err *with_second_sr(struct lab *w)
+{
+    TRY(create_sr(w));
+    remembered = pbd_of(w, remembered);
+    return NULL;
+}
+
+static struct err *with_unplugged_pbd(struct lab *w)
+{
+    TRY(with_second_sr(w));
+    return lab_call(w, PBD_unplug, remembered, .self = remembered);
+}
+
+static struct err *with_detached_sr(struct lab *w)
+{
+    TRY(create_sr(w));
+    _cleanup_(rstr_unrefp) const char *pbd = pbd_of(w, remembered);
+    return lab_call(w, PBD_unplug, pbd, .self = pbd);
+}
+
+static struct err *run_destroy_sr(struct lab *w)
+{
+    return lab_call(w, SR_destroy, remembered, .sr = remembered);
+}
+
+static struct err *guest_does(struct lab *w, enum sim_event what)
+{
+    const struct rec_VM *vm = lab_vm(w);
+    struct err *e = sim_guest(w->host, vm->uuid, what, 0);
+    row_unref(&vm->row);
+    return e;
+}
+
+static struct err *run_power_off(struct lab *w)
+{
+    return guest_does(w, SIM_POWER_OFF);
+}
+
+static struct err *run_crash(struct lab *w)
+{
+    return guest_does(w, SIM_CRASH);
+}
+
+static struct err *run_guest_reboot(struct lab *w)
+{
+    return guest_does(w, SIM_REBOOT);
+}
+
+static struct err *run_sr_changed(struct lab *w)
+{
+    _cleanup_(snap_unrefp) struct snap *s = snap_get(w->db);
+    struct host_fact f = {.kind = FACT_SR_CHANGED, .sr = snap_SR(s, w->sr)->uuid};
+    ops_fact(&w->ops, &f);
+    return NULL;
+}
+
+const struct scenario scenarios[] = {
+    {"start", "VM.start", halted, run_VM_start},
+    {"pause", "VM.pause", running, run_VM_pause},
+    {"unpause", "VM.unpause", paused, run_VM_unpause},
+    {"clean-shutdown", "VM.clean_shutdown", running, run_VM_clean_shutdown},
+    {"hard-shutdown", "VM.hard_shutdown", running, run_VM_hard_shutdown},
+    {"hard-shutdown-suspended", "VM.hard_shutdown", suspended, run_VM_hard_shutdown},
+    {"shutdown", "VM.shutdown", running, run_VM_shutdown},
+    {"clean-reboot", "VM.clean_reboot", running, run_VM_clean_reboot},
+    {"hard-reboot", "VM.hard_reboot", running, run_VM_hard_reboot},
+    {"suspend", "VM.suspend", running, run_VM_suspend},
+    {"resume", "VM.resume", suspended, run_VM_resume},
+    {"provision", "VM.provision", provisionable, run_VM_provision},
+    {"destroy", "VM.destroy", halted, run_VM_destroy},
+    {"destroy-suspended", "VM.destroy", suspended, run_VM_destroy},
+    {"vbd-plug", "VBD.plug", with_disk, run_VBD_plug},
+    {"vbd-unplug", "VBD.unplug", with_plugged_disk, run_VBD_unplug},
+    {"cd-insert", "VBD.insert", running, run_insert},
+    {"cd-eject", "VBD.eject", with_cd, run_eject},
+    {"vif-plug", "VIF.plug", with_nic, run_VIF_plug},
+    {"vif-unplug", "VIF.unplug", with_plugged_nic, run_VIF_unplug},
+    {"vdi-create", "VDI.create", empty, run_create_vdi},
+    {"vdi-destroy", "VDI.destroy", with_vdi, run_VDI_destroy},
+    {"vdi-resize", "VDI.resize", with_vdi, run_resize},
+    {"sr-create", "SR.create", empty, create_sr},
+    {"sr-destroy", "SR.destroy", with_detached_sr, run_destroy_sr},
+    {"pbd-plug", "PBD.plug", with_unplugged_pbd, run_PBD_plug},
+    {"pbd-unplug", "PBD.unplug", with_second_sr, run_PBD_unplug},
+    {"guest-powers-off", "guest ended", running, run_power_off},
+    {"guest-crashes", "guest ended", running, run_crash},
+    {"guest-reboots", "guest rebooted", running, run_guest_reboot},
+    {"sr-changed", "SR scan", running, run_sr_changed},
+    {NULL, NULL, NULL, NULL},
+};
