@@ -63,14 +63,17 @@ struct err *host_new(const struct host_config *c, struct host **ret)
 
 struct err *host_start(struct host *h)
 {
+    if (h->mon && !h->privd && geteuid() == 0)
+        privd_start(h);
     if (h->disks->start)
         TRY(h->disks->start(h->disks_data));
     return h->hv->start ? h->hv->start(h->hv_data) : NULL;
 }
 
-static void end_watches(void *arg)
+static void let_go(void *arg)
 {
     sr_watches_free(arg);
+    privd_end(arg);
 }
 
 void host_free(struct host *h)
@@ -82,7 +85,7 @@ void host_free(struct host *h)
     if (h->disks)
         h->disks->free(h->disks_data);
     if (h->mon) {
-        loop_post(h->mon, end_watches, h);
+        loop_post(h->mon, let_go, h);
         loop_stop_join(h->mon);
     }
     caps_done(&h->caps);

@@ -34,7 +34,7 @@ struct host_config {
     const char *accel;     /* "kvm", "tcg", or NULL: find out */
     const char *qemu;      /* program; NULL: qemu-system-x86_64 on PATH */
     const char *diskd;     /* program; NULL: "cairn-diskd" beside this one, else on PATH */
-    const char *privd;     /* socket of cairn-privd, NULL: none, verbs that need root say so */
+    const char *privd; /* socket of cairn-privd; NULL or "": as root one is started, else none */
     uint64_t memory_bytes; /* offered to guests; 0: what the machine has less a reserve */
     host_fact_fn fact;     /* called from threads of the host */
     void *fact_arg;

@@ -10,6 +10,7 @@
 
 struct once;
 struct sr_watches;
+struct privd;
 
 /* How the disks of guests are served: diskctl.c (cairn-diskd), sim_disk.c. Verbs block. */
 struct disk_ops {
@@ -45,6 +46,7 @@ struct host {
     struct loop *mon; /* QMP, processes, consoles, disk control; NULL in the simulator */
 
     struct sr_watches *watches; /* of the mon loop */
+    struct privd *own_privd;    /* of the mon loop; NULL: somebody else looks after privd */
 
     pthread_mutex_t lock; /* of what follows */
     pthread_cond_t changed;
@@ -87,6 +89,11 @@ void once_free(struct once *o);
 
 /* Ends all watching; on the mon loop or after it. */
 void sr_watches_free(struct host *h);
+
+/* As root and with no privd configured: one of our own, on run_dir/privd.sock, started again when
+ * it dies, left running for our successor. Sets h->privd. */
+void privd_start(struct host *h);
+void privd_end(struct host *h); /* mon loop's thread */
 
 /* Back ends. */
 struct err *sim_new(struct host *h, const char *world_dir) _must_use_; /* sets hv and disks */

@@ -115,6 +115,16 @@ struct err *priv_umount(const char *socket, const char *dir)
     return call(socket, v, NULL, NULL);
 }
 
+struct err *priv_examine(const char *socket, const char *device, char **ret)
+{
+    struct val *v = request("examine");
+    val_put_str(v, "device", device);
+    _cleanup_(val_unrefp) struct val *answer = NULL;
+    TRY(call(socket, v, &answer, NULL));
+    *ret = mem_strdup(val_map_str(answer, "found", ""));
+    return NULL;
+}
+
 struct err *priv_mkfs(const char *socket, const char *device, const char *label, bool force)
 {
     struct val *v = request("mkfs");

@@ -21,6 +21,8 @@
  * is fine. */
 struct err *priv_mount(const char *socket, const char *device, const char *dir) _must_use_;
 struct err *priv_umount(const char *socket, const char *dir) _must_use_; /* not mounted is fine */
+/* A phrase that says what a device carries or who uses it, "" if it is free. The caller's. */
+struct err *priv_examine(const char *socket, const char *device, char **ret) _must_use_;
 /* Formats a device with ext4 labelled `label`. What it carries is examined by privd too: anything
  * in use or with a signature is refused unless `force`; mounted is always refused. */
 struct err *priv_mkfs(const char *socket, const char *device, const char *label, bool force)

@@ -18,7 +18,6 @@
 
 #include "base/fd.h"
 #include "base/str.h"
-#include "host/blkid.h"
 #include "host/host_impl.h"
 #include "host/priv.h"
 #include "host/sr_impl.h"
@@ -70,11 +69,12 @@ static bool forced(const struct sr_ref *sr)
     return str_eq(config(sr, "force"), "true");
 }
 
-static struct err *check_device(const struct sr_ref *sr)
+static struct err *check_device(struct host *h, const struct sr_ref *sr)
 {
     const char *device = config(sr, "device");
     _cleanup_(freep) char *found = NULL;
-    TRY(sr_wrap(blkid_examine(device, &found), SR_DEVICE_INVALID, "The device cannot be examined"));
+    TRY(sr_wrap(priv_examine(h->privd, device, &found), SR_DEVICE_INVALID,
+                "The device cannot be examined"));
     if (!found[0])
         return NULL;
     _cleanup_(freep) char *text = mem_printf("'%s' %s", device, found);
@@ -87,7 +87,7 @@ static struct err *file_create(struct host *h, const struct verb *v, const struc
     _cleanup_(freep) char *dir = folder(h, sr);
     if (is_device(sr)) {
         if (!forced(sr))
-            TRY(check_device(sr));
+            TRY(check_device(h, sr));
         TRY(sr_wrap(priv_mkfs(h->privd, config(sr, "device"), LABEL, forced(sr)), SR_FILESYSTEM,
                     "The device cannot be formatted"));
         TRY(sr_wrap(priv_mount(h->privd, config(sr, "device"), dir), SR_FILESYSTEM,
@@ -326,7 +326,7 @@ static struct err *file_probe(struct host *h, const struct verb *v, const struct
 {
     TRY(check_config(sr));
     if (is_device(sr)) {
-        TRY(check_device(sr));
+        TRY(check_device(h, sr));
         *ret = mem_strdup("<?xml version=\"1.0\" ?>\n<SRlist/>\n");
         return NULL;
     }
