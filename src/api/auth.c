@@ -15,6 +15,7 @@
 
 #include "base/lock.h"
 #include "base/str.h"
+#include "gen/error.h"
 #include "loop/loop.h"
 
 #define AUTH_THREADS    2
@@ -25,7 +26,9 @@
 
 struct job {
     struct job *next;
-    char *user, *password;
+    char *user;
+    char *password; /* to be checked; NULL: not asked for */
+    char *fresh;    /* to be set; NULL: only a check */
     auth_done_fn done;
     void *arg;
 };
@@ -153,12 +156,37 @@ void auth_forget(struct auth *a, const char *user)
     mutex_unlock(&a->mutex);
 }
 
+static void wipe(char *secret)
+{
+    if (secret)
+        OPENSSL_cleanse(secret, strlen(secret));
+    free(secret);
+}
+
 static void job_free(struct job *j)
 {
-    OPENSSL_cleanse(j->password, strlen(j->password));
-    free(j->password);
+    wipe(j->password);
+    wipe(j->fresh);
     free(j->user);
     free(j);
+}
+
+/* Takes the job over; one that finds no room ends here. */
+static void submit(struct auth *a, struct job *j)
+{
+    mutex_lock(&a->mutex);
+    bool full = a->n_jobs >= AUTH_QUEUE_MAX || a->ending;
+    if (!full) {
+        a->n_jobs++;
+        *a->last = j;
+        a->last = &j->next;
+        pthread_cond_signal(&a->work);
+    }
+    mutex_unlock(&a->mutex);
+    if (!full)
+        return;
+    j->done(j->arg, err_internal("too many logins wait for their password check"), NULL);
+    job_free(j);
 }
 
 void auth_check_async(struct auth *a, const char *user, const char *password, auth_done_fn done,
@@ -172,19 +200,19 @@ void auth_check_async(struct auth *a, const char *user, const char *password, au
     struct job *j = mem_new(struct job);
     *j = (struct job){
         .user = mem_strdup(user), .password = mem_strdup(password), .done = done, .arg = arg};
-    mutex_lock(&a->mutex);
-    bool full = a->n_jobs >= AUTH_QUEUE_MAX || a->ending;
-    if (!full) {
-        a->n_jobs++;
-        *a->last = j;
-        a->last = &j->next;
-        pthread_cond_signal(&a->work);
-    }
-    mutex_unlock(&a->mutex);
-    if (full) {
-        job_free(j);
-        done(arg, err_internal("too many logins wait for their password check"), NULL);
-    }
+    submit(a, j);
+}
+
+void auth_change_async(struct auth *a, const char *user, const char *old, const char *password,
+                       auth_done_fn done, void *arg)
+{
+    struct job *j = mem_new(struct job);
+    *j = (struct job){.user = mem_strdup(user),
+                      .password = old ? mem_strdup(old) : NULL,
+                      .fresh = mem_strdup(password),
+                      .done = done,
+                      .arg = arg};
+    submit(a, j);
 }
 
 static struct job *next_job(struct auth *a)
@@ -203,15 +231,28 @@ static struct job *next_job(struct auth *a)
     return j;
 }
 
+static struct err *do_job(struct auth *a, const struct job *j, struct auth_facts *facts)
+{
+    if (j->password)
+        TRY(a->ops->check(a->arg, j->user, j->password, facts));
+    if (!j->fresh) {
+        remember(a, j, facts);
+        return NULL;
+    }
+    if (!a->ops->change)
+        return err_CHANGE_PASSWORD_REJECTED("passwords of this host are not changed here");
+    TRY(a->ops->change(a->arg, j->user, j->fresh));
+    auth_forget(a, j->user);
+    return NULL;
+}
+
 static void *auth_thread(void *arg)
 {
     struct auth *a = arg;
     pthread_setname_np(pthread_self(), "auth");
     for (struct job *j = next_job(a); j; j = next_job(a)) {
         struct auth_facts facts = {0};
-        struct err *e = a->ops->check(a->arg, j->user, j->password, &facts);
-        if (!e)
-            remember(a, j, &facts);
+        struct err *e = do_job(a, j, &facts);
         j->done(j->arg, e, &facts);
         job_free(j);
     }

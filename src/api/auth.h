@@ -29,6 +29,8 @@ struct auth_ops {
     /* On an auth thread. NULL and *ret if the password is right, SESSION_AUTHENTICATION_FAILED if
      * not. */
     struct err *(*check)(void *arg, const char *user, const char *password, struct auth_facts *ret);
+    /* Likewise: gives the account a new password. NULL: cannot. CHANGE_PASSWORD_REJECTED. */
+    struct err *(*change)(void *arg, const char *user, const char *password);
     void (*free)(void *arg); /* may be NULL */
 };
 
@@ -47,6 +49,10 @@ void auth_free(struct auth *); /* waits for checks under way; NULL is fine */
 typedef void (*auth_done_fn)(void *arg, struct err *e, const struct auth_facts *facts);
 void auth_check_async(struct auth *, const char *user, const char *password, auth_done_fn done,
                       void *arg);
+/* Changes a password, after a check of the old one unless that is NULL; forgets what was remembered
+ * of the user. `facts` of `done` mean nothing. */
+void auth_change_async(struct auth *, const char *user, const char *old, const char *password,
+                       auth_done_fn done, void *arg);
 /* Waits; not on a loop. */
 struct err *auth_check(struct auth *, const char *user, const char *password,
                        struct auth_facts *ret) _must_use_;

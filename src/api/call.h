@@ -91,5 +91,8 @@ void call_post(struct call *c, call_fn fn);
 /* Finds the message, checks in the order of the protocol, runs it. Takes the reference over. */
 void dispatch(struct call *c, const char *name, const struct val *params);
 
+/* host.list_methods, which is system.listMethods with a session. */
+void host_list_methods(struct call *c);
+
 /* Messages that the API layer answers itself; NULL for others. */
 call_fn native_find(const struct msg_desc *m);

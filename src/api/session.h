@@ -50,5 +50,6 @@ size_t sessions_count(struct sessions *);
 /* The messages of class session that are answered here. */
 void session_login(struct call *c);
 void session_logout(struct call *c);
+void session_change_password(struct call *c);
 void session_get_all_subject_identifiers(struct call *c);
 void session_logout_subject_identifier(struct call *c);

@@ -86,3 +86,23 @@ def test_the_oldest_session_of_a_crowd_goes(own_daemon):
         last = own_daemon.json("session.login_with_password", "root", PASSWORD, "", "crowd")["result"]
     assert own_daemon.json("VM.get_all", first)["error"]["message"] == "SESSION_INVALID"
     assert "result" in own_daemon.json("VM.get_all", last)
+
+
+def test_changing_a_password(own_daemon):
+    x = own_daemon.connect()
+    assert failure(x.session.change_password, "wrong", "new")[0] == "SESSION_AUTHENTICATION_FAILED"
+    assert failure(x.session.change_password, PASSWORD, "")[0] == "CHANGE_PASSWORD_REJECTED"
+    x.session.change_password(PASSWORD, "new")
+    with pytest.raises(xapi.Failure):
+        own_daemon.connect("root", PASSWORD)
+    own_daemon.connect("root", "new")
+    own_daemon.connect("vm-admin", PASSWORD)
+    with xapi.connect(own_daemon.socket, "", "") as local:
+        local.session.change_password("", "newer")
+    own_daemon.connect("root", "newer")
+    with pytest.raises(xapi.Failure):
+        own_daemon.connect("root", "new")
+    with open(f"{own_daemon.folder}/users", encoding="utf-8") as f:
+        lines = f.read().splitlines()
+    assert lines[0].startswith("root:$y$") and lines[0].count(":") == 1
+    assert lines[3].startswith("vm-admin:$y$") and lines[3].endswith(":vm-admin")

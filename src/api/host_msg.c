@@ -1,0 +1,136 @@
+/*
+ * host_msg.c: small messages of classes host, pool and secret that touch nothing but state and
+ * clock.
+ */
+#include <time.h>
+
+#include "base/str.h"
+#include "gen/error.h"
+#include "gen/msg.h"
+#include "gen/typed.h"
+#include "loop/loop.h"
+#include "task/op.h"
+
+/* ---- the clock ---- */
+
+static struct err *need_host(struct op *op, const char *ref)
+{
+    _cleanup_(snap_unrefp) struct snap *s = snap_get(op->db);
+    return snap_host(s, ref) ? NULL : err_HANDLE_INVALID("host", ref);
+}
+
+struct err *msg_host_get_servertime(struct op *op, const struct args_host_get_servertime *a,
+                                    struct val **ret)
+{
+    TRY(need_host(op, a->host));
+    *ret = val_datetime((int64_t)(clock_wall() / USEC_PER_SEC));
+    return NULL;
+}
+
+/* A date that names no zone: the host's wall clock, written as if it were UTC. */
+struct err *msg_host_get_server_localtime(struct op *op,
+                                          const struct args_host_get_server_localtime *a,
+                                          struct val **ret)
+{
+    TRY(need_host(op, a->host));
+    time_t now = (time_t)(clock_wall() / USEC_PER_SEC);
+    struct tm local;
+    localtime_r(&now, &local);
+    *ret = val_datetime(now + local.tm_gmtoff);
+    return NULL;
+}
+
+/* ---- the pool of one ---- */
+
+struct err *msg_host_is_in_emergency_mode(struct op *op,
+                                          const struct args_host_is_in_emergency_mode *a,
+                                          struct val **ret)
+{
+    *ret = val_bool(false);
+    return NULL;
+}
+
+struct err *msg_pool_is_slave(struct op *op, const struct args_pool_is_slave *a, struct val **ret)
+{
+    TRY(need_host(op, a->host));
+    _cleanup_(snap_unrefp) struct snap *s = snap_get(op->db);
+    const struct row *pool = snap_first(s, CLASS_pool);
+    *ret = val_bool(pool && !str_eq(rec_pool(pool)->master, a->host));
+    return NULL;
+}
+
+/* An answer is never given before what it tells is durable; so everything is. */
+struct err *msg_pool_sync_database(struct op *op, const struct args_pool_sync_database *a,
+                                   struct val **ret)
+{
+    return NULL;
+}
+
+static struct err *edit_pool(struct txn *t, const char *ref, struct rec_pool **ret)
+{
+    *ret = txn_edit_pool(t, ref);
+    return *ret ? NULL : err_HANDLE_INVALID("pool", ref);
+}
+
+static struct err *add_agent_key(struct txn *t, void *arg)
+{
+    const struct args_pool_add_to_guest_agent_config *a = arg;
+    struct rec_pool *pool;
+    TRY(edit_pool(t, a->self, &pool));
+    if (val_map_get(pool->guest_agent_config, a->key))
+        return err_MAP_DUPLICATE_KEY("pool", "guest_agent_config", a->self, a->key);
+    val_assign(&pool->guest_agent_config, val_with(pool->guest_agent_config, a->key, a->value));
+    return NULL;
+}
+
+struct err *msg_pool_add_to_guest_agent_config(struct op *op,
+                                               const struct args_pool_add_to_guest_agent_config *a,
+                                               struct val **ret)
+{
+    return op_write(op, "guest_agent_config", add_agent_key, (void *)a);
+}
+
+static struct err *remove_agent_key(struct txn *t, void *arg)
+{
+    const struct args_pool_remove_from_guest_agent_config *a = arg;
+    struct rec_pool *pool;
+    TRY(edit_pool(t, a->self, &pool));
+    val_assign(&pool->guest_agent_config, val_without(pool->guest_agent_config, a->key));
+    return NULL;
+}
+
+struct err *msg_pool_remove_from_guest_agent_config(
+    struct op *op, const struct args_pool_remove_from_guest_agent_config *a, struct val **ret)
+{
+    return op_write(op, "guest_agent_config", remove_agent_key, (void *)a);
+}
+
+/* ---- secrets ---- */
+
+struct introduce {
+    const struct args_secret_introduce *a;
+    const char *ref; /* rstr */
+};
+
+static struct err *introduce_txn(struct txn *t, void *arg)
+{
+    const struct introduce *in = arg;
+    if (txn_by_uuid(t, CLASS_secret, in->a->uuid))
+        return err_UUID_INVALID("secret", in->a->uuid);
+    struct rec_secret *s = (struct rec_secret *)txn_add(t, CLASS_secret, in->ref, in->a->uuid);
+    rstr_assign(&s->value, in->a->value);
+    val_assign(&s->other_config, val_ref(in->a->other_config));
+    return NULL;
+}
+
+struct err *msg_secret_introduce(struct op *op, const struct args_secret_introduce *a,
+                                 struct val **ret)
+{
+    if (!str_is_uuid(a->uuid))
+        return err_UUID_INVALID("secret", a->uuid);
+    _cleanup_(rstr_unrefp) const char *ref = ref_new();
+    struct introduce in = {a, ref};
+    TRY(op_write(op, "secret.introduce", introduce_txn, &in));
+    *ret = val_rstr(ref);
+    return NULL;
+}

@@ -1,0 +1,55 @@
+"""Small messages of host, pool and secret."""
+import time
+import uuid
+
+from simhost import failure
+
+NOWHERE = "OpaqueRef:nowhere"
+
+
+def seconds(date):
+    return time.mktime(time.strptime(str(date), "%Y%m%dT%H:%M:%SZ")) - time.timezone
+
+
+def test_clock(x):
+    host = x.host.get_all()[0]
+    assert abs(seconds(x.host.get_servertime(host)) - time.time()) < 5
+    local = seconds(x.host.get_server_localtime(host)) - time.localtime().tm_gmtoff
+    assert abs(local - time.time()) < 5
+    for name in ("get_servertime", "get_server_localtime"):
+        assert failure(x.call, f"host.{name}", NOWHERE) == ["HANDLE_INVALID", "host", NOWHERE]
+
+
+def test_list_methods(daemon, x):
+    assert x.host.list_methods() == daemon.json("system.listMethods")["result"]
+
+
+def test_pool_of_one(x):
+    assert x.host.is_in_emergency_mode() is False
+    assert x.pool.is_slave(x.host.get_all()[0]) is False
+    assert failure(x.pool.is_slave, NOWHERE) == ["HANDLE_INVALID", "host", NOWHERE]
+    x.pool.sync_database()
+
+
+def test_guest_agent_config(x):
+    pool = x.pool.get_all()[0]
+    x.pool.add_to_guest_agent_config(pool, "key", "value")
+    assert x.pool.get_guest_agent_config(pool) == {"key": "value"}
+    assert failure(x.pool.add_to_guest_agent_config, pool, "key", "other") == \
+        ["MAP_DUPLICATE_KEY", "pool", "guest_agent_config", pool, "key"]
+    x.pool.remove_from_guest_agent_config(pool, "key")
+    assert x.pool.get_record(pool)["guest_agent_config"] == {}
+    assert failure(x.pool.remove_from_guest_agent_config, NOWHERE, "k")[0] == "HANDLE_INVALID"
+
+
+def test_secrets(daemon, x):
+    ident = str(uuid.uuid4())
+    ref = x.secret.introduce(ident, "hidden value")
+    assert x.secret.get_by_uuid(ident) == ref and x.secret.get_value(ref) == "hidden value"
+    assert failure(x.secret.introduce, ident, "again") == ["UUID_INVALID", "secret", ident]
+    assert failure(x.secret.introduce, "no uuid", "v") == ["UUID_INVALID", "secret", "no uuid"]
+    with daemon.connect("read-only") as low:
+        assert failure(low.secret.get_value, ref)[0] == "RBAC_PERMISSION_DENIED"
+        batch = low.call("event.from", ["*"], "", 0.0)
+        assert "hidden value" not in str(batch)
+    x.secret.destroy(ref)
