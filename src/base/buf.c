@@ -51,7 +51,7 @@ void buf_added(struct buf *b, size_t size)
     b->data[b->size] = '\0';
 }
 
-void buf_put(struct buf *b, const void *p, size_t size)
+void buf_put_slowly(struct buf *b, const void *p, size_t size)
 {
     char *at = buf_reserve(b, size);
     if (!at)

@@ -17,6 +17,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "base/mem.h"
 
@@ -32,7 +33,17 @@ void buf_init(struct buf *b, size_t max_size);
 void buf_done(struct buf *b);
 void buf_clear(struct buf *b); /* keeps the memory */
 bool buf_ok(const struct buf *b);
-void buf_put(struct buf *b, const void *p, size_t size);
+void buf_put_slowly(struct buf *b, const void *p, size_t size); /* any case */
+static inline void buf_put(struct buf *b, const void *p, size_t size)
+{
+    if (b->full || size >= b->cap - b->size || size > b->max - b->size) {
+        buf_put_slowly(b, p, size);
+        return;
+    }
+    memcpy(b->data + b->size, p, size);
+    b->size += size;
+    b->data[b->size] = '\0';
+}
 void buf_puts(struct buf *b, const char *s);
 void buf_putc(struct buf *b, char c);
 void buf_put_int(struct buf *b, int64_t i); /* decimal; as printf, but quick */

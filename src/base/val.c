@@ -14,6 +14,14 @@ struct pair {
     struct val *item;
 };
 
+struct val_shape {
+    const char **keys; /* rstr */
+    uint32_t n;
+    uint32_t *slots; /* as in struct val; NULL while small */
+    uint32_t n_slots;
+};
+
+/* Scalars are allocated without what lies behind their member. */
 struct val {
     atomic_uint refs;
     enum val_kind kind;
@@ -27,9 +35,12 @@ struct val {
             uint32_t n, cap;
             uint32_t *slots; /* index+1 into pairs, 0 is free; NULL while small */
             uint32_t n_slots;
+            const struct val_shape *shape; /* owns the keys and the index; or NULL */
         } c;
     };
 };
+
+#define SCALAR_SIZE (offsetof(struct val, i) + sizeof(int64_t))
 
 static struct val void_val = {.refs = 1, .kind = VAL_VOID};
 static struct val empty_set = {.refs = 1, .kind = VAL_SET};
@@ -52,7 +63,8 @@ const struct val *val_empty_map(void)
 
 static struct val *new_val(enum val_kind kind)
 {
-    struct val *v = mem_new(struct val);
+    bool container = kind == VAL_SET || kind == VAL_MAP;
+    struct val *v = mem_zalloc(1, container ? sizeof(struct val) : SCALAR_SIZE);
     atomic_init(&v->refs, 1);
     v->kind = kind;
     return v;
@@ -133,7 +145,8 @@ static void free_val(struct val *v)
         rstr_unref(v->s);
     if (is_container(v)) {
         for (uint32_t i = 0; i < v->c.n; i++) {
-            rstr_unref(v->c.pairs[i].key);
+            if (!v->c.shape)
+                rstr_unref(v->c.pairs[i].key);
             val_unref(v->c.pairs[i].item);
         }
         free(v->c.pairs);
@@ -193,12 +206,21 @@ static uint32_t hash(const char *s)
     return h;
 }
 
-static void index_one(struct val *v, uint32_t i)
+static void index_one(uint32_t *slots, uint32_t n_slots, const char *key, uint32_t i)
 {
-    uint32_t at = hash(v->c.pairs[i].key) & (v->c.n_slots - 1);
-    while (v->c.slots[at])
-        at = (at + 1) & (v->c.n_slots - 1);
-    v->c.slots[at] = i + 1;
+    uint32_t at = hash(key) & (n_slots - 1);
+    while (slots[at])
+        at = (at + 1) & (n_slots - 1);
+    slots[at] = i + 1;
+}
+
+/* A power of two at which the index of `cap` entries is at most half full. */
+static uint32_t slots_for(uint32_t cap)
+{
+    uint32_t n = 64;
+    while (n < cap * 2)
+        n *= 2;
+    return n;
 }
 
 static void reindex(struct val *v)
@@ -207,18 +229,57 @@ static void reindex(struct val *v)
     v->c.slots = NULL;
     if (v->kind != VAL_MAP || v->c.n < INDEX_FROM)
         return;
-    v->c.n_slots = 64;
-    while (v->c.n_slots < v->c.cap * 2)
-        v->c.n_slots *= 2;
+    v->c.n_slots = slots_for(v->c.cap);
     v->c.slots = mem_new_n(uint32_t, v->c.n_slots);
     for (uint32_t i = 0; i < v->c.n; i++)
-        index_one(v, i);
+        index_one(v->c.slots, v->c.n_slots, v->c.pairs[i].key, i);
+}
+
+const struct val_shape *val_shape_new(const char *const *keys, size_t n)
+{
+    assert(n < UINT32_MAX / 4);
+    struct val_shape *shape = mem_new(struct val_shape);
+    shape->n = (uint32_t)n;
+    shape->keys = mem_new_n(const char *, n ? n : 1);
+    if (n >= INDEX_FROM) {
+        shape->n_slots = slots_for(shape->n);
+        shape->slots = mem_new_n(uint32_t, shape->n_slots);
+    }
+    for (uint32_t i = 0; i < shape->n; i++) {
+        shape->keys[i] = rstr_new(keys[i]);
+        if (shape->slots)
+            index_one(shape->slots, shape->n_slots, keys[i], i);
+    }
+    return shape;
+}
+
+struct val *val_shaped(const struct val_shape *shape, struct val *const *items)
+{
+    struct val *v = val_map();
+    v->c.n = v->c.cap = shape->n;
+    v->c.pairs = mem_realloc(NULL, shape->n ? shape->n : 1, sizeof(struct pair));
+    v->c.shape = shape;
+    for (uint32_t i = 0; i < shape->n; i++)
+        v->c.pairs[i] = (struct pair){shape->keys[i], items[i]};
+    return v;
+}
+
+/* Before a map is changed it gets keys and an index of its own. */
+static void leave_shape(struct val *v)
+{
+    if (!v->c.shape)
+        return;
+    v->c.shape = NULL;
+    for (uint32_t i = 0; i < v->c.n; i++)
+        rstr_ref(v->c.pairs[i].key);
+    reindex(v);
 }
 
 static void append(struct val *v, const char *key, struct val *item)
 {
     assert(atomic_load_explicit(&v->refs, memory_order_relaxed) == 1 && v != &empty_set &&
            v != &empty_map);
+    leave_shape(v);
     bool grown = v->c.n == v->c.cap;
     if (grown) {
         assert(v->c.cap < UINT32_MAX / 4);
@@ -231,23 +292,25 @@ static void append(struct val *v, const char *key, struct val *item)
     if (grown || !v->c.slots)
         reindex(v);
     else
-        index_one(v, v->c.n - 1);
+        index_one(v->c.slots, v->c.n_slots, key, v->c.n - 1);
 }
 
 /* Place of a key, or -1. */
 static int64_t find(const struct val *v, const char *key)
 {
     assert(v->kind == VAL_MAP);
-    if (!v->c.slots) {
+    const uint32_t *slots = v->c.shape ? v->c.shape->slots : v->c.slots;
+    uint32_t n_slots = v->c.shape ? v->c.shape->n_slots : v->c.n_slots;
+    if (!slots) {
         for (uint32_t i = 0; i < v->c.n; i++)
             if (strcmp(v->c.pairs[i].key, key) == 0)
                 return i;
         return -1;
     }
-    uint32_t at = hash(key) & (v->c.n_slots - 1);
-    for (; v->c.slots[at]; at = (at + 1) & (v->c.n_slots - 1))
-        if (strcmp(v->c.pairs[v->c.slots[at] - 1].key, key) == 0)
-            return v->c.slots[at] - 1;
+    uint32_t at = hash(key) & (n_slots - 1);
+    for (; slots[at]; at = (at + 1) & (n_slots - 1))
+        if (strcmp(v->c.pairs[slots[at] - 1].key, key) == 0)
+            return slots[at] - 1;
     return -1;
 }
 
@@ -290,6 +353,7 @@ void val_put_bool(struct val *map, const char *key, bool b)
 
 static void remove_at(struct val *v, uint32_t i)
 {
+    leave_shape(v);
     rstr_unref(v->c.pairs[i].key);
     val_unref(v->c.pairs[i].item);
     memmove(&v->c.pairs[i], &v->c.pairs[i + 1], (v->c.n - i - 1) * sizeof(struct pair));

@@ -80,6 +80,12 @@ void val_put_int(struct val *map, const char *key, int64_t i);
 void val_put_bool(struct val *map, const char *key, bool b);
 void val_del(struct val *map, const char *key); /* absent is fine */
 
+/* The keys of maps that all look alike, such as the records of a class. Made once, never freed. */
+struct val_shape;
+const struct val_shape *val_shape_new(const char *const *keys, size_t n); /* all different */
+/* A map of that shape; the references of its n items are taken over. */
+struct val *val_shaped(const struct val_shape *shape, struct val *const *items);
+
 /* Reading sets and maps. Items are borrowed. */
 size_t val_count(const struct val *v);
 const struct val *val_at(const struct val *v, size_t i); /* item of a set, value of a map */

@@ -5,6 +5,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/rstr.h"
 #include "codec/json.h"
 #include "codec/xml.h"
 
@@ -283,12 +284,17 @@ void rpc_begin_map(struct rpc_out *o)
         json_begin_map(o->b);
 }
 
-void rpc_put_key(struct rpc_out *o, const char *key)
+static void put_key(struct rpc_out *o, struct view key)
 {
     if (o->format == RPC_XML)
-        xml_put_key(o->b, view_of(key));
+        xml_put_key(o->b, key);
     else
-        json_put_key(o->b, view_of(key));
+        json_put_key(o->b, key);
+}
+
+void rpc_put_key(struct rpc_out *o, const char *key)
+{
+    put_key(o, view_of(key));
 }
 
 void rpc_end_map(struct rpc_out *o)
@@ -311,7 +317,8 @@ static void put_map(struct rpc_out *o, const struct val *v)
 {
     rpc_begin_map(o);
     for (size_t i = 0; i < val_count(v); i++) {
-        rpc_put_key(o, val_key_at(v, i));
+        const char *key = val_key_at(v, i);
+        put_key(o, (struct view){key, rstr_size(key)});
         rpc_put_val(o, val_at(v, i));
     }
     rpc_end_map(o);
@@ -333,7 +340,7 @@ void rpc_put_val(struct rpc_out *o, const struct val *v)
         rpc_put_float(o, val_get_float(v));
         break;
     case VAL_STRING:
-        rpc_put_str(o, val_get_str(v));
+        rpc_put_str_n(o, val_get_str(v), rstr_size(val_get_str(v)));
         break;
     case VAL_DATETIME:
         rpc_put_datetime(o, val_get_int(v));

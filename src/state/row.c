@@ -6,7 +6,10 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <pthread.h>
 #include <string.h>
+
+#include "gen/rec.h"
 
 /* The members a field can be. Packed: a bool stands where the record has it, not where a union
  * would have to begin; strings and trees are aligned all the same. */
@@ -318,13 +321,38 @@ int row_set(struct row *r, const struct field_desc *f, const struct val *v)
     return 0;
 }
 
+#define SHOWN_MAX 256
+
+/* What the records of a class look like; made at the first one. */
+static const struct val_shape *record_shape(const struct class_desc *cls)
+{
+    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    static _Atomic(const struct val_shape *) shapes[CLASS_N];
+    const struct val_shape *shape = atomic_load(&shapes[cls->num]);
+    if (shape)
+        return shape;
+    const char *keys[SHOWN_MAX];
+    size_t n = 0;
+    pthread_mutex_lock(&lock);
+    desc_each_field (f, cls)
+        if (!(f->flags & FIELD_INTERNAL)) {
+            assert(n < SHOWN_MAX);
+            keys[n++] = f->name;
+        }
+    if (!shapes[cls->num])
+        shapes[cls->num] = val_shape_new(keys, n);
+    pthread_mutex_unlock(&lock);
+    return shapes[cls->num];
+}
+
 struct val *row_record(const struct row *r)
 {
-    struct val *m = val_map();
+    struct val *items[SHOWN_MAX];
+    size_t n = 0;
     desc_each_field (f, r->cls)
         if (!(f->flags & FIELD_INTERNAL))
-            val_put(m, f->name, row_get(r, f));
-    return m;
+            items[n++] = row_get(r, f);
+    return val_shaped(record_shape(r->cls), items);
 }
 
 /* --- what a store keeps --- */

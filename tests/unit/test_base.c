@@ -158,10 +158,46 @@ static void integers_are_written_as_by_printf(void **state)
     }
 }
 
+static const struct val_shape *shapes[2];
+static unsigned n_shapes;
+
+static void maps_of_one_shape_share_their_keys(void **state)
+{
+    for (unsigned n = 2; n < 40; n += 19) { /* without and with an index */
+        char names[40][8];
+        const char *keys[40];
+        struct val *items[40], *other[40];
+        for (unsigned i = 0; i < n; i++) {
+            snprintf(names[i], sizeof(names[i]), "k%u", i);
+            keys[i] = names[i];
+            items[i] = val_int(i);
+            other[i] = val_int(i);
+        }
+        const struct val_shape *shape = val_shape_new(keys, n);
+        struct val *a = val_shaped(shape, items), *b = val_shaped(shape, other);
+        assert_ptr_equal(val_key_at(a, 1), val_key_at(b, 1));
+        assert_true(val_equal(a, b));
+        assert_int_equal(val_get_int(val_map_get(a, "k1")), 1);
+        assert_null(val_map_get(a, "k99"));
+        val_put_str(b, "more", "x"); /* on its own from here */
+        val_del(b, "k0");
+        assert_int_equal(val_count(b), n);
+        assert_string_equal(val_map_str(b, "more", ""), "x");
+        assert_null(val_map_get(b, "k0"));
+        assert_non_null(val_map_get(a, "k0"));
+        _cleanup_(val_unrefp) struct val *copy = val_copy(a);
+        val_unref(a);
+        assert_int_equal(val_get_int(val_map_get(copy, "k1")), 1);
+        val_unref(b);
+        shapes[n_shapes++] = shape; /* never freed, but not forgotten either */
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(numbers_keep_their_range),
+        cmocka_unit_test(maps_of_one_shape_share_their_keys),
         cmocka_unit_test(datetimes_round_trip),
         cmocka_unit_test(datetimes_agree_with_the_library),
         cmocka_unit_test(integers_are_written_as_by_printf),
