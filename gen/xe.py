@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Turns model/xe.table into the constant tables of src/cli/xe_desc.h, and into the bash completion.
 
-Usage: xe.py MODEL OUT.c OUT.completion
+Usage: xe.py TABLE OUT.c OUT_COMPLETION
 The language is described at the head of model/xe.table. A complaint reads 'file:line: message'.
 """
 import sys
@@ -244,7 +244,8 @@ COMPLETION = r'''
 _xe_values()
 {
     local class=$1 what=$2
-    xe "$class-list" params="$what" --minimal 2>/dev/null | tr ',' '\n'
+    xe "$class-list" params="$what" --minimal 2>/dev/null |
+        sed 's/\\,/\x01/g; s/,/\n/g' | tr '\001' ','
 }
 _xe_value_list()
 {
@@ -272,6 +273,10 @@ _xe()
     *=*)
         IFS=$'\n'
         COMPREPLY=($(compgen -W "$(_xe_value_list "$command" "${current%%=*}")" -- "${current#*=}"))
+        local i
+        for i in "${!COMPREPLY[@]}"; do
+            COMPREPLY[i]=$(printf %q "${COMPREPLY[i]}")
+        done
         ;;
     *)
         [[ $command == help ]] && COMPREPLY=($(compgen -W "$_xe_commands" -- "$current")) && return
