@@ -1,17 +1,13 @@
 """xe against the real daemon on the simulator: what an administrator types and sees."""
-import importlib.util
 import os
 import subprocess
+import sys
 
 import pytest
 
-TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 
-# The same daemon as the tests of the API use.
-_spec = importlib.util.spec_from_file_location("simulated_host", os.path.join(TOP, "tests", "api", "conftest.py"))
-_host = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(_host)
-BUILD, PASSWORD = _host.BUILD, _host.PASSWORD
+from simhost import BUILD, PASSWORD, TOP, run_daemon  # noqa: E402, F401
 
 
 class Seen:
@@ -54,7 +50,7 @@ class Xe:
 
 @pytest.fixture(scope="session")
 def daemon():
-    yield from _host.run_daemon()
+    yield from run_daemon()
 
 
 @pytest.fixture(scope="session")

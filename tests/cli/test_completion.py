@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-from conftest import BUILD
+from simhost import BUILD
 
 ASK = r"""
 source "$1"
