@@ -115,7 +115,8 @@ static struct err *open_operations(struct daemon *d)
     ops_register();
     claim_hook(d->db);
     ops_rules(d->db);
-    TRY(tasks_new(&(struct tasks_config){.db = d->db, .host = d->host, .render = api_render}, &d->tasks));
+    TRY(tasks_new(&(struct tasks_config){.db = d->db, .host = d->host, .render = api_render},
+                  &d->tasks));
     struct ops_config oc = {
         .db = d->db,
         .tasks = d->tasks,
@@ -144,14 +145,14 @@ static struct err *open_api(struct daemon *d)
     return NULL;
 }
 
-static struct err *listen_tls(struct daemon *d, const char *address, uint16_t port)
+static struct err *listen_tls(struct daemon *d, const char *address, uint16_t port, uint16_t *got)
 {
     _cleanup_(freep) char *cert = mem_printf("%s/cert.pem", d->config.state_dir);
     _cleanup_(freep) char *key = mem_printf("%s/key.pem", d->config.state_dir);
     const char *const names[] = {d->config.hostname, "localhost", "127.0.0.1"};
     TRY(tls_make_certificate(cert, key, d->config.hostname, names, ARRAY_LEN(names)));
     TRY(tls_context_server(cert, key, &d->tls));
-    return net_listen_tcp(d->net, address, port, d->tls, NULL);
+    return net_listen_tcp(d->net, address, port, d->tls, got);
 }
 
 static struct err *listen_on(struct daemon *d, const char *where, bool tls)
@@ -164,7 +165,7 @@ static struct err *listen_on(struct daemon *d, const char *where, bool tls)
         return err_internal("no port in '%s'", where);
     _cleanup_(freep) char *address = mem_strndup(where, (size_t)(colon - where));
     uint16_t got = (uint16_t)port;
-    TRY(tls ? listen_tls(d, address, (uint16_t)port)
+    TRY(tls ? listen_tls(d, address, (uint16_t)port, &got)
             : net_listen_tcp(d->net, address, (uint16_t)port, NULL, &got));
     log_info("event=listening address=%s port=%u tls=%s", address, got, tls ? "yes" : "no");
     return NULL;
