@@ -5,12 +5,17 @@
 
 #include "codec/xml.h"
 
-/* Bytes that may not be copied as they are. 0xef begins U+FFFE and U+FFFF, which XML has not. */
-static bool is_special(unsigned char c)
-{
-    return c < 0x20 ? c != '\t' && c != '\n'
-                    : c == '<' || c == '>' || c == '&' || c == '"' || c == 0xef;
-}
+/* Bytes that may not be copied as they are: markup, control characters but TAB and LF, and 0xef,
+ * which begins U+FFFE and U+FFFF, which XML has not. A table, because every byte passes here. */
+static const bool special[256] = {
+    [0 ... '\t' - 1] = true,
+    ['\n' + 1 ... 0x1f] = true,
+    ['<'] = true,
+    ['>'] = true,
+    ['&'] = true,
+    ['"'] = true,
+    [0xef] = true,
+};
 
 /* Writes one special byte; returns how many bytes of the text that took. */
 static size_t put_special(struct buf *b, struct view rest)
@@ -45,7 +50,7 @@ void xml_put_text(struct buf *b, struct view text)
 {
     while (text.size) {
         size_t plain = 0;
-        while (plain < text.size && !is_special((unsigned char)text.p[plain]))
+        while (plain < text.size && !special[(unsigned char)text.p[plain]])
             plain++;
         buf_put(b, text.p, plain);
         text = view_cut(text, plain);
