@@ -31,6 +31,7 @@ enum conn_state { HEAD, BODY, OWED, SEND, LINGER, END };
 #define LINGER_TIME  (2 * USEC_PER_SEC)
 #define TLS_OUT_MAX  262144
 #define SEND_TURN    1048576 /* bytes sent before others have a turn */
+#define SLOWEST      16384 /* bytes per second that a body or an answer has to make on the whole */
 
 struct conn {
     struct net *net;
@@ -41,6 +42,8 @@ struct conn {
     struct tls *tls;
     struct loop_fd *watch;
     struct loop_timer *timer;
+    usec_t transfer_end; /* by when the body or the answer has to be over */
+    usec_t began;        /* when the current request was whole; for the log */
     unsigned watching;
 
     enum conn_state state;
@@ -81,6 +84,20 @@ struct conn *conn_new(struct net *n, struct net_thread *t, int fd, const struct 
 static void set_timer(struct conn *c, usec_t wait)
 {
     loop_timer_set(c->timer, wait == USEC_NEVER ? USEC_NEVER : clock_now() + wait);
+}
+
+/* A transfer may pause for stall_time, but not trickle for ever. */
+static void begin_transfer(struct conn *c, uint64_t size)
+{
+    usec_t stall = c->net->config.stall_time;
+    c->transfer_end = clock_now() + stall + size * USEC_PER_SEC / SLOWEST;
+    set_timer(c, stall);
+}
+
+static void note_progress(struct conn *c)
+{
+    usec_t end = clock_now() + c->net->config.stall_time;
+    loop_timer_set(c->timer, end < c->transfer_end ? end : c->transfer_end);
 }
 
 static void watch(struct conn *c, unsigned events)
@@ -250,7 +267,7 @@ static int flush(struct conn *c)
             return errno == EAGAIN || errno == EINTR ? 0 : -errno;
         sent += (size_t)n;
         if (c->state == SEND)
-            set_timer(c, c->net->config.stall_time);
+            note_progress(c);
     }
     if (has_output(c))
         return 0;
@@ -273,7 +290,12 @@ static void begin_send(struct conn *c)
     r->answer_body = (struct buf){0};
     c->close = c->refused || !r->head.keep_alive;
     c->state = r->status ? SEND : END;
-    set_timer(c, c->net->config.stall_time);
+    begin_transfer(c, c->body.size);
+    log_debug("event=request method=%s path=%s peer=%s status=%u bytes=%zu us=%llu",
+              r->method ? r->method : "-", r->path ? r->path : "-",
+              *c->peer.address ? c->peer.address : "local", r->status, c->body.size,
+              c->began ? (unsigned long long)(clock_now() - c->began) : 0ull);
+    c->began = 0;
     reply_unref(r);
 }
 
@@ -355,7 +377,7 @@ static void begin_body(struct conn *c)
         return; /* all there: no need for a timer */
     if (h->expect_continue && !c->in.size)
         buf_puts(&c->out, "HTTP/1.1 100 Continue\r\n\r\n");
-    set_timer(c, c->net->config.stall_time);
+    begin_transfer(c, h->has_length ? h->length : body_max(c));
 }
 
 /* False when more bytes are needed, or the connection is not ours any more (*c is NULL then). */
@@ -413,6 +435,7 @@ static void dispatch(struct conn *c)
         return;
     }
     c->state = OWED;
+    c->began = clock_now();
     set_timer(c, USEC_NEVER);
     r->req.loop = c->thread->loop;
     r->refs++; /* the handler's */
@@ -562,7 +585,7 @@ static void on_socket(void *arg, int fd, unsigned events)
             return;
         }
         if (c->state == BODY && c->in.size > before)
-            set_timer(c, c->net->config.stall_time);
+            note_progress(c);
     }
     conn_run(c);
 }

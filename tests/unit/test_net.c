@@ -667,6 +667,21 @@ static void late_requests_are_closed(void **state)
     assert_true(str_ends(stream, "\r\n\r\nA"));
 }
 
+static void a_trickle_is_not_a_transfer(void **state)
+{
+    stop(state);
+    start_net((struct net_config){.stall_time = 60 * USEC_PER_MSEC});
+    int fd = dial(port);
+    say(fd, "POST / HTTP/1.1\r\nContent-Length: 500\r\n\r\n");
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+    int sent = 0;
+    for (; sent < 500 && poll(&p, 1, 10) == 0; sent++)
+        say(fd, "x"); /* always progress, never a stall */
+    assert_true(sent < 500);
+    _cleanup_(freep) char *answer = hear_all(fd);
+    assert_true(str_starts(answer, "HTTP/1.1 408 "));
+}
+
 static void the_number_of_connections_is_bounded(void **state)
 {
     stop(state);
@@ -758,6 +773,7 @@ int main(void)
         T(a_websocket_is_a_relay_too),
         T(files_are_served_from_their_folder_alone),
         T(late_requests_are_closed),
+        T(a_trickle_is_not_a_transfer),
         T(the_number_of_connections_is_bounded),
         T(the_end_wakes_a_blocked_stream),
         T(inherited_sockets_are_counted_once),
