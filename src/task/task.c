@@ -332,11 +332,20 @@ static void set_log_context(const struct op_run *r)
     log_ctx(text);
 }
 
+/* Whoever noticed the cancel may not have known the task. */
+static struct err *name_cancelled(const struct op_run *r, struct err *e)
+{
+    if (!err_is(e, "TASK_CANCELLED") || str_eq(err_param(e, 0), r->op.task))
+        return e;
+    err_free(e);
+    return err_TASK_CANCELLED(r->op.task);
+}
+
 static void run_call(void *arg)
 {
     struct op_run *r = arg;
     set_log_context(r);
-    r->failed = r->fn(&r->op, r->args, &r->result);
+    r->failed = name_cancelled(r, r->fn(&r->op, r->args, &r->result));
     if (r->failed) {
         _cleanup_(freep) char *text = err_text(r->failed);
         log_info("event=call-failed call=%s error=%s", r->label, text);
