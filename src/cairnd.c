@@ -18,6 +18,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/str.h"
+#include "chores.h"
 #include "config.h"
 #include "handler/handler.h"
 #include "host/host.h"
@@ -49,7 +50,7 @@ struct daemon {
     struct tls_context *tls;
     struct net *net;
     struct ctl *ctl;
-    struct loop *chores; /* a thread for what must not block the main one */
+    struct chores *chores;
     struct handlers handlers;
 };
 
@@ -132,8 +133,8 @@ static struct err *open_operations(struct daemon *d)
     TRY(ops_new(&oc, &d->ops));
     tasks_set_world(d->tasks, d->ops);
     TRY(first_start(d->ops));
-    TRY(ops_recover(d->ops));
-    return host_start(d->host);
+    TRY(host_start(d->host)); /* finds the guests that recovery asks for */
+    return ops_recover(d->ops);
 }
 
 static struct err *open_api(struct daemon *d)
@@ -249,41 +250,20 @@ static void close_all(struct daemon *d)
     config_done(&d->config);
 }
 
-static void complain(const char *event, struct err *e)
+static struct err *tick(void *arg)
 {
-    if (!e)
-        return;
-    _cleanup_(freep) char *text = err_text(e);
-    log_warn("event=%s error='%s'", event, text);
-    err_free(e);
+    return ops_tick(((struct daemon *)arg)->ops);
 }
 
-static void tick(void *arg)
-{
-    complain("tick-failed", ops_tick(((struct daemon *)arg)->ops));
-}
-
-static void collect(void *arg)
+static struct err *collect(void *arg)
 {
     struct daemon *d = arg;
-    complain("task-gc-failed", tasks_gc(d->tasks));
     api_expire(d->api);
+    return tasks_gc(d->tasks);
 }
 
-/* Runs a chore on its thread every so often; timers live on the main loop. */
-struct chore {
-    struct daemon *daemon;
-    struct loop_timer *timer;
-    loop_fn run;
-    usec_t every;
-};
-
-static void chore_due(void *arg)
-{
-    struct chore *c = arg;
-    loop_post(c->daemon->chores, c->run, c->daemon);
-    loop_timer_set(c->timer, clock_now() + c->every);
-}
+static const struct chore chores[] = {{"tick", tick, 5 * USEC_PER_SEC},
+                                      {"collect", collect, 30 * USEC_PER_SEC}};
 
 static void on_signal(void *arg, int fd, unsigned events)
 {
@@ -299,21 +279,12 @@ static void on_signal(void *arg, int fd, unsigned events)
 
 static void serve(struct daemon *d, int signals)
 {
-    struct chore chores[] = {{.run = tick, .every = 5 * USEC_PER_SEC},
-                             {.run = collect, .every = 30 * USEC_PER_SEC}};
-    d->chores = loop_start("chores");
-    for (size_t i = 0; i < ARRAY_LEN(chores); i++) {
-        chores[i].daemon = d;
-        chores[i].timer = loop_timer_new(d->loop, chore_due, &chores[i]);
-        loop_timer_set(chores[i].timer, clock_now() + chores[i].every);
-    }
     struct loop_fd *watch = loop_fd_add(d->loop, signals, LOOP_READ, on_signal, d);
+    d->chores = chores_start(chores, ARRAY_LEN(chores), d);
     log_info("event=ready socket=%s", d->config.local_socket);
     loop_run(d->loop);
+    chores_stop(d->chores);
     loop_fd_del(watch);
-    for (size_t i = 0; i < ARRAY_LEN(chores); i++)
-        loop_timer_free(chores[i].timer);
-    loop_stop_join(d->chores);
 }
 
 static int fail(struct err *e)
