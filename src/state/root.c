@@ -120,19 +120,20 @@ void root_add_mark(struct snap *s, struct mark *m)
 {
     m->change = ++s->last_change;
     pmap_set(&s->marks_by_ref, &plain_type, pmap_hash(m->ref), m->ref, number(m->change));
-    pmap_set(&s->marks, &mark_type, m->change, NULL, m);
+    pmap_set(&s->marks[m->stored], &mark_type, m->change, NULL, m);
 }
 
 void root_drop_mark(struct snap *s, const struct mark *m)
 {
     pmap_del(&s->marks_by_ref, pmap_hash(m->ref), m->ref);
-    pmap_del(&s->marks, m->change, NULL);
+    pmap_del(&s->marks[m->stored], m->change, NULL);
 }
 
 const struct mark *root_mark(const struct snap *s, const char *ref)
 {
     void *change = pmap_get(s->marks_by_ref, pmap_hash(ref), ref);
-    return change ? pmap_get(s->marks, (uintptr_t)change, NULL) : NULL;
+    const struct mark *m = pmap_get(s->marks[true], (uintptr_t)change, NULL);
+    return m ? m : pmap_get(s->marks[false], (uintptr_t)change, NULL);
 }
 
 /* --- tables --- */
@@ -203,7 +204,8 @@ struct snap *root_copy(const struct snap *s)
     memcpy((char *)c + from, (const char *)s + from,
            sizeof(*s) + s->n_tables * sizeof(struct table *) - from);
     pmap_ref(c->log);
-    pmap_ref(c->marks);
+    pmap_ref(c->marks[false]);
+    pmap_ref(c->marks[true]);
     pmap_ref(c->marks_by_ref);
     pmap_ref(c->back);
     for (unsigned i = 0; i < c->n_tables; i++)
@@ -214,7 +216,8 @@ struct snap *root_copy(const struct snap *s)
 void root_free(struct snap *s)
 {
     pmap_unref(s->log);
-    pmap_unref(s->marks);
+    pmap_unref(s->marks[false]);
+    pmap_unref(s->marks[true]);
     pmap_unref(s->marks_by_ref);
     pmap_unref(s->back);
     for (unsigned i = 0; i < s->n_tables; i++)

@@ -43,15 +43,17 @@ struct snap {
     uint64_t floor;            /* deletions up to this stamp may be forgotten */
     uint64_t floor_gen;        /* the same as a generation, stored */
     struct pmap *log;          /* change -> packed row: each live row once, at its last change */
-    struct pmap *marks;        /* change -> mark */
+    struct pmap *marks[2];     /* change -> mark; those that are not stored, and those that are */
     struct pmap *marks_by_ref; /* ref -> change */
     struct pmap *back;         /* ref -> rows (multi) that refer to it outside of any relation */
     unsigned n_tables;
     struct table *tables[];
 };
 
-#define MARKS_MAX 65536u
-#define MARKS_AGE (24 * 3600 * USEC_PER_SEC)
+/* How long deletions are remembered. The volatile ones (tasks, sessions) come and go by the
+ * thousand and are soon of no use. */
+#define MARKS_MAX(stored) ((stored) ? 65536u : 8192u)
+#define MARKS_AGE         (24 * 3600 * USEC_PER_SEC)
 
 static inline uint64_t root_stamp(const struct snap *s)
 {

@@ -10,8 +10,9 @@
 #include "base/log.h"
 #include "gen/error.h"
 
-#define HOOK_ROUNDS 4
-#define SLOW_US     10000
+#define HOOK_ROUNDS   4
+#define MARKS_AT_ONCE 100
+#define SLOW_US       10000
 
 struct db *txn_db(struct txn *t)
 {
@@ -212,20 +213,27 @@ static void unseal(struct txn *t, const struct edit *e)
         root_put(t->next, row_ref(e->before));
 }
 
-/* Old marks go, the oldest first. */
-static void expire_marks(struct snap *s, usec_t now, struct txn_result *ret)
+static void expire_mark(struct snap *s, const struct mark *m, struct txn_result *ret)
 {
-    for (;;) {
-        const struct mark *m = pmap_ceil(s->marks, 0, NULL);
-        if (!m || (pmap_count(s->marks) <= MARKS_MAX && m->at + MARKS_AGE > now))
+    if (s->tables[m->cls]->cls->flags & CLASS_EVENTS) {
+        s->floor = m->stamp > s->floor ? m->stamp : s->floor;
+        if (m->stored && m->deleted > s->floor_gen)
+            s->floor_gen = m->deleted;
+    }
+    if (m->stored)
+        vec_push(&ret->drops, mark_ref(m));
+    root_drop_mark(s, m);
+}
+
+/* Old marks go, the oldest first; a few at a time, so that a commit keeps its limits. */
+static void expire_marks(struct snap *s, bool stored, usec_t now, struct txn_result *ret)
+{
+    for (int i = 0; i < MARKS_AT_ONCE; i++) {
+        const struct mark *m = pmap_ceil(s->marks[stored], 0, NULL);
+        bool many = pmap_count(s->marks[stored]) > MARKS_MAX(stored);
+        if (!m || (!many && m->at + MARKS_AGE > now))
             return;
-        if (s->tables[m->cls]->cls->flags & CLASS_EVENTS) {
-            s->floor = m->stamp > s->floor ? m->stamp : s->floor;
-            s->floor_gen = m->deleted > s->floor_gen ? m->deleted : s->floor_gen;
-        }
-        if (m->stored)
-            vec_push(&ret->drops, mark_ref(m));
-        root_drop_mark(s, m);
+        expire_mark(s, m, ret);
     }
 }
 
@@ -280,8 +288,9 @@ static struct err *seal(struct txn *t, struct txn_result *ret)
         else
             seal_deleted(t, e, w, now, ret);
     }
+    expire_marks(t->next, false, now, ret);
     if (most == DURABLE)
-        expire_marks(t->next, now, ret);
+        expire_marks(t->next, true, now, ret);
     ret->durable = most == DURABLE;
     TRY(encode(t, ret));
     ret->root = steal(&t->next);

@@ -71,16 +71,22 @@ struct step_found {
 
 static bool walk_next(struct walk *w, struct step_found *ret)
 {
-    uint64_t row_at = 0, mark_at = 0;
+    uint64_t row_at = 0, mark_at = 0, at = 0;
     void *packed = pmap_floor(w->s->log, w->at, &row_at);
-    const struct mark *mark = pmap_floor(w->s->marks, w->at, &mark_at);
-    if (!packed && !mark)
-        return false;
     *ret = (struct step_found){0};
-    if (row_at > mark_at)
-        ret->row = root_row(w->s, packed_cls(packed), packed_seq(packed));
-    else
+    for (int stored = 0; stored < 2; stored++) {
+        const struct mark *mark = pmap_floor(w->s->marks[stored], w->at, &at);
+        if (!mark || at < mark_at)
+            continue;
         ret->mark = mark;
+        mark_at = at;
+    }
+    if (!packed && !ret->mark)
+        return false;
+    if (row_at > mark_at) {
+        ret->mark = NULL;
+        ret->row = root_row(w->s, packed_cls(packed), packed_seq(packed));
+    }
     w->at = (row_at > mark_at ? row_at : mark_at) - 1;
     return true;
 }

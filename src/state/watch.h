@@ -11,7 +11,8 @@
  *         id = watch_park(db, snap_token(s), &set, deadline, on_change, conn);   // 0: look again
  *
  * Changes come from a list kept in order of change inside the snapshot, so the cost is that of the
- * changes, not of the tables. Deleted rows are remembered for 24 hours, at most 65536 of them.
+ * changes, not of the tables. Deleted rows are remembered for 24 hours, at most 65536 of them (and
+ * 8192 of rows that are not stored).
  */
 #pragma once
 

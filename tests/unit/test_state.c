@@ -632,6 +632,39 @@ static void old_marks_are_forgotten_and_their_tokens_refused(void **state)
     changes_done(&c);
 }
 
+static struct err *come_and_go(struct txn *t, void *arg)
+{
+    const char **last = arg;
+    if (*last)
+        txn_delete(t, CLASS_task, *last);
+    rstr_assign(last, txn_add(t, CLASS_task, NULL, NULL)->ref);
+    return NULL;
+}
+
+static void marks_of_volatile_rows_are_few(void **state)
+{
+    struct fixture *f = *state;
+    const char *last = NULL;
+    WRITE(f, make_vdi, .vdi = "OpaqueRef:1");
+    struct token old = token_of(f);
+    WRITE(f, delete_vdi, .vdi = "OpaqueRef:1");
+    struct changes c = {0};
+    for (int i = 0; i < 8192; i++)
+        assert_null(db_write(f->db, "test", come_and_go, &last));
+    collect(f, old, &c);
+    assert_int_equal(c.n, 2);
+    for (int i = 0; i < 10; i++)
+        assert_null(db_write(f->db, "test", come_and_go, &last));
+    struct watch_set none;
+    watch_set_init(&none);
+    struct snap *s = snap_get(f->db);
+    assert_int_equal(watch_changes(s, old, &none, &c), -ESTALE);
+    snap_unref(s);
+    assert_int_equal(store_disk_commits(f->disk), 2);
+    changes_done(&c);
+    rstr_unref(last);
+}
+
 static void note(void *arg, enum watch_why why)
 {
     *(int *)arg = (int)why + 1;
@@ -732,6 +765,7 @@ int main(void)
         CASE(changes_come_in_order_and_once),
         CASE(tokens_of_another_process_count_by_generation),
         CASE(old_marks_are_forgotten_and_their_tokens_refused),
+        CASE(marks_of_volatile_rows_are_few),
         CASE(parked_watches_wake_once),
         CASE(followers_see_every_change),
     };
