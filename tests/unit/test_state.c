@@ -236,6 +236,25 @@ static void derived_sets_follow_in_order_of_creation(void **state)
     check_vbds(f, "OpaqueRef:1", 3, all);
 }
 
+static struct err *write_derived(struct txn *t, void *arg)
+{
+    struct rec_VM *vm = txn_edit_VM(t, ((struct ask *)arg)->vm);
+    val_assign(&vm->VBDs, val_set_with(vm->VBDs, "OpaqueRef:nobody"));
+    return NULL;
+}
+
+static void derived_sets_cannot_be_written(void **state)
+{
+    struct fixture *f = *state;
+    static const char *const all[] = {"OpaqueRef:a"};
+    WRITE(f, make_vm, .vm = "OpaqueRef:1");
+    WRITE(f, make_vbd, .vbd = all[0], .vm = "OpaqueRef:1");
+    WRITE(f, write_derived, .vm = "OpaqueRef:1");
+    check_vbds(f, "OpaqueRef:1", 1, all);
+    _cleanup_(snap_unrefp) struct snap *s = snap_get(f->db);
+    assert_int_equal(snap_generation(s), 2);
+}
+
 static struct err *suspend_to(struct txn *t, void *arg)
 {
     struct ask *a = arg;
@@ -749,6 +768,7 @@ int main(void)
         THREADED(indexes_follow),
         CASE(references_are_checked),
         CASE(derived_sets_follow_in_order_of_creation),
+        CASE(derived_sets_cannot_be_written),
         CASE(deletion_takes_references_along),
         THREADED(deletion_takes_references_along),
         CASE(two_sided_relations_are_kept_equal),
