@@ -51,8 +51,7 @@ struct err *err_make_v(const char *code, const char *file, int line, unsigned n,
 struct err *err_internal_at(const char *file, int line, int en, const char *fmt, ...)
 {
     struct err *e = alloc("INTERNAL_ERROR", file, line, 1);
-    _cleanup_(freep)
-    char *text = NULL;
+    _cleanup_(freep) char *text = NULL;
     va_list ap;
     va_start(ap, fmt);
     if (vasprintf(&text, fmt, ap) < 0)
@@ -67,15 +66,13 @@ struct err *err_wrap(struct err *e, const char *fmt, ...)
 {
     if (!e)
         return NULL;
-    _cleanup_(freep)
-    char *text = NULL;
+    _cleanup_(freep) char *text = NULL;
     va_list ap;
     va_start(ap, fmt);
     if (vasprintf(&text, fmt, ap) < 0)
         abort();
     va_end(ap);
-    _cleanup_(freep)
-    char *old = e->context;
+    _cleanup_(freep) char *old = e->context;
     e->context = old ? mem_printf("%s: %s", text, old) : mem_strdup(text);
     return e;
 }

@@ -98,8 +98,7 @@ int fd_pread_all(int fd, void *p, size_t size, off_t off)
 
 int fd_read_file(const char *path, size_t max, struct buf *ret)
 {
-    _cleanup_(fd_closep)
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    _cleanup_(fd_closep) int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return -errno;
     char piece[16384];
@@ -119,10 +118,8 @@ int fd_read_file(const char *path, size_t max, struct buf *ret)
 
 static int sync_folder_of(const char *path)
 {
-    _cleanup_(freep)
-    char *copy = mem_strdup(path);
-    _cleanup_(fd_closep)
-    int fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    _cleanup_(freep) char *copy = mem_strdup(path);
+    _cleanup_(fd_closep) int fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0 || fsync(fd) < 0)
         return -errno;
     return 0;
@@ -130,10 +127,8 @@ static int sync_folder_of(const char *path)
 
 int fd_replace_file(const char *path, const void *p, size_t size, mode_t mode)
 {
-    _cleanup_(freep)
-    char *tmp = mem_printf("%s.XXXXXX", path);
-    _cleanup_(fd_closep)
-    int fd = mkostemp(tmp, O_CLOEXEC);
+    _cleanup_(freep) char *tmp = mem_printf("%s.XXXXXX", path);
+    _cleanup_(fd_closep) int fd = mkostemp(tmp, O_CLOEXEC);
     if (fd < 0)
         return -errno;
     int r = fd_write_all(fd, p, size);
@@ -148,8 +143,7 @@ int fd_replace_file(const char *path, const void *p, size_t size, mode_t mode)
 
 int fd_mkdirs(const char *path, mode_t mode)
 {
-    _cleanup_(freep)
-    char *copy = mem_strdup(path);
+    _cleanup_(freep) char *copy = mem_strdup(path);
     for (char *at = copy + 1; *copy; at++) {
         char c = *at;
         if (c && c != '/')
@@ -210,10 +204,8 @@ static int unix_address(const char *path, struct sockaddr_un *sa, int *ret_dir)
         strcpy(sa->sun_path, path);
         return 0;
     }
-    _cleanup_(freep)
-    char *a = mem_strdup(path);
-    _cleanup_(freep)
-    char *b = mem_strdup(path);
+    _cleanup_(freep) char *a = mem_strdup(path);
+    _cleanup_(freep) char *b = mem_strdup(path);
     int dir = open(dirname(a), O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (dir < 0)
         return -errno;
@@ -229,13 +221,11 @@ static int unix_address(const char *path, struct sockaddr_un *sa, int *ret_dir)
 int fd_connect_unix(const char *path)
 {
     struct sockaddr_un sa;
-    _cleanup_(fd_closep)
-    int dir = -1;
+    _cleanup_(fd_closep) int dir = -1;
     int r = unix_address(path, &sa, &dir);
     if (r < 0)
         return r;
-    _cleanup_(fd_closep)
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    _cleanup_(fd_closep) int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (fd < 0 || connect(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0)
         return -errno;
     return fd_take(&fd);
@@ -244,13 +234,11 @@ int fd_connect_unix(const char *path)
 int fd_listen_unix(const char *path, mode_t mode)
 {
     struct sockaddr_un sa;
-    _cleanup_(fd_closep)
-    int dir = -1;
+    _cleanup_(fd_closep) int dir = -1;
     int r = unix_address(path, &sa, &dir);
     if (r < 0)
         return r;
-    _cleanup_(fd_closep)
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    _cleanup_(fd_closep) int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return -errno;
     if (unlink(path) < 0 && errno != ENOENT)

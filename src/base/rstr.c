@@ -45,8 +45,7 @@ const char *rstr_new(const char *s)
 
 const char *rstr_printf(const char *fmt, ...)
 {
-    _cleanup_(freep)
-    char *s = NULL;
+    _cleanup_(freep) char *s = NULL;
     va_list ap;
     va_start(ap, fmt);
     if (vasprintf(&s, fmt, ap) < 0)

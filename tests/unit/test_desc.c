@@ -108,8 +108,7 @@ static void knows_roles_and_alerts(void **state)
 
 static void errors_carry_their_parameters(void **state)
 {
-    _cleanup_(err_freep)
-    struct err *e = err_VM_BAD_POWER_STATE("OpaqueRef:1", "halted", "running");
+    _cleanup_(err_freep) struct err *e = err_VM_BAD_POWER_STATE("OpaqueRef:1", "halted", "running");
 
     assert_string_equal(err_code(e), "VM_BAD_POWER_STATE");
     assert_int_equal(err_n_params(e), 3);
