@@ -147,7 +147,7 @@ static struct err *cd_list(struct cmd *c)
     TRY(cmd_call(c, &srs, "SR.get_all_records_where", "s", "field \"content_type\"=\"iso\""));
     for (size_t i = 0; i < val_count(srs); i++)
         val_each (ref, val_map_get(val_at(srs, i), "VDIs"))
-            TRY(drive_print(c, "vdi", ref, args_or(&c->args, "params", "name-label,uuid")));
+            TRY(object_print(c, "vdi", ref, args_or(&c->args, "params", "name-label,uuid")));
     return NULL;
 }
 

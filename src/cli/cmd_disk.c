@@ -7,37 +7,6 @@
 
 /* ---- listing ---- */
 
-static bool in_params(const char *list, const char *name)
-{
-    struct view rest = view_of(list), item;
-    if (strcmp(list, "all") == 0)
-        return true;
-    while (rest.size) {
-        view_split(&rest, ',', &item);
-        if (view_eq(view_trim(item), name))
-            return true;
-    }
-    return false;
-}
-
-struct err *drive_print(struct cmd *c, const char *kind, const char *ref, const char *params)
-{
-    const struct xe_record *r = record_find(kind);
-    _cleanup_(val_unrefp) struct val *out = val_map();
-    struct object o = {r, ref, NULL};
-    TRY(cmd_record(c, r->cls, ref, &o.record));
-    for (unsigned i = 0; o.record && i < r->n_columns; i++) {
-        const struct xe_column *col = &r->columns[i];
-        if (col->hidden || !in_params(params, col->name))
-            continue;
-        _cleanup_(freep) char *label = column_label(col), *text = NULL;
-        TRY(column_get_text(c, &o, col, &text));
-        val_put_str(out, label, text);
-    }
-    cmd_print_record(c, out);
-    return NULL;
-}
-
 struct err *drives_list(struct cmd *c, const struct object *vm, void *arg)
 {
     const struct drive_kind *k = arg;
@@ -49,10 +18,10 @@ struct err *drives_list(struct cmd *c, const struct object *vm, void *arg)
             continue;
         const char *vdi = val_map_str(vbd, "VDI", CMD_NULL);
         cmd_say(c, "%s %u VBD:", k->title, n);
-        TRY(drive_print(c, "vbd", ref, args_or(&c->args, "vbd-params", k->vbd_params)));
+        TRY(object_print(c, "vbd", ref, args_or(&c->args, "vbd-params", k->vbd_params)));
         if (!cmd_is_null(vdi)) {
             cmd_say(c, "%s %u VDI:", k->title, n);
-            TRY(drive_print(
+            TRY(object_print(
                 c, "vdi", vdi,
                 args_or(&c->args, "vdi-params", "uuid,name-label,virtual-size,sr-name-label")));
         }

@@ -6,8 +6,9 @@
 #include "state/desc.h"
 
 static const struct cmd_impl *const tables[] = {
-    cmd_vm_table,      cmd_vm_copy_table, cmd_install_table, cmd_disk_table,     cmd_cd_table,
-    cmd_storage_table, cmd_host_table,    cmd_misc_table,    cmd_transfer_table, cmd_help_table,
+    cmd_vm_table,      cmd_vm_copy_table,  cmd_install_table, cmd_disk_table,
+    cmd_cd_table,      cmd_storage_table,  cmd_host_table,    cmd_misc_table,
+    cmd_console_table, cmd_diagnose_table, cmd_help_table,
 };
 
 const struct cmd_impl *cmd_find_impl(const char *name)

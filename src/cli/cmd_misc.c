@@ -58,6 +58,10 @@ static struct err *any_matches(struct cmd *c, const struct xe_record *r, bool *r
 static struct err *next_events(struct cmd *c, const struct val *classes, char **token)
 {
     _cleanup_(val_unrefp) struct val *batch = NULL;
+    /* Said aloud only with --debug; a client that has left is noticed by it. */
+    talk_debug(c->talk, "waiting for events");
+    if (c->talk->broken)
+        return cli_exit();
     TRY(cmd_call(c, &batch, "event.from", "vsf", classes, *token, POLL_SECONDS));
     free(*token);
     *token = mem_strdup(val_map_str(batch, "token", ""));
@@ -83,8 +87,6 @@ static struct err *event_wait(struct cmd *c)
         TRY(any_matches(c, f->record, &found));
         if (found)
             return NULL;
-        if (c->talk->broken)
-            return cli_exit();
     }
 }
 
@@ -126,6 +128,17 @@ static struct err *message_destroy(struct cmd *c)
         TRY(cmd_call(c, NULL, "message.destroy", "s", ref));
     }
     return NULL;
+}
+
+/* before= and after= are times, priority= a number: as the message's filters. */
+static struct err *message_destroy_all(struct cmd *c)
+{
+    static const char *const names[] = {"before", "after", "priority"};
+    _cleanup_(val_unrefp) struct val *filters = val_map();
+    for (size_t i = 0; i < ARRAY_LEN(names); i++)
+        if (args_get(&c->args, names[i]))
+            val_put_str(filters, names[i], args_get(&c->args, names[i]));
+    return cmd_call(c, NULL, "message.destroy_all", "v", filters);
 }
 
 /* ---- small objects ---- */
@@ -174,14 +187,71 @@ static struct err *subject_add(struct cmd *c)
     return NULL;
 }
 
+/* The role of role-name= or role-uuid=. */
+static struct err *the_role(struct cmd *c, char **ret)
+{
+    const char *name = args_get(&c->args, "role-name");
+    _cleanup_(val_unrefp) struct val *named = NULL;
+    if (!name)
+        return cmd_need_ref(c, "role", "role-uuid", ret);
+    TRY(cmd_call(c, &named, "role.get_by_name_label", "s", name));
+    if (val_count(named) != 1)
+        return cli_fail("There is no role '%s'", name);
+    *ret = mem_strdup(val_str_at(named, 0));
+    return NULL;
+}
+
+static struct err *change_role(struct cmd *c, const char *message)
+{
+    _cleanup_(freep) char *subject = NULL, *role = NULL;
+    TRY(cmd_need_ref(c, "subject", "uuid", &subject));
+    TRY(the_role(c, &role));
+    return cmd_call(c, NULL, message, "ss", subject, role);
+}
+
+static struct err *subject_role_add(struct cmd *c)
+{
+    return change_role(c, "subject.add_to_roles");
+}
+
+static struct err *subject_role_remove(struct cmd *c)
+{
+    return change_role(c, "subject.remove_from_roles");
+}
+
+static struct err *logout_all(struct cmd *c)
+{
+    _cleanup_(val_unrefp) struct val *all = NULL;
+    TRY(cmd_call(c, &all, "session.get_all_subject_identifiers", ""));
+    val_each (sid, all)
+        TRY(cmd_call(c, NULL, "session.logout_subject_identifier", "s", sid));
+    return NULL;
+}
+
+static struct err *appliance_shutdown(struct cmd *c)
+{
+    bool force;
+    _cleanup_(freep) char *appliance = NULL;
+    TRY(args_bool(&c->args, "force", false, &force));
+    TRY(cmd_need_ref(c, "VM_appliance", "uuid", &appliance));
+    return cmd_call(c, NULL, force ? "VM_appliance.hard_shutdown" : "VM_appliance.clean_shutdown",
+                    "s", appliance);
+}
+
 const struct cmd_impl cmd_misc_table[] = {
     {"event-wait", event_wait,
      "Wait until an object of class= has the columns given; column=/=text waits for any other."},
     {"message-create", message_create, "Write an alert about a VM, host, SR or pool."},
     {"message-destroy", message_destroy, "Take alerts away: uuid= or uuids=a,b."},
+    {"message-destroy-all", message_destroy_all,
+     "Take all alerts away, or those before=, after= a time or of a priority=."},
     {"secret-create", secret_create, "Keep a secret; prints its uuid."},
     {"appliance-create", appliance_create,
      "Make an appliance, a group of VMs that start together."},
+    {"appliance-shutdown", appliance_shutdown, "Shut the VMs of an appliance down."},
     {"subject-add", subject_add, "Let a user or group of the directory in."},
+    {"subject-role-add", subject_role_add, "Give a role to a user or group."},
+    {"subject-role-remove", subject_role_remove, "Take a role from a user or group."},
+    {"session-subject-identifier-logout-all", logout_all, "End the sessions of all users."},
     {NULL, NULL, NULL},
 };

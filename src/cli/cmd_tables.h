@@ -13,5 +13,6 @@ extern const struct cmd_impl cmd_cd_table[];
 extern const struct cmd_impl cmd_storage_table[];
 extern const struct cmd_impl cmd_host_table[];
 extern const struct cmd_impl cmd_misc_table[];
-extern const struct cmd_impl cmd_transfer_table[];
+extern const struct cmd_impl cmd_console_table[];
+extern const struct cmd_impl cmd_diagnose_table[];
 extern const struct cmd_impl cmd_help_table[];

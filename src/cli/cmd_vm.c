@@ -129,21 +129,10 @@ static struct err *vm_create(struct cmd *c)
 static struct err *list_vifs(struct cmd *c, const struct object *o, void *arg)
 {
     (void)arg;
-    static const char *const columns[] = {"uuid", "vm-name-label", "device",
-                                          "MAC",  "network-uuid",  "network-name-label"};
-    const struct xe_record *r = record_find("vif");
-    val_each (ref, val_map_get(o->record, "VIFs")) {
-        _cleanup_(val_unrefp) struct val *out = val_map();
-        struct object vif = {r, ref, NULL};
-        TRY(cmd_record(c, "VIF", ref, &vif.record));
-        for (size_t i = 0; vif.record && i < ARRAY_LEN(columns); i++) {
-            const struct xe_column *col = column_find(r, columns[i]);
-            _cleanup_(freep) char *label = column_label(col), *text = NULL;
-            TRY(column_get_text(c, &vif, col, &text));
-            val_put_str(out, label, text);
-        }
-        cmd_print_record(c, out);
-    }
+    const char *params = args_or(&c->args, "params",
+                                 "uuid,vm-name-label,device,MAC,network-uuid,network-name-label");
+    val_each (ref, val_map_get(o->record, "VIFs"))
+        TRY(object_print(c, "vif", ref, params));
     return NULL;
 }
 

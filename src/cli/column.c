@@ -364,3 +364,36 @@ struct err *column_get_text(struct cmd *c, const struct object *o, const struct 
     *ret = column_text(col, shown);
     return NULL;
 }
+
+/* ---- printing ---- */
+
+static bool in_params(const char *list, const char *name)
+{
+    struct view rest = view_of(list), item;
+    if (strcmp(list, "all") == 0)
+        return true;
+    while (rest.size) {
+        view_split(&rest, ',', &item);
+        if (view_eq(view_trim(item), name))
+            return true;
+    }
+    return false;
+}
+
+struct err *object_print(struct cmd *c, const char *kind, const char *ref, const char *params)
+{
+    const struct xe_record *r = record_find(kind);
+    _cleanup_(val_unrefp) struct val *out = val_map();
+    struct object o = {r, ref, NULL};
+    TRY(cmd_record(c, r->cls, ref, &o.record));
+    for (unsigned i = 0; o.record && i < r->n_columns; i++) {
+        const struct xe_column *col = &r->columns[i];
+        if (col->hidden || !in_params(params, col->name))
+            continue;
+        _cleanup_(freep) char *label = column_label(col), *text = NULL;
+        TRY(column_get_text(c, &o, col, &text));
+        val_put_str(out, label, text);
+    }
+    cmd_print_record(c, out);
+    return NULL;
+}

@@ -46,6 +46,10 @@ char *column_label(const struct xe_column *col);
 struct err *column_show(struct cmd *c, const struct xe_column *how, const struct val *v,
                         const struct type *type, struct val **ret) _must_use_;
 
+/* Prints the columns of a comma-separated list ("all") of one object of a kind ("vbd"). */
+struct err *object_print(struct cmd *c, const char *kind, const char *ref, const char *params)
+    _must_use_;
+
 /* "~name" sources. */
 typedef struct err *(*computed_fn)(struct cmd *c, const struct object *o, struct val **ret);
 computed_fn computed_find(const char *name);

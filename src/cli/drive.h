@@ -23,6 +23,3 @@ struct drive_kind {
 };
 /* For select_each(): lists the VM's drives of a kind (const struct drive_kind *). */
 struct err *drives_list(struct cmd *c, const struct object *vm, void *kind) _must_use_;
-/* One record with the columns of a comma-separated list. */
-struct err *drive_print(struct cmd *c, const char *kind, const char *ref, const char *params)
-    _must_use_;

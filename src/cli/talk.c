@@ -84,6 +84,11 @@ void talk_stderr(struct talk *t, const char *text)
     send_text(t, THIN_PRINT_STDERR, text);
 }
 
+void talk_debug(struct talk *t, const char *text)
+{
+    send_text(t, THIN_DEBUG, text);
+}
+
 void talk_error(struct talk *t, const struct err *e)
 {
     struct thin_msg m = {.tag = THIN_ERROR, .n = 1, .strings = {view_of(err_code(e))}};

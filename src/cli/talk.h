@@ -22,6 +22,7 @@ struct err *talk_open(struct talk *t, const struct cli_stream *s) _must_use_;
 
 void talk_print(struct talk *t, const char *text);    /* standard output, a newline follows */
 void talk_stderr(struct talk *t, const char *text);   /* as it is */
+void talk_debug(struct talk *t, const char *text);    /* shown with --debug alone */
 void talk_error(struct talk *t, const struct err *e); /* a code without a sentence */
 void talk_exit(struct talk *t, unsigned status);
 

@@ -308,3 +308,21 @@ def test_console_without_a_terminal_prints_what_is_there(xe, running):
 
 def test_console_of_a_halted_vm(xe, vm):
     assert "No text console available" in xe.fails("console", f"uuid={vm}")
+
+
+def test_diagnoses(xe, vm):
+    out = xe("diagnostic-vm-status", f"uuid={vm}")
+    assert f"uuid ( RO)              : {vm}\n" in out and out.rstrip().endswith("verdict: OK")
+    sr = xe("sr-list", "name-label=Local storage", "--minimal")
+    vdi = xe("vdi-create", f"sr-uuid={sr}", "name-label=looked at", "virtual-size=4MiB")
+    assert "looked at" in xe("diagnostic-vdi-status", f"uuid={vdi}")
+    xe("vdi-destroy", f"uuid={vdi}")
+
+
+def test_alerts(xe):
+    host = xe("host-list", "--minimal")
+    xe("message-create", "name=FOR_A_TEST", "priority=4", "body=hello", f"host-uuid={host}")
+    uuid = xe("message-list", "name=FOR_A_TEST", "--minimal")
+    assert xe("message-param-get", f"uuid={uuid}", "param-name=body") == "hello"
+    xe("message-destroy", f"uuid={uuid}")
+    assert xe("message-list", "name=FOR_A_TEST", "--minimal") == ""
