@@ -121,6 +121,7 @@ static int run_daemon(const struct args *a)
     int listen_fd = fd_listen_unix(a->control, 0660);
     if (listen_fd < 0)
         return complain(a->control, listen_fd);
+    (void)fd_set_nonblocking(listen_fd);
     int r = ring_new(&d.ring);
     if (r < 0)
         return complain("io_uring", r);

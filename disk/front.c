@@ -25,6 +25,7 @@ int front_open(const char *type, struct disk *disk, struct ring *ring, const cha
     int fd = fd_listen_unix(path, 0660);
     if (fd < 0)
         return fd;
+    (void)fd_set_nonblocking(fd);
     struct front *f = ops->open(disk, ring, fd, options);
     f->ops = ops;
     f->disk = disk;

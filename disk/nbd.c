@@ -147,7 +147,7 @@ static void nbd_close(struct front *front)
         conn_end(c);
     }
     if (f->is_accepting)
-        ring_cancel(f->ring, &f->accept);
+        ring_accept_cancel(f->ring, &f->accept, f->listen_fd);
     front_release(f);
 }
 

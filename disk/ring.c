@@ -8,10 +8,12 @@
 #include <liburing.h>
 #include <poll.h>
 #include <stdlib.h>
+#include <sys/epoll.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "base/fd.h"
 #include "base/mem.h"
 
 #define ENTRIES 512u
@@ -25,11 +27,14 @@ struct ring {
     struct __kernel_timespec interval[TIMERS];
     unsigned next_interval;
     struct ring_op *later, **later_end;
+    int listeners; /* an epoll of listening sockets; its entries are weak, the ring's are not */
+    struct ring_op listeners_poll;
 };
 
 static struct io_uring_sqe *sqe_of(struct ring *r);
 static int restrict_ring(struct ring *r);
 static void run_later(struct ring *r);
+static void on_listeners(struct ring_op *op, int res);
 
 int ring_new(struct ring **ret)
 {
@@ -44,11 +49,14 @@ int ring_new(struct ring **ret)
         return e;
     }
     r->later_end = &r->later;
-    e = restrict_ring(r);
+    r->listeners = epoll_create1(EPOLL_CLOEXEC);
+    r->listeners_poll.done = on_listeners;
+    e = r->listeners < 0 ? -errno : restrict_ring(r);
     if (e < 0) {
         ring_free(r);
         return e;
     }
+    ring_poll(r, &r->listeners_poll, r->listeners);
     *ret = r;
     return 0;
 }
@@ -58,15 +66,16 @@ void ring_free(struct ring *r)
     if (!r)
         return;
     io_uring_queue_exit(&r->u);
+    fd_close(r->listeners);
     free(r);
 }
 
 static int restrict_ring(struct ring *r)
 {
     static const uint8_t ops[] = {
-        IORING_OP_READV,   IORING_OP_WRITEV,   IORING_OP_FSYNC,        IORING_OP_FALLOCATE,
-        IORING_OP_ACCEPT,  IORING_OP_RECV,     IORING_OP_RECVMSG,      IORING_OP_SENDMSG,
-        IORING_OP_TIMEOUT, IORING_OP_POLL_ADD, IORING_OP_ASYNC_CANCEL,
+        IORING_OP_READV,    IORING_OP_WRITEV,       IORING_OP_FSYNC,   IORING_OP_FALLOCATE,
+        IORING_OP_RECV,     IORING_OP_RECVMSG,      IORING_OP_SENDMSG, IORING_OP_TIMEOUT,
+        IORING_OP_POLL_ADD, IORING_OP_ASYNC_CANCEL,
     };
     struct io_uring_restriction res[ARRAY_LEN(ops) + 1] = {0};
     for (size_t i = 0; i < ARRAY_LEN(ops); i++) {
@@ -115,9 +124,33 @@ void ring_fallocate(struct ring *r, struct ring_op *op, int fd, int mode, uint64
 
 void ring_accept(struct ring *r, struct ring_op *op, int fd)
 {
-    struct io_uring_sqe *sqe = sqe_of(r);
-    io_uring_prep_accept(sqe, fd, NULL, NULL, SOCK_CLOEXEC);
-    io_uring_sqe_set_data(sqe, op);
+    struct epoll_event e = {.events = EPOLLIN | EPOLLONESHOT};
+    op->later = NULL;
+    op->listen_fd = fd;
+    e.data.ptr = op;
+    if (epoll_ctl(r->listeners, EPOLL_CTL_MOD, fd, &e) < 0 &&
+        epoll_ctl(r->listeners, EPOLL_CTL_ADD, fd, &e) < 0)
+        abort();
+}
+
+void ring_accept_cancel(struct ring *r, struct ring_op *op, int fd)
+{
+    (void)epoll_ctl(r->listeners, EPOLL_CTL_DEL, fd, NULL);
+    op->listen_fd = -1;
+    ring_later(r, op);
+}
+
+static void on_listeners(struct ring_op *op, int res)
+{
+    struct ring *r = (struct ring *)((char *)op - offsetof(struct ring, listeners_poll));
+    struct epoll_event e;
+    /* One at a time: its done may end another. */
+    while (epoll_wait(r->listeners, &e, 1, 0) == 1) {
+        struct ring_op *ready = e.data.ptr;
+        int fd = accept4(ready->listen_fd, NULL, NULL, SOCK_CLOEXEC);
+        ready->done(ready, fd < 0 ? -errno : fd);
+    }
+    ring_poll(r, &r->listeners_poll, r->listeners);
 }
 
 void ring_recv(struct ring *r, struct ring_op *op, int fd, void *p, size_t size)
@@ -233,6 +266,6 @@ static void run_later(struct ring *r)
         r->later = op->later;
         if (!r->later)
             r->later_end = &r->later;
-        op->done(op, 0);
+        op->done(op, op->listen_fd < 0 ? -ECANCELED : 0);
     }
 }

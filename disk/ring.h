@@ -23,7 +23,8 @@
 struct ring;
 struct ring_op {
     void (*done)(struct ring_op *op, int res);
-    struct ring_op *later; /* the ring's */
+    struct ring_op *later; /* the ring's, as listen_fd */
+    int listen_fd;
 };
 
 int ring_new(struct ring **ret);
@@ -36,7 +37,12 @@ void ring_writev(struct ring *r, struct ring_op *op, int fd, const struct iovec 
 void ring_datasync(struct ring *r, struct ring_op *op, int fd);
 void ring_fallocate(struct ring *r, struct ring_op *op, int fd, int mode, uint64_t offset,
                     uint64_t size);
+/* One connection of a listening socket: res is its descriptor. Unlike the others this holds no
+ * reference to the socket, so that the socket ends with the process: a ring outlives it a little.
+ */
 void ring_accept(struct ring *r, struct ring_op *op, int fd);
+/* Ends a ring_accept: its done comes with -ECANCELED. */
+void ring_accept_cancel(struct ring *r, struct ring_op *op, int fd);
 void ring_recv(struct ring *r, struct ring_op *op, int fd, void *p, size_t size);
 void ring_recvmsg(struct ring *r, struct ring_op *op, int fd, struct msghdr *m);
 void ring_sendmsg(struct ring *r, struct ring_op *op, int fd, const struct msghdr *m);

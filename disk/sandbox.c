@@ -53,6 +53,9 @@ static const int allowed[] = {
     /* front ends */
     SCMP_SYS(bind),
     SCMP_SYS(listen),
+    SCMP_SYS(accept4),
+    SCMP_SYS(epoll_ctl),
+    SCMP_SYS(epoll_wait),
     SCMP_SYS(getsockopt),
     SCMP_SYS(setsockopt),
     SCMP_SYS(shutdown),

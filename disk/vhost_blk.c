@@ -161,7 +161,7 @@ static void vhost_close(struct front *front)
     struct vhost_front *f = (struct vhost_front *)front;
     f->is_closing = true;
     if (f->is_accepting)
-        ring_cancel(f->ring, &f->accept);
+        ring_accept_cancel(f->ring, &f->accept, f->listen_fd);
     if (f->session)
         session_end(f->session);
     else
