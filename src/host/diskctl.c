@@ -179,13 +179,6 @@ static void do_forget(void *arg)
     d->s->child = NULL;
 }
 
-static bool is_alive(struct disk_set *s)
-{
-    struct errand d = {.s = s};
-    mon_run(s->dc->host->mon, do_end, &d);
-    return d.alive;
-}
-
 static struct err *ensure_running(struct diskctl *dc, const struct verb *v, struct disk_set *s)
 {
     _cleanup_(freep) char *dir = set_path(dc, s->owner, ".");
@@ -298,22 +291,30 @@ static struct err *dc_attach(void *data, const struct verb *v, const char *owner
     return complete(dc, v, owner, disk_activate_request(d), NULL);
 }
 
-static struct err *end_process(struct diskctl *dc, struct disk_set *s)
+/* Asks it to quit; one that has just been started does not listen yet, so again. */
+static void quit_process(struct diskctl *dc, struct disk_set *s)
 {
     _cleanup_(val_unrefp) struct val *quit = val_map();
     val_put_str(quit, "op", "quit");
     val_put_bool(quit, "force", true);
-    if (is_alive(s)) /* also marks it as ending */
-        err_free(talk(dc, s->owner, quit, NULL));
     usec_t end = clock_now() + END_WAIT;
     struct errand d = {.s = s};
-    do {
-        mon_run(dc->host->mon, do_end, &d);
-        if (d.alive)
-            usleep(2000);
-        if (clock_now() > end)
+    mon_run(dc->host->mon, do_end, &d); /* also marks its end as wanted */
+    for (bool told = false; d.alive; mon_run(dc->host->mon, do_end, &d)) {
+        struct err *e = told ? NULL : talk(dc, s->owner, quit, NULL);
+        told = !e;
+        err_free(e);
+        usleep(2000);
+        if (clock_now() > end && !d.sig) {
+            log_warn("event=does-not-quit owner=%s action=kill", s->owner);
             d.sig = SIGKILL;
-    } while (d.alive);
+        }
+    }
+}
+
+static struct err *end_process(struct diskctl *dc, struct disk_set *s)
+{
+    quit_process(dc, s);
     pthread_mutex_lock(&dc->lock);
     for (size_t i = 0; i < dc->sets.n; i++) {
         if (dc->sets.v[i] == s) {

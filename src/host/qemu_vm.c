@@ -227,8 +227,23 @@ static struct err *start_process(struct guest *g, bool restore)
     return e;
 }
 
+/* QEMU would wait for the socket of a disk that nobody serves, and say nothing meanwhile. */
+static struct err *check_disks(const struct guest *g)
+{
+    for (size_t i = 0; i < g->boot->n_disks; i++) {
+        const struct boot_disk *d = &g->boot->disks[i];
+        bool nbd = d->cd || d->bus == BOOT_EMULATED;
+        _cleanup_(freep) char *path =
+            host_disk_path(g->qemu->host, g->vm, d->device, nbd ? "nbd" : "vu");
+        if (d->image.path[0] && access(path, F_OK) < 0)
+            return err_internal("disk %u of guest '%s' is not attached", d->device, g->vm);
+    }
+    return NULL;
+}
+
 static struct err *bring_up(struct guest *g, const struct verb *v, const struct image *from)
 {
+    TRY(check_disks(g));
     TRY(guest_write_record(g));
     TRY(start_process(g, from != NULL));
     TRY(guest_connect(g, v));

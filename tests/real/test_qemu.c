@@ -122,7 +122,7 @@ static void make_disk(struct fixture *x, const char *uuid, uint64_t size, struct
     must(host_disks_detach(x->h, &x->v, TRANSFER));
 }
 
-static int setup(void **state)
+static int setup_on(void **state, enum boot_bus bus)
 {
     struct fixture *x = mem_new(struct fixture);
     signal(SIGPIPE, SIG_IGN);
@@ -149,11 +149,21 @@ static int setup(void **state)
     boot_set_disk(x->boot, &(struct boot_disk){
                                .id = "vbd0",
                                .bootable = true,
-                               .bus = BOOT_EMULATED,
+                               .bus = bus,
                                .image = {vol.uuid, vol.path, vol.format, vol.virtual_bytes, 0}});
     sr_volume_done(&vol);
     *state = x;
     return 0;
+}
+
+static int setup(void **state)
+{
+    return setup_on(state, BOOT_VIRTIO);
+}
+
+static int setup_emulated(void **state)
+{
+    return setup_on(state, BOOT_EMULATED);
 }
 
 static int teardown(void **state)
@@ -352,11 +362,14 @@ static void a_guest_is_saved_and_comes_back(void **state)
     say(x, 'q');
     assert_true(saw(x, FACT_SHUTDOWN, 1, 5000));
     must(host_vm_kill(x->h, &x->v, VM));
-    struct image wrong = x->boot->disks[0].image;
-    must(host_disks_detach(x->h, &x->v, VM));
-    must_fail(host_vm_build(x->h, &x->v, x->boot, &wrong));
+    sr_volume_done(&vol);
+    must(sr_vdi_create(x->h, &x->v, &x->sr, TRANSFER, 2 << 20, NULL, &vol));
+    struct image blank = {vol.uuid, vol.path, vol.format, vol.virtual_bytes, false};
+    must_fail(host_vm_build(x->h, &x->v, x->boot, &blank));
     assert_int_equal(query(x).state, GUEST_ABSENT);
     sr_volume_done(&vol);
+    must(host_disks_detach(x->h, &x->v, VM));
+    must_fail(host_vm_build(x->h, &x->v, x->boot, NULL)); /* at once: its disk is not attached */
 }
 
 static bool always(void *arg)
@@ -434,17 +447,25 @@ static void the_probe_guest_runs_in_software(void **state)
 }
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+/* The same with a disk that QEMU reaches by NBD. */
+#define TEST_EMULATED(f)                                                                           \
+    {                                                                                              \
+#f " (emulated)", f, setup_emulated, teardown, NULL                                        \
+    }
 
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         TEST(a_guest_boots_from_its_vhd_and_powers_off),
+        TEST_EMULATED(a_guest_boots_from_its_vhd_and_powers_off),
         TEST(a_reboot_is_told_or_ends_the_guest),
         TEST(a_killed_qemu_is_noticed_within_a_second),
         TEST(guests_outlive_the_host_and_are_found),
         TEST(a_killed_diskd_comes_back_under_the_guest),
+        TEST_EMULATED(a_killed_diskd_comes_back_under_the_guest),
         TEST(a_diskd_that_died_with_the_host_is_revived_by_the_next),
         TEST(a_guest_is_saved_and_comes_back),
+        TEST_EMULATED(a_guest_is_saved_and_comes_back),
         TEST(a_cancelled_save_leaves_the_guest_running),
         TEST(a_cd_is_inserted_and_ejected),
         TEST(a_bad_record_fails_with_qemus_words_and_leaves_nothing),
