@@ -30,7 +30,6 @@
 #include "options.h"
 #include "state/db.h"
 #include "state/store.h"
-#include "task/claim.h"
 #include "task/task.h"
 #include "tls/tls.h"
 
@@ -114,7 +113,6 @@ static struct err *open_operations(struct daemon *d)
 {
     const struct config *c = &d->config;
     ops_register();
-    claim_hook(d->db);
     ops_rules(d->db);
     TRY(tasks_new(&(struct tasks_config){.db = d->db, .host = d->host, .render = api_render},
                   &d->tasks));

@@ -161,8 +161,7 @@ static void put_control_domain(struct txn *t, struct ops *ops)
 
 static struct rec_SM *sm_of(struct txn *t, const char *type)
 {
-    txn_each(row, t, CLASS_SM)
-    {
+    txn_each (row, t, CLASS_SM) {
         if (str_eq(rec_SM(row)->type, type))
             return txn_edit_SM(t, row->ref);
     }
@@ -304,8 +303,7 @@ static void put_pool(struct txn *t, struct ops *ops)
 static void put_network(struct txn *t, const char *role, const char *name, const char *description,
                         const char *bridge)
 {
-    txn_each(row, t, CLASS_network)
-    {
+    txn_each (row, t, CLASS_network) {
         if (str_eq(val_map_str(rec_network(row)->other_config, MARK, ""), role))
             return;
     }
@@ -324,6 +322,34 @@ static void put_network(struct txn *t, const char *role, const char *name, const
     val_assign(&n->other_config, oc);
 }
 
+/* ---- what an administrator should know about the machine ---- */
+
+#define SLOW "HOST_WITHOUT_HARDWARE_VIRTUALIZATION"
+
+static const struct row *told_slow(struct txn *t)
+{
+    txn_each (row, t, CLASS_message) {
+        if (str_eq(rec_message(row)->name, SLOW))
+            return row;
+    }
+    return NULL;
+}
+
+/* Guests run in software: said once, taken back when the machine has learnt better. */
+static void tell_accelerator(struct txn *t, const struct ops *ops)
+{
+    const struct host_caps *c = host_caps(ops->cfg.host);
+    const struct row *told = told_slow(t);
+    bool slow = str_eq(c->accel, "tcg");
+    if (slow && !told) {
+        _cleanup_(freep) char *body =
+            mem_printf("Guests run in software, slowly: %s", c->accel_reason);
+        alert_add(t, SLOW, 3, CLS_HOST, txn_host(t, ops->host_ref)->uuid, body);
+    } else if (!slow && told) {
+        txn_delete(t, CLASS_message, told->ref);
+    }
+}
+
 /* ---- all of it ---- */
 
 struct objects {
@@ -337,6 +363,7 @@ static struct err *objects_txn(struct txn *t, void *arg)
     put_host(t, o->ops);
     put_pool(t, o->ops);
     put_control_domain(t, o->ops);
+    tell_accelerator(t, o->ops);
     for (const struct sr_kind *const *k = sr_kinds(); *k; k++)
         put_sm(t, o->ops, *k);
     put_network(t, "default", "Pool-wide network associated with eth0", "", "xenbr0");

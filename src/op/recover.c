@@ -99,8 +99,7 @@ struct agree_arg {
 static struct err *agree_txn(struct txn *t, void *arg)
 {
     struct agree_arg *a = arg;
-    txn_each(row, t, CLASS_VM)
-    {
+    txn_each (row, t, CLASS_VM) {
         const struct guest_item *g = find(a->guests, rec_VM(row)->uuid);
         if (is_live(rec_VM(row)) && is_there(g))
             take_over(t, a->ops, row->ref, g);

@@ -113,8 +113,7 @@ static bool is_in_transit(struct txn *t, const struct sr_volume *vol)
 {
     if (!vol->uuid || !*vol->uuid)
         return false;
-    txn_each(row, t, CLASS_op)
-    {
+    txn_each (row, t, CLASS_op) {
         const struct val *context = rec_op(row)->context;
         for (size_t i = 0; i < val_count(context); i++) {
             if (str_eq(val_str_at(context, i), vol->uuid))
@@ -143,8 +142,7 @@ static void add_found(struct txn *t, const struct rec_SR *sr, const struct sr_vo
 static void add_up(struct txn *t, struct rec_SR *sr, const struct sr_stat *stat)
 {
     int64_t sum = 0;
-    txn_each(row, t, CLASS_VDI)
-    {
+    txn_each (row, t, CLASS_VDI) {
         if (str_eq(rec_VDI(row)->SR, sr->row.ref))
             sum += rec_VDI(row)->virtual_size;
     }

@@ -68,7 +68,8 @@ static void free_bridge(struct txn *t, char out[24])
     for (unsigned n = 0;; n++) {
         bool taken = false;
         snprintf(out, 24, "xapi%u", n);
-        txn_each(row, t, CLASS_network) taken = taken || str_eq(rec_network(row)->bridge, out);
+        txn_each (row, t, CLASS_network)
+            taken = taken || str_eq(rec_network(row)->bridge, out);
         if (!taken)
             return;
     }

@@ -11,8 +11,7 @@
 
 static struct rec_setting *setting(struct txn *t, const char *key)
 {
-    txn_each(row, t, CLASS_setting)
-    {
+    txn_each (row, t, CLASS_setting) {
         if (str_eq(rec_setting(row)->key, key))
             return txn_edit_setting(t, row->ref);
     }

@@ -125,7 +125,7 @@ static struct queued *pick(struct tasks *ts)
     struct queued *found = NULL;
     pthread_mutex_lock(&ts->lock);
     for (struct queued *q = ts->waiting; q && !found; q = q->next) {
-        if (!q->trying && !ts->stopping && is_first_of_its_object(ts, q))
+        if (ts->recovered && !q->trying && !ts->stopping && is_first_of_its_object(ts, q))
             found = q;
     }
     if (found)

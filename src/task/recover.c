@@ -16,11 +16,17 @@
 #include "task/op_run.h"
 #include "task/tasks_impl.h"
 
+static bool is_left_over(struct db *db, const struct rec_op *row)
+{
+    return (uint64_t)row->epoch < db_epoch(db);
+}
+
 static struct err *restore_txn(struct txn *t, void *arg)
 {
     struct tasks *ts = arg;
-    txn_each(row, t, CLASS_op)
-    {
+    txn_each (row, t, CLASS_op) {
+        if (!is_left_over(txn_db(t), rec_op(row)))
+            continue;
         struct op_run *r = journal_read(ts, rec_op(row));
         task_row_revive(t, ts, rec_op(row));
         claim_restore(t, r->claims, r->n_claims, r->holder);
@@ -38,7 +44,7 @@ static struct err *interrupted(void)
 static struct err *finish(struct op_run *r)
 {
     struct err *why = steal(&r->failed);
-    if (!r->kind)
+    if (!r->kind || r->step >= r->kind->n_steps)
         return why ? why : interrupted();
     if (!r->committed)
         return step_undo(r, why ? why : err_internal("cairnd ended before the call's commit"));
@@ -66,7 +72,13 @@ struct err *tasks_recover(struct tasks *ts)
 {
     TRY(db_write(ts->cfg.db, "restore claims", restore_txn, ts));
     _cleanup_(snap_unrefp) struct snap *s = snap_get(ts->cfg.db);
-    snap_each (row, s, CLASS_op)
-        recover_one(ts, rec_op(row));
+    snap_each (row, s, CLASS_op) {
+        if (is_left_over(ts->cfg.db, rec_op(row)))
+            recover_one(ts, rec_op(row));
+    }
+    pthread_mutex_lock(&ts->lock);
+    ts->recovered = true;
+    pthread_mutex_unlock(&ts->lock);
+    internal_kick(ts);
     return NULL;
 }

@@ -90,8 +90,9 @@ struct err *tasks_finish(struct tasks *ts, const char *task_ref, const struct va
 /* Drops what is older than the retention rules allow; called every 30 s. */
 struct err *tasks_gc(struct tasks *ts) _must_use_;
 
-/* After a start, before the first call: looks at the journal of the dead process, undoes or rolls
- * forward each operation on its kind's steps, ends its task, drops its claims. */
+/* After a start, before the first call (internal work queues up until then): looks at the journal
+ * of the dead process, undoes or rolls forward each operation on its kind's steps, ends its task,
+ * drops its claims. */
 struct err *tasks_recover(struct tasks *ts) _must_use_;
 
 /* One line per running operation: task, message, object, step, since. */

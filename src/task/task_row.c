@@ -218,8 +218,7 @@ static void drop_surplus(struct txn *t)
 {
     VEC(const struct rec_task *) over = {0};
     size_t n = 0;
-    txn_each(row, t, CLASS_task)
-    {
+    txn_each (row, t, CLASS_task) {
         n++;
         if (is_over(rec_task(row)))
             vec_push(&over, rec_task(row));
@@ -235,8 +234,7 @@ static struct err *gc_txn(struct txn *t, void *arg)
 {
     int64_t now = now_s();
     VEC(const char *) old = {0};
-    txn_each(row, t, CLASS_task)
-    {
+    txn_each (row, t, CLASS_task) {
         if (too_old(rec_task(row), now))
             vec_push(&old, row->ref);
     }

@@ -22,6 +22,7 @@ struct tasks {
     unsigned n_running;
     struct queued *waiting, **waiting_last;
     bool stopping;
+    bool recovered; /* before that, internal work only queues up */
 };
 
 /* internal.c: gives internal work another try, after claims were dropped. */

@@ -43,8 +43,8 @@ static struct err *open_ops(struct lab *w)
                             .shutdown_wait_s = 1};
     TRY(ops_new(&oc, &w->ops));
     TRY(first_start(w->ops));
-    TRY(ops_recover(w->ops));
-    return host_start(w->host);
+    TRY(host_start(w->host));
+    return ops_recover(w->ops);
 }
 
 static const char *named(const struct snap *s, int cls, const char *name)

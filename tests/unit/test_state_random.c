@@ -55,7 +55,9 @@ static const char *pick(struct txn *t, int cls)
     if (!n || dice(8) == 0)
         return REF_NULL;
     size_t at = dice((unsigned)n);
-    txn_each(r, t, cls) if (!at--) return r->ref;
+    txn_each (r, t, cls)
+        if (!at--)
+            return r->ref;
     return REF_NULL;
 }
 
