@@ -52,7 +52,8 @@ enum host_fact_kind {
     FACT_SHUTDOWN,       /* the guest powered itself off and is gone */
     FACT_REBOOT,         /* the guest was reset from inside and runs on: it takes the next domid */
     FACT_REBOOT_STOPPED, /* it wanted to reboot, but its record says reboot_stops: it is gone */
-    FACT_CRASHED,        /* its process died; `reason` says how */
+    FACT_CRASHED,        /* its kernel gave up (panic) and it was taken away */
+    FACT_LOST,           /* its process died, not by its own doing; `reason` says how */
     FACT_RTC,            /* the guest set its clock: `rtc_offset_s` against UTC */
     FACT_AGENT,          /* data of the guest agent: `data`, a map (see below); empty: agent gone */
     FACT_DISK_ERROR, /* diskd of `vm` died or answered an error; `reason`; it is being restarted */

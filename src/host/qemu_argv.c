@@ -369,6 +369,7 @@ char **qemu_argv(const struct boot *b, const struct qemu_paths *p)
     add_firmware(&a, b, p);
     addf(&a, "-action", "reboot=%s,shutdown=poweroff,panic=shutdown",
          b->reboot_stops ? "shutdown" : "reset");
+    add(&a, "-device", "pvpanic"); /* a port of the chipset: needs no slot */
     add_control(&a, p);
     add_display(&a, b, p);
     add_ports(&a, b);

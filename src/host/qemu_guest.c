@@ -354,7 +354,7 @@ static enum host_fact_kind kind_of_end(const char *shutdown)
         return FACT_SHUTDOWN;
     if (str_eq(shutdown, "guest-reset"))
         return FACT_REBOOT_STOPPED;
-    return FACT_CRASHED;
+    return str_eq(shutdown, "guest-panic") ? FACT_CRASHED : FACT_LOST;
 }
 
 static char *reason_of_end(const char *shutdown, const struct child_exit *how)

@@ -449,7 +449,9 @@ struct err *sim_guest(struct host *h, const char *vm, enum sim_event what, int64
     case SIM_POWER_OFF:
         return leave(s, &at, FACT_SHUTDOWN, "guest shutdown");
     case SIM_CRASH:
-        return leave(s, &at, FACT_CRASHED, "killed by signal 9");
+        return leave(s, &at, FACT_CRASHED, "guest-panic");
+    case SIM_LOSE:
+        return leave(s, &at, FACT_LOST, "killed by signal 9");
     case SIM_REBOOT:
         return reboot_itself(s, &at);
     case SIM_RTC:

@@ -18,7 +18,8 @@
 enum sim_event {
     SIM_POWER_OFF, /* the guest shuts itself down */
     SIM_REBOOT,    /* … or reboots */
-    SIM_CRASH,     /* its process dies */
+    SIM_CRASH,     /* its kernel panics */
+    SIM_LOSE,      /* its process dies */
     SIM_RTC,       /* sets its clock: `number` seconds against UTC */
     SIM_AGENT,     /* an agent comes up with address 10.0.0.`number`, or goes when 0 */
     SIM_DEAF,      /* from now on it ignores shutdown (number 1) or obeys again (0) */

@@ -25,6 +25,8 @@ static bool is_stale(struct op *op, const struct rec_VM *vm)
     return !live || vm->domid != op_get_int(op, "fact.domid");
 }
 
+/* actions_after_crash speaks of crashes of the guest. One whose process was taken away from it
+ * stays down: whoever or whatever did that would do it again. */
 static bool wants_restart(const struct rec_VM *vm, const char *how)
 {
     if (str_eq(how, "crashed"))
@@ -43,10 +45,10 @@ static struct err *ended_txn(struct txn *t, void *arg)
         return NULL;
     }
     const char *how = op_get(op, "how");
-    bool crashed = str_eq(how, "crashed");
+    bool crashed = !str_eq(how, "shutdown") && !str_eq(how, "reboot");
     op_put_bool(op, "restart", wants_restart(vm, how));
     _cleanup_(freep) char *body =
-        crashed ? mem_printf("VM '%s' crashed: %s", vm->name_label, op_get(op, "reason"))
+        crashed ? mem_printf("VM '%s' %s: %s", vm->name_label, how, op_get(op, "reason"))
                 : mem_printf("VM '%s' shut itself down", vm->name_label);
     alert_add(t, crashed ? "VM_CRASHED" : "VM_SHUTDOWN", crashed ? 2 : 5, CLS_VM, vm->uuid, body);
     vm_becomes_halted(t, op->self);
@@ -272,6 +274,9 @@ void ops_fact(void *arg, const struct host_fact *fact)
         break;
     case FACT_CRASHED:
         post_operation(ops, fact, "guest ended", "crashed");
+        break;
+    case FACT_LOST:
+        post_operation(ops, fact, "guest ended", "lost");
         break;
     case FACT_REBOOT:
         post_operation(ops, fact, "guest rebooted", "reboot");

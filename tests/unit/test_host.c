@@ -131,10 +131,8 @@ static void a_guest_starts_and_shuts_down(void **state)
     assert_int_equal(x->last.kind, FACT_SHUTDOWN);
     assert_int_equal(guest(x), GUEST_ABSENT);
     assert_null(host_disks_detach(x->h, &v, VM));
-    _cleanup_(freep)
-    char *world = mem_printf("%s/world", x->dir);
-    _cleanup_(freep)
-    char *left = sim_world_text(world);
+    _cleanup_(freep) char *world = mem_printf("%s/world", x->dir);
+    _cleanup_(freep) char *left = sim_world_text(world);
     assert_string_equal(left, "");
 }
 
@@ -152,8 +150,7 @@ static void an_image_has_one_writer(void **state)
     struct verb v = verb();
     assert_null(host_disks_attach(x->h, &v, x->boot));
     assert_null(host_disks_attach(x->h, &v, x->boot));
-    _cleanup_(boot_freep)
-    struct boot *other = record(x, OTHER);
+    _cleanup_(boot_freep) struct boot *other = record(x, OTHER);
     assert_fails(host_disks_attach(x->h, &v, other));
     assert_null(host_disk_detach(x->h, &v, VM, 0));
     assert_null(host_disks_attach(x->h, &v, other));
@@ -173,8 +170,8 @@ static void guests_outlive_the_host(void **state)
     assert_int_equal(items[0].info.state, GUEST_RUNNING);
     assert_string_equal(items[0].boot->disks[0].image.path, x->disk);
     guest_items_free(items, n);
-    assert_null(sim_guest(x->h, VM, SIM_CRASH, 0));
-    assert_int_equal(x->last.kind, FACT_CRASHED);
+    assert_null(sim_guest(x->h, VM, SIM_LOSE, 0));
+    assert_int_equal(x->last.kind, FACT_LOST);
     assert_int_equal(x->last.domid, 1);
 }
 
@@ -203,8 +200,7 @@ static void a_saved_guest_comes_back(void **state)
     uint64_t need = 0;
     assert_null(host_vm_save_size(x->h, VM, &need));
     assert_true(need > x->boot->memory_bytes);
-    _cleanup_(freep)
-    char *path = mem_printf("%s/state.raw", x->dir);
+    _cleanup_(freep) char *path = mem_printf("%s/state.raw", x->dir);
     assert_int_equal(fd_replace_file(path, "", 0, 0600), 0);
     struct image small = {VDI, path, "raw", 1 << 20, false},
                  image = {VDI, path, "raw", need, false};

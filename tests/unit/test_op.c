@@ -323,6 +323,16 @@ static void a_guest_that_powers_off_is_halted(void **state)
     assert_int_equal(alerts("VM_SHUTDOWN"), 1);
 }
 
+static void a_guest_that_loses_its_process_stays_down(void **state)
+{
+    START();
+    ok(lab_call(&w, VM_set_actions_after_crash, w.vm, .self = w.vm,
+                .value = ON_CRASH_BEHAVIOUR_RESTART));
+    guest_does(SIM_LOSE, 0);
+    assert_int_equal(power(), VM_POWER_STATE_HALTED);
+    assert_int_equal(alerts("VM_CRASHED"), 1);
+}
+
 static void a_guest_that_crashes_is_told_and_restarted(void **state)
 {
     START();
@@ -729,6 +739,7 @@ int main(void)
         T(memory_limits_keep_their_order),
         T(blocked_operations_are_refused),
         T(a_guest_that_powers_off_is_halted),
+        T(a_guest_that_loses_its_process_stays_down),
         T(a_guest_that_crashes_is_told_and_restarted),
         T(the_clock_is_written_back),
         T(the_agent_fills_guest_metrics),
