@@ -107,7 +107,8 @@ static int fill(scmp_filter_ctx f)
     for (size_t i = 0; r == 0 && i < ARRAY_LEN(allowed); i++)
         r = seccomp_rule_add(f, SCMP_ACT_ALLOW, allowed[i], 0);
     if (r == 0)
-        r = seccomp_rule_add(f, SCMP_ACT_ALLOW, SCMP_SYS(socket), 1, SCMP_A0(SCMP_CMP_EQ, AF_UNIX));
+        r = seccomp_rule_add(f, SCMP_ACT_ALLOW, SCMP_SYS(socket), 1,
+                             SCMP_A0(SCMP_CMP_EQ, AF_UNIX, 0));
     if (r == 0)
         r = seccomp_rule_add(f, SCMP_ACT_KILL_PROCESS, SCMP_SYS(execve), 0);
     if (r == 0)
