@@ -18,10 +18,10 @@ static char *ask_password(const char *user, const char *server)
     struct termios saved, quiet;
     if (!isatty(STDIN_FILENO) || !isatty(STDERR_FILENO) || tcgetattr(STDIN_FILENO, &saved) < 0)
         return NULL;
-    fprintf(stderr, "Password for %s on %s: ", user, server);
     quiet = saved;
     quiet.c_lflag &= ~(tcflag_t)ECHO;
     tcsetattr(STDIN_FILENO, TCSAFLUSH, &quiet);
+    fprintf(stderr, "Password for %s on %s: ", user, server);
     char *got = fgets(line, sizeof(line), stdin);
     tcsetattr(STDIN_FILENO, TCSAFLUSH, &saved);
     fprintf(stderr, "\n");
