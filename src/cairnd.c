@@ -103,6 +103,7 @@ static struct err *open_host(struct daemon *d)
         .accel = str_eq(c->accel, "auto") ? NULL : c->accel,
         .diskd = *c->diskd ? c->diskd : NULL,
         .privd = *c->privd_socket ? c->privd_socket : NULL,
+        .plugins = c->plugins_dir,
         .fact = ops_fact,
         .fact_arg = &d->ops,
     };
@@ -137,7 +138,8 @@ static struct err *open_operations(struct daemon *d)
 
 static struct err *open_api(struct daemon *d)
 {
-    d->auth = auth_new_file(d->config.users_file);
+    const struct config *c = &d->config;
+    d->auth = c->development ? auth_new_file(c->users_file) : auth_new_priv(c->privd_socket);
     struct api_config ac = {.db = d->db, .tasks = d->tasks, .host = d->host, .auth = d->auth};
     TRY(api_new(&ac, &d->api));
     api_set_world(d->api, d->ops);

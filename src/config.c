@@ -50,7 +50,7 @@ static const struct key texts[] = {
     KEY(accel, "auto", NULL, accels),
     KEY(qemu, "qemu-system-x86_64", NULL, NULL),
     KEY(diskd, "/usr/libexec/cairn/cairn-diskd", "", NULL),
-    KEY(privd_socket, "/run/cairn/privd", "@/run/privd", NULL),
+    KEY(privd_socket, "/run/cairn/privd", "", NULL),
     KEY(plugins_dir, "/etc/cairn/plugins", "@/plugins", NULL),
     KEY(templates_dir, "/usr/share/cairn/templates", CAIRN_SOURCE_DIR "/data/templates", NULL),
     KEY(web_dir, "/usr/share/cairn/web", "@/web", NULL),

@@ -42,6 +42,9 @@ struct auth *auth_new(const struct auth_ops *ops, void *arg);
 /* Lines "name:hash" with a hash of crypt(5), or "name:hash:role" for an account that is no
  * superuser but has one role of the model ("vm-operator"). The file is read at each check. */
 struct auth *auth_new_file(const char *path);
+/* The machine's accounts, by PAM through cairn-privd on that socket: root and the members of group
+ * cairn-admin. Their passwords are changed with the machine's own means. */
+struct auth *auth_new_priv(const char *socket);
 void auth_free(struct auth *); /* waits for checks under way; NULL is fine */
 
 /* `done` takes over the error. It runs on an auth thread, or inside this call when the password is

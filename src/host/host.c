@@ -50,6 +50,7 @@ struct err *host_new(const struct host_config *c, struct host **ret)
     h->qemu = mem_strdup(c->qemu ? c->qemu : "qemu-system-x86_64");
     h->diskd = c->diskd ? mem_strdup(c->diskd) : NULL;
     h->privd = c->privd && c->privd[0] ? mem_strdup(c->privd) : NULL;
+    h->plugins = c->plugins ? mem_strdup(c->plugins) : NULL;
     h->memory_bytes = c->memory_bytes;
     h->fact = c->fact;
     h->fact_arg = c->fact_arg;
@@ -98,6 +99,7 @@ void host_free(struct host *h)
     free(h->qemu);
     free(h->diskd);
     free(h->privd);
+    free(h->plugins);
     free(h);
 }
 

@@ -34,7 +34,8 @@ struct host_config {
     const char *accel;     /* "kvm", "tcg", or NULL: find out */
     const char *qemu;      /* program; NULL: qemu-system-x86_64 on PATH */
     const char *diskd;     /* program; NULL: "cairn-diskd" beside this one, else on PATH */
-    const char *privd; /* socket of cairn-privd; NULL or "": as root one is started, else none */
+    const char *privd;   /* socket of cairn-privd; NULL or "": as root one is started, else none */
+    const char *plugins; /* folder of programs for host_run_plugin; NULL: none */
     uint64_t memory_bytes; /* offered to guests; 0: what the machine has less a reserve */
     host_fact_fn fact;     /* called from threads of the host */
     void *fact_arg;
@@ -126,3 +127,14 @@ struct err *host_disks_list(struct host *h, char ***ret, size_t *ret_n) _must_us
 /* The NBD socket of an attached disk, for transfers (see nbdio.h); NULL for disks served otherwise
  * and for simulated ones, whose image is a plain file. Owned by the caller. */
 char *host_disk_nbd_path(struct host *h, const char *owner, unsigned device);
+
+/* --- plugins --- */
+struct plugin_run {
+    int status;      /* of exit; -1: a signal ended it */
+    char *out, *err; /* what it wrote; never NULL after success */
+};
+void plugin_run_done(struct plugin_run *r);
+/* Runs a program of the plugin folder with one argument; by privd as root where there is one, else
+ * as ourselves. XENAPI_MISSING_PLUGIN. */
+struct err *host_run_plugin(struct host *h, const char *plugin, const char *argument,
+                            struct plugin_run *ret) _must_use_;

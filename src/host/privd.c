@@ -37,7 +37,8 @@ static void spawn(void *arg)
     const struct host *h = p->host;
     _cleanup_(freep) char *mounts = mem_printf("--mounts=%s/sr-mount", h->run_dir);
     _cleanup_(freep) char *log = mem_printf("%s/privd.log", h->log_dir);
-    const char *argv[] = {p->program, p->socket_arg, mounts, NULL};
+    _cleanup_(freep) char *plugins = h->plugins ? mem_printf("--plugins=%s", h->plugins) : NULL;
+    const char *argv[] = {p->program, p->socket_arg, mounts, plugins, NULL};
     struct child_spec spec = {.argv = argv, .log_file = log, .new_session = true};
     p->spawned = clock_now();
     struct err *e = child_spawn(h->mon, &spec, on_end, p, &p->child);

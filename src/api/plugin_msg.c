@@ -1,0 +1,80 @@
+/*
+ * plugin_msg.c: host.call_plugin: a program of the host as a function that answers with text.
+ *
+ * The program gets an XML-RPC methodCall fn(session, args) as its argument and prints a
+ * methodResponse with the usual envelope. Operation threads.
+ */
+#include "base/str.h"
+#include "codec/rpc.h"
+#include "codec/xml.h"
+#include "gen/error.h"
+#include "gen/msg.h"
+#include "gen/typed.h"
+#include "host/host.h"
+#include "task/op.h"
+
+#define CALL_MAX   (96u << 10) /* one argument of a program */
+#define PARAMS_MAX 16
+
+static struct err *plugin_failed(const char *what, const struct plugin_run *run)
+{
+    return err_XENAPI_PLUGIN_FAILURE(what, run->out, run->err);
+}
+
+/* What the plugin says went wrong: a code and its parameters. */
+static struct err *take_failure(const struct val *description, const struct plugin_run *run)
+{
+    const char *params[PARAMS_MAX];
+    size_t n = description && val_kind(description) == VAL_SET ? val_count(description) : 0;
+    if (!n || n > PARAMS_MAX)
+        return plugin_failed("a failure without a description", run);
+    for (size_t i = 0; i < n; i++) {
+        if (val_kind(val_at(description, i)) != VAL_STRING)
+            return plugin_failed("a failure that is no text", run);
+        params[i] = val_str_at(description, i);
+    }
+    return err_make_v(params[0], __FILE__, __LINE__, (unsigned)n - 1, params + 1);
+}
+
+static struct err *take_answer(const struct plugin_run *run, struct val **ret)
+{
+    _cleanup_(val_unrefp) struct val *answer = NULL;
+    if (run->status != 0) {
+        _cleanup_(freep) char *status = mem_printf("%d", run->status);
+        return plugin_failed(status, run);
+    }
+    if (xml_parse_response(view_of(run->out), &answer) < 0 || val_kind(answer) != VAL_MAP)
+        return plugin_failed("no answer of a call", run);
+    const struct val *status = val_map_get(answer, "Status"), *value = val_map_get(answer, "Value");
+    bool good = status && val_kind(status) == VAL_STRING && str_eq(val_get_str(status), "Success");
+    if (!good)
+        return take_failure(val_map_get(answer, "ErrorDescription"), run);
+    if (!value || val_kind(value) != VAL_STRING)
+        return plugin_failed("a value that is no text", run);
+    *ret = val_ref(value);
+    return NULL;
+}
+
+static struct err *make_call(const struct op *op, const char *fn, const struct val *args,
+                             struct buf *ret)
+{
+    _cleanup_(val_unrefp) struct val *params = val_set();
+    val_add_str(params, op->caller.session);
+    val_add(params, val_ref(args));
+    rpc_put_call(ret, fn, params);
+    return buf_ok(ret) ? NULL : err_INVALID_VALUE("args", "more than a plugin can be given");
+}
+
+struct err *msg_host_call_plugin(struct op *op, const struct args_host_call_plugin *a,
+                                 struct val **ret)
+{
+    _cleanup_(snap_unrefp) struct snap *s = snap_get(op->db);
+    if (!snap_host(s, a->host))
+        return err_HANDLE_INVALID("host", a->host);
+    _cleanup_(buf_done) struct buf call;
+    buf_init(&call, CALL_MAX);
+    TRY(make_call(op, a->fn, a->args, &call));
+    _cleanup_(plugin_run_done) struct plugin_run run = {0};
+    TRY(host_run_plugin(op->host, a->plugin, buf_str(&call), &run));
+    return take_answer(&run, ret);
+}
