@@ -99,8 +99,11 @@ static struct err *open_host(struct daemon *d)
     struct host_config hc = {
         .run_dir = c->run_dir,
         .state_dir = c->state_dir,
+        .log_dir = c->log_dir,
         .simulate = str_eq(c->hypervisor, "sim"),
         .accel = str_eq(c->accel, "auto") ? NULL : c->accel,
+        .qemu = *c->qemu ? c->qemu : NULL,
+        .memory_bytes = c->memory_mib << 20,
         .diskd = *c->diskd ? c->diskd : NULL,
         .privd = *c->privd_socket ? c->privd_socket : NULL,
         .plugins = c->plugins_dir,
