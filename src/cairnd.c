@@ -30,6 +30,7 @@
 #include "options.h"
 #include "state/db.h"
 #include "state/store.h"
+#include "state/watch.h"
 #include "task/task.h"
 #include "tls/tls.h"
 
@@ -51,6 +52,7 @@ struct daemon {
     struct ctl *ctl;
     struct chores *chores;
     struct handlers handlers;
+    bool lost; /* the store has another writer */
 };
 
 /* One daemon per run folder: the pid file is locked for as long as we live. */
@@ -81,6 +83,21 @@ static struct err *make_folders(const struct config *c)
     return NULL;
 }
 
+static void stop_lost(void *arg)
+{
+    struct daemon *d = arg;
+    d->lost = true;
+    loop_stop(d->loop);
+}
+
+/* Another writer has our store: what we believe may be wrong from now on. On the store thread. */
+static void on_lost(void *arg)
+{
+    struct daemon *d = arg;
+    log_err("event=store-lost another writer has taken over, stopping");
+    loop_post(d->loop, stop_lost, d);
+}
+
 static struct err *open_state(struct daemon *d)
 {
     struct store *store = NULL;
@@ -90,7 +107,7 @@ static struct err *open_state(struct daemon *d)
     else
         TRY(store_etcd_open(&(struct store_etcd_config){.endpoint = where, .prefix = "/cairn/"},
                             STORE_WRITE, &store));
-    return db_open(&(struct db_config){.store = store}, &d->db);
+    return db_open(&(struct db_config){.store = store, .lost = on_lost, .lost_arg = d}, &d->db);
 }
 
 static struct err *open_host(struct daemon *d)
@@ -201,27 +218,66 @@ static struct err *open_net(struct daemon *d)
     return open_sockets(d);
 }
 
+static void dump_tasks(struct daemon *d, struct buf *out)
+{
+    tasks_dump(d->tasks, out);
+}
+
+static void dump_sessions(struct daemon *d, struct buf *out)
+{
+    api_dump(d->api, out);
+}
+
+static void dump_net(struct daemon *d, struct buf *out)
+{
+    net_dump(d->net, out);
+}
+
+static void dump_loop(struct daemon *d, struct buf *out)
+{
+    (void)d;
+    loop_dump(out);
+}
+
+static void dump_state(struct daemon *d, struct buf *out)
+{
+    db_dump(d->db, out);
+}
+
+static void dump_watch(struct daemon *d, struct buf *out)
+{
+    watch_dump(d->db, out);
+}
+
+static const struct dump {
+    const char *name;
+    void (*fn)(struct daemon *d, struct buf *out);
+} dumps[] = {{"tasks", dump_tasks}, {"claims", dump_tasks}, {"sessions", dump_sessions},
+             {"net", dump_net},     {"threads", dump_net},  {"loop", dump_loop},
+             {"state", dump_state}, {"watch", dump_watch}};
+
+#define DUMPS "tasks|claims|sessions|net|threads|loop|state|watch"
+
+/* Some names show the same; without a name each is shown once. */
 static struct err *dump(void *arg, unsigned argc, const char *const *argv, struct buf *out)
 {
-    struct daemon *d = arg;
-    const char *what = argc > 1 ? argv[1] : "";
-    if (str_eq(what, "tasks") || str_eq(what, "claims"))
-        tasks_dump(d->tasks, out);
-    else if (str_eq(what, "sessions"))
-        api_dump(d->api, out);
-    else if (str_eq(what, "net") || str_eq(what, "threads"))
-        net_dump(d->net, out);
-    else if (str_eq(what, "loop"))
-        loop_dump(out);
-    else
-        return err_internal("there is no dump '%s'; there are: tasks, claims, sessions, net, loop",
-                            what);
-    return NULL;
+    bool found = argc < 2;
+    for (size_t i = 0; i < ARRAY_LEN(dumps); i++) {
+        if (argc < 2 && i && dumps[i].fn == dumps[i - 1].fn)
+            continue;
+        if (argc > 1 && !str_eq(dumps[i].name, argv[1]))
+            continue;
+        if (argc < 2)
+            buf_printf(out, "== %s\n", dumps[i].name);
+        dumps[i].fn(arg, out);
+        found = true;
+    }
+    return found ? NULL : err_internal("there is no dump '%s'; there are: " DUMPS, argv[1]);
 }
 
 static struct err *open_control(struct daemon *d)
 {
-    ctl_register("dump", "tasks|claims|sessions|net|loop", dump, d);
+    ctl_register("dump", DUMPS, dump, d);
     return ctl_listen(d->loop, d->config.control_socket, &d->ctl);
 }
 
@@ -323,7 +379,7 @@ static int run(struct daemon *d)
         serve(d, signals);
     close_all(d);
     loop_free(d->loop);
-    return e ? fail(e) : 0;
+    return e ? fail(e) : d->lost;
 }
 
 int main(int argc, char **argv)

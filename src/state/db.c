@@ -9,8 +9,9 @@
 
 #include "base/log.h"
 
-#define DEAD_MANY    32
-#define DEAD_WAIT_US USEC_PER_SEC
+#define COMPACT_EVERY 50000
+#define DEAD_MANY     32
+#define DEAD_WAIT_US  USEC_PER_SEC
 
 struct post {
     struct post *next;
@@ -266,6 +267,33 @@ static void batches_fail(struct db *db, struct batch *b, const struct err *e, bo
         db->config.lost(db->config.lost_arg);
 }
 
+/* Now and then the store gives back what was overwritten. A failure costs space only. */
+static void count_commit(struct db *db, bool good)
+{
+    mutex_lock(&db->lock);
+    uint64_t commits = good ? ++db->commits : 0;
+    db->failures += !good;
+    mutex_unlock(&db->lock);
+    if (!commits || commits % COMPACT_EVERY)
+        return;
+    _cleanup_(err_freep) struct err *e = db->config.store->ops->compact(db->config.store);
+    _cleanup_(freep) char *text = e ? err_text(e) : NULL;
+    if (e)
+        log_warn("event=compact-failed ignoring reason='%s'", text);
+}
+
+/* Makes a batch durable; nothing is to be done for one that is volatile. */
+static struct err *persist(struct db *db, struct batch *b, bool *ret_lost)
+{
+    if (!b->durable || !db->config.store)
+        return NULL;
+    struct err *e = batch_commit(db, b, ret_lost);
+    if (!e && *ret_lost)
+        e = err_internal("another writer has taken over the store");
+    count_commit(db, !e);
+    return e;
+}
+
 /* Brings the first batch to its end; false if there is none. On store (or the only thread). */
 static bool store_step(struct db *db)
 {
@@ -273,11 +301,7 @@ static bool store_step(struct db *db)
     if (!b)
         return false;
     bool lost = false;
-    _cleanup_(err_freep) struct err *e = NULL;
-    if (b->durable && db->config.store)
-        e = batch_commit(db, b, &lost);
-    if (!e && lost)
-        e = err_internal("another writer has taken over the store");
+    _cleanup_(err_freep) struct err *e = persist(db, b, &lost);
     if (!e) {
         batch_succeed(db, b);
         return true;
@@ -533,6 +557,33 @@ void db_close(struct db *db)
     mutex_done(&db->lock);
     mutex_done(&db->root_lock);
     free(db);
+}
+
+static void dump_rows(const struct snap *s, struct buf *out)
+{
+    for (unsigned i = 0; i < s->n_tables; i++)
+        if (snap_count(s, (int)i))
+            buf_printf(out, "class=%s rows=%zu\n", s->tables[i]->cls->name, snap_count(s, (int)i));
+}
+
+void db_dump(struct db *db, struct buf *out)
+{
+    _cleanup_(snap_unrefp) struct snap *s = snap_get(db);
+    buf_printf(out, "store=%s epoch=%" PRIu64 " generation=%" PRIu64 " volatile=%" PRIu64 "\n",
+               db->config.store ? db->config.store->ops->name : "none", db_epoch(db), s->token.gen,
+               s->token.vol - s->vol_start);
+    buf_printf(out, "marks=%zu volatile_marks=%zu\n", pmap_count(s->marks[true]),
+               pmap_count(s->marks[false]));
+    mutex_lock(&db->lock);
+    size_t queued = 0, batches = 0;
+    for (const struct post *p = db->queue; p; p = p->next)
+        queued++;
+    for (const struct batch *b = db->batches; b; b = b->next)
+        batches++;
+    buf_printf(out, "queued=%zu batches=%zu commits=%" PRIu64 " failures=%" PRIu64 " lost=%s\n",
+               queued, batches, db->commits, db->failures, db->lost ? "yes" : "no");
+    mutex_unlock(&db->lock);
+    dump_rows(s, out);
 }
 
 uint64_t db_epoch(const struct db *db)

@@ -75,6 +75,8 @@ void db_add_hook(struct db *db, txn_fn hook, void *arg);
 
 /* Grows by one each time somebody takes over the store as its writer; 1 without a store. */
 uint64_t db_epoch(const struct db *db);
+/* What it is doing and how much it holds, one fact a line. Any thread. */
+void db_dump(struct db *db, struct buf *out);
 const struct class_desc *db_class(const struct db *db, int cls);
 unsigned db_n_classes(const struct db *db);
 

@@ -65,7 +65,8 @@ struct db {
     struct post *queue, **queue_end;
     struct batch *batches; /* the first may be in flight */
     uint64_t drops;
-    struct err *dropped_for; /* why the last drop */
+    struct err *dropped_for;    /* why the last drop */
+    uint64_t commits, failures; /* of the store */
     bool lost, core_stop, store_stop;
     struct snap *dead; /* roots to be freed by core */
     unsigned n_dead;

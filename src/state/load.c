@@ -119,11 +119,18 @@ static void loader_done(struct loader *l)
         root_free(l->root);
 }
 
+/* Without an epoch nothing is kept, and the clock is good enough. */
+static uint64_t vol_start(const struct store *store)
+{
+    return store && store->epoch ? store->epoch * VOL_SPAN : clock_wall();
+}
+
 struct err *load_root(struct db *db, struct snap **ret)
 {
     struct store *store = db->config.store;
     struct store_head head = {0};
-    _cleanup_(loader_done) struct loader l = {.root = root_new(db, db->classes, db->n_classes)};
+    _cleanup_(loader_done) struct loader l = {
+        .root = root_new(db, vol_start(store), db->classes, db->n_classes)};
     if (store)
         TRY(store->ops->load(store, load_row, &l, &head));
     l.root->token.gen = head.generation;

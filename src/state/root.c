@@ -183,11 +183,12 @@ static struct snap *root_alloc(unsigned n)
     return s;
 }
 
-struct snap *root_new(struct db *db, const struct class_desc *const *classes, unsigned n)
+struct snap *root_new(struct db *db, uint64_t vol_start, const struct class_desc *const *classes,
+                      unsigned n)
 {
     struct snap *s = root_alloc(n);
     s->db = db;
-    s->vol_start = s->token.vol = clock_wall();
+    s->vol_start = s->token.vol = vol_start;
     for (unsigned i = 0; i < n; i++) {
         assert(classes[i]->num == (int)i);
         s->tables[i] = mem_new(struct table);

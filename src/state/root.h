@@ -38,7 +38,7 @@ struct snap {
     struct snap *next_dead; /* list of roots to be freed */
     struct db *db;
     struct token token;
-    uint64_t vol_start; /* tokens of this process have vol >= it */
+    uint64_t vol_start; /* where the tokens of this process begin; see VOL_SPAN */
     uint64_t last_seq, last_change;
     uint64_t floor;            /* deletions up to this stamp may be forgotten */
     uint64_t floor_gen;        /* the same as a generation, stored */
@@ -49,6 +49,10 @@ struct snap {
     unsigned n_tables;
     struct table *tables[];
 };
+
+/* Each writer's epoch has a stretch of the volatile count of its own, so that tokens tell which
+ * process they are from, whatever clocks say. */
+#define VOL_SPAN (1ull << 40)
 
 /* How long deletions are remembered. The volatile ones (tasks, sessions) come and go by the
  * thousand and are soon of no use. */
@@ -82,7 +86,8 @@ void multi_del(struct pmap **index, const char *key, void *packed);
 /* The packed row after seq `after` (0: the first); NULL at the end. */
 void *multi_next(const struct pmap *index, const char *key, uint64_t after);
 
-struct snap *root_new(struct db *db, const struct class_desc *const *classes, unsigned n);
+struct snap *root_new(struct db *db, uint64_t vol_start, const struct class_desc *const *classes,
+                      unsigned n);
 struct snap *root_copy(const struct snap *s); /* a private root, equal so far */
 void root_free(struct snap *s);               /* when the last reference is gone */
 

@@ -112,6 +112,11 @@ static struct err *set_number(struct store_sqlite *s, const char *key, uint64_t 
     return run(s, SQL_SET);
 }
 
+static struct err *execute(struct store_sqlite *s, const char *sql, const char *doing)
+{
+    return sqlite3_exec(s->db, sql, NULL, NULL, NULL) == SQLITE_OK ? NULL : complain(s, doing);
+}
+
 /* --- reading --- */
 
 static const char *column(sqlite3_stmt *stmt, int i)
@@ -214,13 +219,25 @@ static struct err *sqlite_commit(struct store *base, const struct store_batch *b
     return NULL;
 }
 
+/* A number that a pragma says, 0 if it says none. */
+static int64_t pragma(struct store_sqlite *s, const char *sql)
+{
+    sqlite3_stmt *stmt = NULL;
+    int64_t n = 0;
+    if (sqlite3_prepare_v2(s->db, sql, -1, &stmt, NULL) == SQLITE_OK &&
+        sqlite3_step(stmt) == SQLITE_ROW)
+        n = sqlite3_column_int64(stmt, 0);
+    sqlite3_finalize(stmt);
+    return n;
+}
+
+/* Free pages are used again; the file is only written anew if it is mostly them. */
 static struct err *sqlite_compact(struct store *base)
 {
     struct store_sqlite *s = sqlite_of(base);
-    if (sqlite3_exec(s->db, "VACUUM; PRAGMA wal_checkpoint(TRUNCATE)", NULL, NULL, NULL) !=
-        SQLITE_OK)
-        return complain(s, "compacting");
-    return NULL;
+    if (pragma(s, "PRAGMA freelist_count") * 2 > pragma(s, "PRAGMA page_count"))
+        TRY(execute(s, "VACUUM", "compacting"));
+    return execute(s, "PRAGMA wal_checkpoint(TRUNCATE)", "compacting");
 }
 
 /* --- following --- */
@@ -281,11 +298,6 @@ static struct err *prepare(struct store_sqlite *s)
     return NULL;
 }
 
-static struct err *execute(struct store_sqlite *s, const char *sql)
-{
-    return sqlite3_exec(s->db, sql, NULL, NULL, NULL) == SQLITE_OK ? NULL : complain(s, "opening");
-}
-
 /* Takes the next epoch: from its commit on, an earlier writer is lost. */
 static struct err *take_epoch(struct store_sqlite *s)
 {
@@ -312,16 +324,24 @@ static struct err *watch_file(struct store_sqlite *s)
     return NULL;
 }
 
+/* What is in it is nobody else's business; the log and its index get the mode of the file. */
+static struct err *create_file(const char *path)
+{
+    _cleanup_(fd_closep) int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    return fd < 0 ? err_errno(errno, "creating the store '%s'", path) : NULL;
+}
+
 static struct err *open_file(struct store_sqlite *s, enum store_mode mode)
 {
+    if (mode == STORE_WRITE)
+        TRY(create_file(s->path));
     int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
-    flags |= mode == STORE_WRITE ? SQLITE_OPEN_CREATE : 0;
     if (sqlite3_open_v2(s->path, &s->db, flags, NULL) != SQLITE_OK)
         return complain(s, "opening");
     sqlite3_busy_timeout(s->db, BUSY_MS);
-    TRY(execute(s, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;"));
+    TRY(execute(s, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;", "opening"));
     if (mode == STORE_WRITE)
-        TRY(execute(s, schema));
+        TRY(execute(s, schema, "opening"));
     TRY(prepare(s));
     return mode == STORE_WRITE ? take_epoch(s) : watch_file(s);
 }

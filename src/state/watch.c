@@ -5,6 +5,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <string.h>
 
 #include "state/db_impl.h"
@@ -187,7 +188,7 @@ static void reverse(struct changes *c)
 
 static bool is_ours(const struct snap *s, struct token t)
 {
-    return t.vol >= s->vol_start;
+    return t.vol >= s->vol_start && t.vol - s->vol_start < VOL_SPAN;
 }
 
 int watch_changes(const struct snap *s, struct token since, const struct watch_set *set,
@@ -398,6 +399,34 @@ void watch_published(struct db *db, struct snap *now)
         call_follower(w, w->followers.v[i], now);
     mutex_unlock(&w->lock);
     call_due(w, WATCH_CHANGED, is_concerned, now);
+}
+
+static void dump_set(const struct snap *s, const struct watch_set *set, struct buf *out)
+{
+    size_t n = 0;
+    for (unsigned i = 0; i < s->n_tables; i++)
+        n += set->classes[i / 64] >> (i % 64) & 1;
+    buf_printf(out, " classes=%zu objects=%zu", n, set->objects.n);
+}
+
+void watch_dump(struct db *db, struct buf *out)
+{
+    _cleanup_(snap_unrefp) struct snap *s = snap_get(db);
+    usec_t now = clock_now();
+    mutex_guard(&db->watchers.lock);
+    vec_each (p, &db->watchers.parked) {
+        buf_printf(out, "parked id=%" PRIu64, (*p)->id);
+        dump_set(s, &(*p)->set, out);
+        if ((*p)->deadline != USEC_NEVER)
+            buf_printf(out, " left_ms=%" PRIu64,
+                       (*p)->deadline > now ? ((*p)->deadline - now) / USEC_PER_MSEC : 0);
+        buf_putc(out, '\n');
+    }
+    vec_each (f, &db->watchers.followers) {
+        buf_printf(out, "follower id=%" PRIu64, (*f)->id);
+        dump_set(s, &(*f)->set, out);
+        buf_putc(out, '\n');
+    }
 }
 
 static bool is_any(struct parked *p, const void *arg)

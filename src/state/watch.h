@@ -79,3 +79,6 @@ void watch_run_due(struct db *db);
 typedef void (*watch_follow_fn)(void *arg, const struct snap *s, struct token since);
 uint64_t watch_follow(struct db *db, const struct watch_set *set, watch_follow_fn fn, void *arg);
 void watch_unfollow(struct db *db, uint64_t id); /* when it returns, fn does not run any more */
+
+/* One line for each that waits or follows. Any thread. */
+void watch_dump(struct db *db, struct buf *out);

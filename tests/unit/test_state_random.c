@@ -263,10 +263,7 @@ static void forget_volatile(struct client *c)
 
 static void restart(struct world *w)
 {
-    usec_t at = clock_wall();
     db_close(w->db);
-    while (clock_wall() == at)
-        ;
     open_db(w);
     forget_volatile(&w->client);
 }
