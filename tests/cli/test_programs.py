@@ -46,15 +46,6 @@ class Terminal:
         return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
 
-def test_console_on_a_terminal_and_its_escape(xe, running):
-    t = Terminal(xe, "console", f"uuid={running}")
-    t.expect("guest of a test.*\n(.*\n)*.*simulated console")
-    t.type(b"\x03")  # Ctrl-C goes to the guest
-    t.type(b"\x1d")
-    assert t.status() == 0
-    assert xe("vm-param-get", f"uuid={running}", "param-name=power-state") == "running"
-
-
 def test_uninstall_asks_on_a_terminal(xe, vm):
     t = Terminal(xe, "vm-uninstall", f"uuid={vm}")
     t.expect("Type 'yes' to continue")
