@@ -176,7 +176,8 @@ static int read_bat(struct image *im, uint64_t file_size, const char **ret_why)
     if (h.encrypted)
         FAIL("the image is encrypted");
     uint64_t need = ((uint64_t)m->n_blocks / 8 + VHD_SECTOR) / VHD_SECTOR;
-    if (h.offset != at + VHD_SECTOR || h.sectors < need - 1 || h.sectors > need + 8192)
+    if (h.offset != at + VHD_SECTOR || h.sectors < need - 1 || h.sectors > need + 8192 ||
+        (uint64_t)h.sectors * VHD_SECTOR < vhd_batmap_sum_size(im->size))
         return 0;
     im->batmap_at = at;
     im->batmap_sectors = h.sectors;

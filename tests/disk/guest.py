@@ -35,10 +35,9 @@ class Guest:
         with open(diskd.path(tag + ".log"), "wb") as log:
             self.process = subprocess.Popen(argv + (["-incoming", incoming] if incoming else []),
                                             stderr=log)
-        wait_for(lambda: os.path.exists(qmp))
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.settimeout(20)
-        self.sock.connect(qmp)
+        wait_for(lambda: self.sock.connect_ex(qmp) == 0)
         self.file = self.sock.makefile("rw")
         self.file.readline()
         self.qmp("qmp_capabilities")
