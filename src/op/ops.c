@@ -13,8 +13,9 @@ static const struct op_kind *const all_kinds[] = {
     &kind_vm_hard_reboot,    &kind_vm_suspend,       &kind_vm_provision, &kind_vm_destroy,
     &kind_vbd_plug,          &kind_vbd_unplug,       &kind_vbd_insert,   &kind_vbd_eject,
     &kind_vif_plug,          &kind_vif_unplug,       &kind_vdi_create,   &kind_vdi_destroy,
-    &kind_vdi_resize,        &kind_sr_create,        &kind_sr_destroy,   &kind_pbd_plug,
-    &kind_pbd_unplug,        &kind_sr_scan,          &kind_guest_ended,  &kind_guest_rebooted,
+    &kind_vm_copy,           &kind_vdi_copy,         &kind_vdi_resize,   &kind_sr_create,
+    &kind_sr_destroy,        &kind_pbd_plug,         &kind_pbd_unplug,   &kind_sr_scan,
+    &kind_guest_ended,       &kind_guest_rebooted,
 };
 
 void ops_register(void)

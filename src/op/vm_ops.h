@@ -38,10 +38,18 @@ struct err *vdi_make(struct op *op, const struct vdi_make *m, const char **ret_r
 /* By uuid; absent record or volume is fine. `sr` is where it was meant to be. */
 struct err *vdi_unmake(struct op *op, const char *uuid, const char *sr) _must_use_;
 
+/* The parameters of a volume like that one, elsewhere; strings are borrowed. */
+struct vdi_make vdi_make_like(const struct rec_VDI *vdi, const char *sr, const char *uuid);
+/* vdi_copy.c: everything that is in one VDI into another of the same size; cancel is looked at. */
+struct err *vdi_copy_content(struct op *op, const char *from, const char *to) _must_use_;
+/* Ends the transfer, whatever is left of it: the undo of steps that copy. */
+struct err *vdi_copy_end(struct op *op) _must_use_;
+
 /* vm_config.c */
 struct err *vm_check_memory(const struct rec_VM *vm) _must_use_;
 struct err *vm_check_vcpus(const struct rec_VM *vm) _must_use_;
-/* vm_copy.c */
+/* vm_make.c */
+void vm_new_mac_seed(struct rec_VM *vm);
 void vm_add_metrics(struct txn *t, struct rec_VM *vm);
 /* vm_config.c: numbers that are free, as a set of texts, lowest first */
 struct val *vm_free_vbd_numbers(const struct snap *s, const struct rec_VM *vm);
@@ -52,7 +60,7 @@ void mac_random(char out[18]);
 extern const struct op_kind kind_vm_start, kind_vm_resume, kind_vm_pause, kind_vm_unpause;
 extern const struct op_kind kind_vm_clean_shutdown, kind_vm_hard_shutdown, kind_vm_shutdown;
 extern const struct op_kind kind_vm_clean_reboot, kind_vm_hard_reboot, kind_vm_suspend;
-extern const struct op_kind kind_vm_provision, kind_vm_destroy;
+extern const struct op_kind kind_vm_copy, kind_vdi_copy, kind_vm_provision, kind_vm_destroy;
 extern const struct op_kind kind_guest_ended, kind_guest_rebooted, kind_sr_scan;
 extern const struct op_kind kind_vbd_plug, kind_vbd_unplug, kind_vbd_insert, kind_vbd_eject;
 extern const struct op_kind kind_vif_plug, kind_vif_unplug;

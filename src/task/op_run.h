@@ -44,10 +44,10 @@ struct op_run {
     struct val *ctx;
     bool ctx_dirty;
 
-    /* the step table */
-    const struct op_kind *kind; /* NULL until op_run_steps */
-    unsigned step;
-    bool undoing, committed;
+    /* the step table; written by the running thread, read by whoever asks what goes on */
+    const struct op_kind *_Atomic kind; /* NULL until op_run_steps */
+    atomic_uint step;
+    atomic_bool undoing, committed;
     unsigned verb; /* verbs issued in this step */
     usec_t began, last_progress;
     double progress;

@@ -150,6 +150,17 @@ static struct err *run_eject(struct lab *w)
     return lab_call(w, VBD_eject, vbd, .vbd = vbd);
 }
 
+static struct err *run_copy_vm(struct lab *w)
+{
+    return lab_call(w, VM_copy, w->vm, .vm = w->vm, .new_name = "copy", .sr = w->sr);
+}
+
+static struct err *run_copy_vdi(struct lab *w)
+{
+    return lab_call(w, VDI_copy, remembered, .vdi = remembered, .sr = w->sr, .base_vdi = REF_NULL,
+                    .into_vdi = REF_NULL);
+}
+
 static struct err *run_create_vdi(struct lab *w)
 {
     const char *ref = NULL;
@@ -251,6 +262,7 @@ const struct scenario scenarios[] = {
     {"suspend", "VM.suspend", running, run_VM_suspend},
     {"resume", "VM.resume", suspended, run_VM_resume},
     {"provision", "VM.provision", provisionable, run_VM_provision},
+    {"copy", "VM.copy", halted, run_copy_vm},
     {"destroy", "VM.destroy", halted, run_VM_destroy},
     {"destroy-suspended", "VM.destroy", suspended, run_VM_destroy},
     {"vbd-plug", "VBD.plug", with_disk, run_VBD_plug},
@@ -260,6 +272,7 @@ const struct scenario scenarios[] = {
     {"vif-plug", "VIF.plug", with_nic, run_VIF_plug},
     {"vif-unplug", "VIF.unplug", with_plugged_nic, run_VIF_unplug},
     {"vdi-create", "VDI.create", empty, run_create_vdi},
+    {"vdi-copy", "VDI.copy", with_vdi, run_copy_vdi},
     {"vdi-destroy", "VDI.destroy", with_vdi, run_VDI_destroy},
     {"vdi-resize", "VDI.resize", with_vdi, run_resize},
     {"sr-create", "SR.create", empty, create_sr},

@@ -580,7 +580,33 @@ static void a_template_is_cloned_and_provisioned(void **state)
     assert_int_equal(files(".vhd"), before + 1);
     START();
     expect(VM(clone, .new_name = "x"), "VM_BAD_POWER_STATE %s halted running", w.vm);
+}
+
+static void copies_have_disks_of_their_own(void **state)
+{
+    _cleanup_(val_unrefp) struct val *result = NULL;
+    unsigned before = files(".vhd");
+    ok(lab_ask(&w, &result, VM_copy, w.vm, .vm = w.vm, .new_name = "copy", .sr = w.sr));
+    assert_int_equal(files(".vhd"), before + 1);
+    START();
     expect(VM(copy, .new_name = "x", .sr = w.sr), "VM_BAD_POWER_STATE %s halted running", w.vm);
+    ok(VM(hard_shutdown));
+    rstr_set(&w.vm, val_get_str(result));
+    START();
+    expect_devices(2, 1, 1);
+}
+
+static void a_disk_is_copied_while_nobody_writes(void **state)
+{
+    _cleanup_(rstr_unrefp) const char *vdi = first_ref(CLASS_VDI, is_vdi);
+    unsigned before = files(".vhd");
+    ok(lab_call(&w, VDI_copy, vdi, .vdi = vdi, .sr = w.sr, .base_vdi = REF_NULL,
+                .into_vdi = REF_NULL));
+    assert_int_equal(files(".vhd"), before + 1);
+    START();
+    expect(lab_call(&w, VDI_copy, vdi, .vdi = vdi, .sr = w.sr, .base_vdi = REF_NULL,
+                    .into_vdi = REF_NULL),
+           "VDI_IN_USE %s copy", vdi);
 }
 
 static void destroy_takes_the_record_only(void **state)
@@ -750,6 +776,9 @@ int main(void)
         T(one_operation_at_a_time),
         T(allowed_operations_are_true),
         T(a_template_is_cloned_and_provisioned),
+
+        T(copies_have_disks_of_their_own),
+        T(a_disk_is_copied_while_nobody_writes),
         T(destroy_takes_the_record_only),
         T(disks_are_plugged_into_running_guests),
         T(cds_come_and_go),
