@@ -25,7 +25,11 @@
     X(LOCK_WATCH)   /* state/watch: parked continuations */                                        \
     X(LOCK_ROOT)    /* state/db: the published root */                                             \
     X(LOCK_RECLAIM) /* state/db: dead roots */                                                     \
-    X(LOCK_LEAF)    /* any mutex under which nothing else is ever taken */
+    X(LOCK_NET)     /* net: listeners, streams, counts of peers */                                 \
+    X(LOCK_THREAD)  /* net: whether a net thread still takes posts */                              \
+    X(LOCK_LEAF)    /* any mutex under which nothing else of its kind is taken */                  \
+    X(LOCK_LOOP)    /* loop: posted calls, the list of loops; one may post under a leaf */         \
+    X(LOCK_CLOCK)   /* loop/clock: who waits by the fake clock, under a mutex of his own */
 
 enum lock_rank {
 #define LOCK_RANK_ENUM(name) name,

@@ -3,6 +3,7 @@
 #include <stdatomic.h>
 #include <time.h>
 
+#include "base/lock.h"
 #include "loop/loop_impl.h"
 
 static atomic_bool fake;
@@ -11,10 +12,9 @@ static _Atomic usec_t fake_now;
 /* A thread in clock_wait() under the fake clock. */
 struct sleeper {
     pthread_cond_t *cond;
-    pthread_mutex_t *mutex;
     struct sleeper *next;
 };
-static pthread_mutex_t sleepers_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct mutex sleepers_lock = MUTEX_INIT(LOCK_CLOCK);
 static struct sleeper *sleepers;
 
 static usec_t read_clock(clockid_t id)
@@ -46,10 +46,10 @@ usec_t clock_wall(void)
 
 static void wake_sleepers(void)
 {
-    pthread_mutex_lock(&sleepers_lock);
+    mutex_lock(&sleepers_lock);
     for (struct sleeper *s = sleepers; s; s = s->next)
         pthread_cond_broadcast(s->cond);
-    pthread_mutex_unlock(&sleepers_lock);
+    mutex_unlock(&sleepers_lock);
     loop_wake_all();
 }
 
@@ -78,11 +78,11 @@ void clock_real(void)
 
 static void wait_fake(pthread_cond_t *cond, pthread_mutex_t *mutex)
 {
-    struct sleeper me = {.cond = cond, .mutex = mutex};
-    pthread_mutex_lock(&sleepers_lock);
+    struct sleeper me = {.cond = cond};
+    mutex_lock(&sleepers_lock);
     me.next = sleepers;
     sleepers = &me;
-    pthread_mutex_unlock(&sleepers_lock);
+    mutex_unlock(&sleepers_lock);
 
     struct timespec ts;
     clock_gettime(CLOCK_MONOTONIC, &ts);
@@ -93,12 +93,12 @@ static void wait_fake(pthread_cond_t *cond, pthread_mutex_t *mutex)
     }
     pthread_cond_clockwait(cond, mutex, CLOCK_MONOTONIC, &ts);
 
-    pthread_mutex_lock(&sleepers_lock);
+    mutex_lock(&sleepers_lock);
     struct sleeper **at = &sleepers;
     while (*at != &me)
         at = &(*at)->next;
     *at = me.next;
-    pthread_mutex_unlock(&sleepers_lock);
+    mutex_unlock(&sleepers_lock);
 }
 
 bool clock_wait(pthread_cond_t *cond, pthread_mutex_t *mutex, usec_t deadline)

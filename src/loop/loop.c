@@ -14,6 +14,7 @@
 
 #define LOG_MODULE "loop"
 #include "base/fd.h"
+#include "base/lock.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/vec.h"
@@ -60,7 +61,7 @@ struct loop {
     bool ran; /* a callback ran in this step */
     VEC(struct loop_timer *) heap;
 
-    pthread_mutex_t lock; /* of the two below */
+    struct mutex lock; /* of the two below */
     struct post *first, **last;
 
     atomic_ulong n_callbacks;
@@ -69,7 +70,7 @@ struct loop {
     struct loop *next; /* list of all */
 };
 
-static pthread_mutex_t all_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct mutex all_lock = MUTEX_INIT(LOCK_LOOP);
 static struct loop *all;
 
 /* Around every callback: counts it and complains about a slow one. */
@@ -94,11 +95,11 @@ static void end_callback(struct loop *l, const char *name, usec_t began)
 
 static struct post *take_posts(struct loop *l)
 {
-    pthread_mutex_lock(&l->lock);
+    mutex_lock(&l->lock);
     struct post *p = l->first;
     l->first = NULL;
     l->last = &l->first;
-    pthread_mutex_unlock(&l->lock);
+    mutex_unlock(&l->lock);
     return p;
 }
 
@@ -233,7 +234,7 @@ struct loop *loop_new(const char *name)
     snprintf(l->name, sizeof(l->name), "%s", name);
     l->last = &l->first;
     l->alarm_at = USEC_NEVER;
-    pthread_mutex_init(&l->lock, NULL);
+    mutex_init(&l->lock, LOCK_LOOP);
     int r = uv_loop_init(&l->uv);
     if (r == 0)
         r = uv_async_init(&l->uv, &l->wake, on_wake);
@@ -244,21 +245,21 @@ struct loop *loop_new(const char *name)
         abort(); /* no descriptors left at start */
     }
     l->alarm.data = l;
-    pthread_mutex_lock(&all_lock);
+    mutex_lock(&all_lock);
     l->next = all;
     all = l;
-    pthread_mutex_unlock(&all_lock);
+    mutex_unlock(&all_lock);
     return l;
 }
 
 static void unlist(struct loop *l)
 {
-    pthread_mutex_lock(&all_lock);
+    mutex_lock(&all_lock);
     struct loop **at = &all;
     while (*at != l)
         at = &(*at)->next;
     *at = l->next;
-    pthread_mutex_unlock(&all_lock);
+    mutex_unlock(&all_lock);
 }
 
 void loop_free(struct loop *l)
@@ -278,7 +279,7 @@ void loop_free(struct loop *l)
         ;
     int r = uv_loop_close(&l->uv);
     assert(r == 0); /* a watch was left behind */
-    pthread_mutex_destroy(&l->lock);
+    mutex_done(&l->lock);
     free(l);
 }
 
@@ -325,10 +326,10 @@ void loop_post_named(struct loop *l, const char *name, loop_fn fn, void *arg)
 {
     struct post *p = mem_new(struct post);
     *p = (struct post){.name = name, .fn = fn, .arg = arg};
-    pthread_mutex_lock(&l->lock);
+    mutex_lock(&l->lock);
     *l->last = p;
     l->last = &p->next;
-    pthread_mutex_unlock(&l->lock);
+    mutex_unlock(&l->lock);
     uv_async_send(&l->wake);
 }
 
@@ -430,19 +431,19 @@ usec_t loop_next_timer(const struct loop *l)
 
 void loop_wake_all(void)
 {
-    pthread_mutex_lock(&all_lock);
+    mutex_lock(&all_lock);
     for (struct loop *l = all; l; l = l->next)
         uv_async_send(&l->wake);
-    pthread_mutex_unlock(&all_lock);
+    mutex_unlock(&all_lock);
 }
 
 void loop_dump(struct buf *out)
 {
-    pthread_mutex_lock(&all_lock);
+    mutex_lock(&all_lock);
     for (struct loop *l = all; l; l = l->next) {
         const char *name = l->slowest_name;
         buf_printf(out, "%-15s callbacks=%lu slowest_us=%llu callback=%s\n", l->name,
                    l->n_callbacks, (unsigned long long)l->slowest, name ? name : "-");
     }
-    pthread_mutex_unlock(&all_lock);
+    mutex_unlock(&all_lock);
 }

@@ -32,11 +32,11 @@ bool net_thread_is_mine(const struct net_thread *t)
 
 bool net_thread_post(struct net_thread *t, const char *name, loop_fn fn, void *arg)
 {
-    pthread_mutex_lock(&t->lock);
+    mutex_lock(&t->lock);
     bool open = t->open;
     if (open)
         loop_post_named(t->loop, name, fn, arg);
-    pthread_mutex_unlock(&t->lock);
+    mutex_unlock(&t->lock);
     return open;
 }
 
@@ -44,7 +44,7 @@ void net_thread_unref(struct net_thread *t)
 {
     if (atomic_fetch_sub(&t->refs, 1) != 1)
         return;
-    pthread_mutex_destroy(&t->lock);
+    mutex_done(&t->lock);
     free(t);
 }
 
@@ -59,7 +59,7 @@ static struct net_thread *thread_new(struct net *n, unsigned i)
     char name[16];
     snprintf(name, sizeof(name), "net%u", i);
     atomic_init(&t->refs, 1);
-    pthread_mutex_init(&t->lock, NULL);
+    mutex_init(&t->lock, LOCK_THREAD);
     t->net = n;
     t->loop = loop_start(name);
     t->open = true;
@@ -92,7 +92,7 @@ struct err *net_new(const struct net_config *config, struct net **ret)
     if (config->web_root)
         n->files =
             (struct net_route){"GET", "/", "get_root", NET_TAKEOVER, .takeover = files_serve};
-    pthread_mutex_init(&n->lock, NULL);
+    mutex_init(&n->lock, LOCK_NET);
     pthread_cond_init(&n->work, NULL);
     n->queue_end = &n->queue;
     n->threads = mem_new_n(struct net_thread *, n->config.threads);
@@ -114,7 +114,7 @@ static struct peer_count *find_peer(struct net *n, const char *address)
 
 static bool enter(struct net *n, const struct net_peer *peer)
 {
-    pthread_mutex_lock(&n->lock);
+    mutex_lock(&n->lock);
     struct peer_count *p = find_peer(n, peer->address);
     bool fine = n->n_peers < n->config.max_peers && !n->stopping &&
                 (!p || p->n < n->config.max_per_peer || peer->kind == NET_LOCAL);
@@ -128,18 +128,18 @@ static bool enter(struct net *n, const struct net_peer *peer)
         p->n++;
         n->n_peers++;
     }
-    pthread_mutex_unlock(&n->lock);
+    mutex_unlock(&n->lock);
     return fine;
 }
 
 void net_peer_leave(struct net *n, const struct net_peer *peer)
 {
-    pthread_mutex_lock(&n->lock);
+    mutex_lock(&n->lock);
     struct peer_count *p = find_peer(n, peer->address);
     n->n_peers--;
     if (--p->n == 0)
         vec_remove(&n->peers, (size_t)(p - n->peers.v));
-    pthread_mutex_unlock(&n->lock);
+    mutex_unlock(&n->lock);
 }
 
 /* ---- accepting ---- */
@@ -244,9 +244,9 @@ static struct err *add_listener(struct net *n, int fd, enum net_peer_kind kind,
     struct listener *l = mem_new(struct listener);
     *l = (struct listener){.net = n, .fd = fd, .kind = kind, .tls = tls};
     l->unix_path = unix_path ? mem_strdup(unix_path) : NULL;
-    pthread_mutex_lock(&n->lock);
+    mutex_lock(&n->lock);
     vec_push(&n->listeners, l);
-    pthread_mutex_unlock(&n->lock);
+    mutex_unlock(&n->lock);
     net_thread_post(n->threads[0], "start_listener", start_listener, l);
     return NULL;
 }
@@ -369,7 +369,7 @@ static void close_relays(void *arg)
 struct errand {
     loop_fn fn;
     void *arg;
-    pthread_mutex_t lock;
+    struct mutex lock;
     pthread_cond_t done;
     bool is_done;
 };
@@ -378,29 +378,29 @@ static void run_errand(void *arg)
 {
     struct errand *e = arg;
     e->fn(e->arg);
-    pthread_mutex_lock(&e->lock);
+    mutex_lock(&e->lock);
     e->is_done = true;
     pthread_cond_signal(&e->done);
-    pthread_mutex_unlock(&e->lock);
+    mutex_unlock(&e->lock);
 }
 
 static void call_there(struct net_thread *t, loop_fn fn, void *arg)
 {
     struct errand e = {
-        .fn = fn, .arg = arg, .lock = PTHREAD_MUTEX_INITIALIZER, .done = PTHREAD_COND_INITIALIZER};
+        .fn = fn, .arg = arg, .lock = MUTEX_INIT(LOCK_LEAF), .done = PTHREAD_COND_INITIALIZER};
     net_thread_post(t, "run_errand", run_errand, &e);
-    pthread_mutex_lock(&e.lock);
+    mutex_lock(&e.lock);
     while (!e.is_done)
-        pthread_cond_wait(&e.done, &e.lock);
-    pthread_mutex_unlock(&e.lock);
+        cond_wait(&e.done, &e.lock);
+    mutex_unlock(&e.lock);
 }
 
 static void close_thread(struct net_thread *t)
 {
     call_there(t, close_relays, t);
-    pthread_mutex_lock(&t->lock);
+    mutex_lock(&t->lock);
     t->open = false;
-    pthread_mutex_unlock(&t->lock);
+    mutex_unlock(&t->lock);
     loop_stop_join(t->loop);
     net_thread_unref(t);
 }
@@ -419,14 +419,14 @@ void net_free(struct net *n)
     vec_done(&n->peers);
     vec_done(&n->workers);
     pthread_cond_destroy(&n->work);
-    pthread_mutex_destroy(&n->lock);
+    mutex_done(&n->lock);
     free(n);
 }
 
 void net_dump(struct net *n, struct buf *out)
 {
     static const char *const kinds[] = {"tcp", "tls", "local"};
-    pthread_mutex_lock(&n->lock);
+    mutex_lock(&n->lock);
     vec_each (l, &n->listeners)
         buf_printf(out, "listener kind=%s port=%u path=%s\n", kinds[(*l)->kind],
                    (*l)->kind == NET_LOCAL ? 0 : port_of((*l)->fd),
@@ -438,5 +438,5 @@ void net_dump(struct net *n, struct buf *out)
                n->n_refused);
     buf_printf(out, "requests all=%lu owed=%lu\n", n->n_requests, n->n_owed);
     buf_printf(out, "streams now=%u queued=%u threads=%zu\n", streams, n->n_queued, n->workers.n);
-    pthread_mutex_unlock(&n->lock);
+    mutex_unlock(&n->lock);
 }

@@ -16,6 +16,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "base/lock.h"
 #include "base/vec.h"
 #include "net/net.h"
 
@@ -29,7 +30,7 @@ struct relay;
 struct net_thread {
     struct net *net; /* valid while open */
     atomic_uint refs;
-    pthread_mutex_t lock;
+    struct mutex lock;
     struct loop *loop; /* valid while open */
     bool open;         /* under lock */
     struct conn *conns;
@@ -60,7 +61,7 @@ struct net {
     struct net_route files;   /* the route of config.web_root */
     struct net_thread **threads;
     unsigned next_thread; /* for the next connection; thread 0 only */
-    pthread_mutex_t lock; /* of what follows, up to the counters */
+    struct mutex lock;    /* of what follows, up to the counters */
     VEC(struct listener *) listeners;
     VEC(struct peer_count) peers;
     unsigned n_peers;

@@ -31,11 +31,11 @@ static void enlist(struct net *n, struct net_stream *s)
 
 static void delist(struct net_stream *s)
 {
-    pthread_mutex_lock(&s->net->lock);
+    mutex_lock(&s->net->lock);
     *s->all_at = s->all_next;
     if (s->all_next)
         s->all_next->all_at = s->all_at;
-    pthread_mutex_unlock(&s->net->lock);
+    mutex_unlock(&s->net->lock);
 }
 
 static void add_worker(struct net *n)
@@ -60,23 +60,23 @@ void stream_start(struct net *n, struct net_thread *t, int fd, struct tls *tls, 
                              .patience = n->config.stall_time};
     *early = (struct buf){0};
     request->conn = NULL;
-    pthread_mutex_lock(&n->lock);
+    mutex_lock(&n->lock);
     enlist(n, s);
     *n->queue_end = s;
     n->queue_end = &s->next;
     if (++n->n_queued > n->idle_workers && n->workers.n < n->config.max_streams)
         add_worker(n);
     pthread_cond_signal(&n->work);
-    pthread_mutex_unlock(&n->lock);
+    mutex_unlock(&n->lock);
 }
 
 /* The next stream to serve; NULL at the end. */
 static struct net_stream *next_stream(struct net *n)
 {
-    pthread_mutex_lock(&n->lock);
+    mutex_lock(&n->lock);
     n->idle_workers++;
     while (!n->queue && !n->stopping)
-        pthread_cond_wait(&n->work, &n->lock);
+        cond_wait(&n->work, &n->lock);
     n->idle_workers--;
     struct net_stream *s = n->queue;
     if (s) {
@@ -85,7 +85,7 @@ static struct net_stream *next_stream(struct net *n)
         if (!n->queue)
             n->queue_end = &n->queue;
     }
-    pthread_mutex_unlock(&n->lock);
+    mutex_unlock(&n->lock);
     return s;
 }
 
@@ -104,12 +104,12 @@ static void *run_worker(void *arg)
 
 void streams_stop(struct net *n)
 {
-    pthread_mutex_lock(&n->lock);
+    mutex_lock(&n->lock);
     n->stopping = true;
     for (struct net_stream *s = n->streams; s; s = s->all_next)
         shutdown(s->fd, SHUT_RDWR);
     pthread_cond_broadcast(&n->work);
-    pthread_mutex_unlock(&n->lock);
+    mutex_unlock(&n->lock);
     vec_each (t, &n->workers)
         pthread_join(*t, NULL);
 }

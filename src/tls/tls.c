@@ -4,12 +4,13 @@
 #include <errno.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
-#include <pthread.h>
+
+#include "base/lock.h"
 
 #define OUT_MAX (1u << 30) /* whoever drains it decides how much may wait */
 
 struct tls_context {
-    pthread_mutex_t lock; /* of ctx, which a reload replaces */
+    struct mutex lock; /* of ctx, which a reload replaces */
     SSL_CTX *ctx;
     bool server;
 };
@@ -64,7 +65,7 @@ static struct err *load_server(const char *cert_path, const char *key_path, SSL_
 static struct tls_context *new_context(SSL_CTX *ctx, bool server)
 {
     struct tls_context *c = mem_new(struct tls_context);
-    pthread_mutex_init(&c->lock, NULL);
+    mutex_init(&c->lock, LOCK_LEAF);
     c->ctx = ctx;
     c->server = server;
     return c;
@@ -95,10 +96,10 @@ struct err *tls_context_reload(struct tls_context *c, const char *cert_path, con
 {
     _cleanup_(ctx_freep) SSL_CTX *fresh = NULL;
     TRY(load_server(cert_path, key_path, &fresh));
-    pthread_mutex_lock(&c->lock);
+    mutex_lock(&c->lock);
     SSL_CTX *old = c->ctx;
     c->ctx = steal(&fresh);
-    pthread_mutex_unlock(&c->lock);
+    mutex_unlock(&c->lock);
     SSL_CTX_free(old); /* sessions hold their own reference */
     return NULL;
 }
@@ -108,7 +109,7 @@ void tls_context_free(struct tls_context *c)
     if (!c)
         return;
     SSL_CTX_free(c->ctx);
-    pthread_mutex_destroy(&c->lock);
+    mutex_done(&c->lock);
     free(c);
 }
 
@@ -117,9 +118,9 @@ struct tls *tls_new(struct tls_context *c)
     struct tls *t = mem_new(struct tls);
     buf_init(&t->out, OUT_MAX);
     t->server = c->server;
-    pthread_mutex_lock(&c->lock);
+    mutex_lock(&c->lock);
     t->ssl = SSL_new(c->ctx);
-    pthread_mutex_unlock(&c->lock);
+    mutex_unlock(&c->lock);
     t->in = BIO_new(BIO_s_mem());
     BIO *out = BIO_new(BIO_s_mem());
     if (!t->ssl || !t->in || !out)
