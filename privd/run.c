@@ -1,7 +1,6 @@
 /*
- * run.c: one program, its input and its two outputs.
- *
- * Called by verbs.c in the child that serves one request; the deadline is the child's alarm.
+ * run.c: see run.h. Called by format.c and plugin.c in a worker, which is single-threaded, so fork
+ * is safe. The program stays in the worker's process group, which server.c kills at the deadline.
  */
 #include "privd/run.h"
 
@@ -9,126 +8,168 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdint.h>
 #include <string.h>
+#include <sys/pidfd.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
-#include "base/buf.h"
 #include "base/fd.h"
 
-static char *const environment[] = {(char *)"PATH=/usr/sbin:/usr/bin:/sbin:/bin", (char *)"LANG=C",
-                                    NULL};
+#define PIECE       16384
+#define EXIT_NO_RUN 127
 
-struct pipes {
-    int in[2], out[2], err[2];
+enum { IN, OUT, ERR, END, N_POLLED };
+
+struct running {
+    const struct run_spec *spec;
+    struct buf *written[2]; /* stdout, stderr */
+    struct pollfd polled[N_POLLED];
+    size_t input_at, input_size;
+    int64_t deadline_ms;
+    pid_t pid;
 };
 
-static void close_all(struct pipes *p)
+static int64_t now_ms(void)
 {
-    int *ends[] = {p->in, p->out, p->err};
-    for (size_t i = 0; i < ARRAY_LEN(ends); i++) {
-        fd_closep(&ends[i][0]);
-        fd_closep(&ends[i][1]);
-    }
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
 }
 
-static int open_all(struct pipes *p, const char *input)
+/* In the child; ends it. Descriptors 0 to 2 are the pipes, all others close themselves. */
+static void become(const struct run_spec *spec, const int ends[3])
 {
-    int r = input ? pipe2(p->in, O_CLOEXEC) : 0;
-    if (!input && (p->in[0] = open("/dev/null", O_RDONLY | O_CLOEXEC)) < 0)
-        r = -1;
-    if (r == 0)
-        r = pipe2(p->out, O_CLOEXEC);
-    if (r == 0)
-        r = pipe2(p->err, O_CLOEXEC);
-    return r < 0 ? -errno : 0;
-}
-
-_Noreturn static void become(const struct pipes *p, const char *const *argv)
-{
-    if (dup2(p->in[0], 0) < 0 || dup2(p->out[1], 1) < 0 || dup2(p->err[1], 2) < 0)
-        _exit(126);
+    static char *const env[] = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8", "HOME=/root",
+                                NULL};
+    sigset_t none;
+    sigemptyset(&none);
+    (void)sigprocmask(SIG_SETMASK, &none, NULL);
     (void)signal(SIGPIPE, SIG_DFL);
-    execve(argv[0], (char *const *)argv, environment);
-    _exit(127);
+    (void)umask(022);
+    for (int i = 0; i < 3; i++)
+        if (dup2(ends[i], i) < 0)
+            _exit(EXIT_NO_RUN);
+    if (chdir("/") == 0)
+        (void)execve(spec->argv[0], (char *const *)(uintptr_t)spec->argv, env);
+    int failed = errno;
+    (void)!write(2, strerror(failed), strlen(strerror(failed)));
+    _exit(EXIT_NO_RUN);
 }
 
-/* Reads once; false at the end. What passes the ceiling is read and dropped. */
-static bool drain(int fd, struct buf *b)
+/* pipes[i][0] reads. Stdin's is ours to write, the others ours to read. */
+static struct err *start(struct running *r, int pipes[3][2])
 {
-    char room[8192];
-    ssize_t n = read(fd, room, sizeof(room));
-    if (n > 0)
-        buf_put(b, room, (size_t)n);
-    return n > 0 || (n < 0 && errno == EINTR);
-}
-
-static void feed(struct pollfd *p, const char **input)
-{
-    size_t left = strlen(*input);
-    ssize_t n = left ? write(p->fd, *input, left) : 0;
-    if (n > 0)
-        *input += n;
-    if ((n < 0 && errno != EINTR && errno != EAGAIN) || !**input) {
-        close(p->fd);
-        p->fd = -1;
+    for (int i = 0; i < 3; i++)
+        if (pipe2(pipes[i], O_CLOEXEC) < 0)
+            return err_errno(errno, "cannot make a pipe");
+    r->pid = fork();
+    if (r->pid < 0)
+        return err_errno(errno, "cannot fork");
+    if (r->pid == 0)
+        become(r->spec, (int[]){pipes[0][0], pipes[1][1], pipes[2][1]});
+    int ours[3] = {fd_take(&pipes[0][1]), fd_take(&pipes[1][0]), fd_take(&pipes[2][0])};
+    fd_closep(&pipes[0][0]);
+    fd_closep(&pipes[1][1]);
+    fd_closep(&pipes[2][1]);
+    for (int i = 0; i < 3; i++) {
+        (void)fd_set_nonblocking(ours[i]);
+        r->polled[i] = (struct pollfd){.fd = ours[i], .events = i == IN ? POLLOUT : POLLIN};
     }
+    r->polled[END] = (struct pollfd){.fd = pidfd_open(r->pid, 0), .events = POLLIN};
+    return r->polled[END].fd < 0 ? err_errno(errno, "cannot watch '%s'", r->spec->argv[0]) : NULL;
 }
 
-static void talk(struct pipes *p, const char *input, struct buf *out, struct buf *err)
+static void give_input(struct running *r)
 {
-    struct pollfd fds[] = {{.fd = input ? fd_take(&p->in[1]) : -1, .events = POLLOUT},
-                           {.fd = p->out[0], .events = POLLIN},
-                           {.fd = p->err[0], .events = POLLIN}};
-    struct buf *bufs[] = {NULL, out, err};
-    while (fds[1].fd >= 0 || fds[2].fd >= 0) {
-        if (poll(fds, ARRAY_LEN(fds), -1) < 0)
-            continue;
-        if (fds[0].fd >= 0 && fds[0].revents)
-            feed(&fds[0], &input);
-        for (int i = 1; i <= 2; i++)
-            if (fds[i].fd >= 0 && fds[i].revents && !drain(fds[i].fd, bufs[i]))
-                fds[i].fd = -1;
+    ssize_t n = 0;
+    if (r->input_at < r->input_size)
+        n = write(r->polled[IN].fd, r->spec->input + r->input_at, r->input_size - r->input_at);
+    if (n > 0)
+        r->input_at += (size_t)n;
+    if (r->input_at == r->input_size || (n < 0 && errno != EAGAIN && errno != EINTR))
+        fd_closep(&r->polled[IN].fd);
+}
+
+/* Takes what there is of one stream; false at its end. */
+static bool take_output(struct running *r, int stream)
+{
+    char piece[PIECE];
+    ssize_t n = read(r->polled[stream].fd, piece, sizeof(piece));
+    if (n > 0)
+        buf_put(r->written[stream - OUT], piece, (size_t)n);
+    if (n > 0 || (n < 0 && errno == EINTR))
+        return true;
+    if (n < 0 && errno == EAGAIN)
+        return false;
+    fd_closep(&r->polled[stream].fd);
+    return false;
+}
+
+static struct err *check_sizes(const struct running *r)
+{
+    for (int i = 0; i < 2; i++)
+        if (!buf_ok(r->written[i]))
+            return err_internal("'%s' wrote more than %zu bytes", r->spec->argv[0],
+                                r->written[i]->max);
+    return NULL;
+}
+
+/* Until the program has ended; something it left behind may keep the pipes open. */
+static struct err *follow(struct running *r)
+{
+    while (!r->polled[END].revents) {
+        int64_t left = r->deadline_ms - now_ms();
+        if (left <= 0)
+            return err_internal("'%s' did not end within %u s", r->spec->argv[0], r->spec->seconds);
+        if (poll(r->polled, N_POLLED, (int)left) < 0 && errno != EINTR)
+            return err_errno(errno, "cannot wait for '%s'", r->spec->argv[0]);
+        if (r->polled[IN].fd >= 0 && r->polled[IN].revents)
+            give_input(r);
+        for (int i = OUT; i <= ERR; i++)
+            if (r->polled[i].fd >= 0 && r->polled[i].revents)
+                (void)take_output(r, i);
+        TRY(check_sizes(r));
     }
-    fd_close(fds[0].fd);
+    for (int i = OUT; i <= ERR; i++)
+        while (r->polled[i].fd >= 0 && buf_ok(r->written[i - OUT]) && take_output(r, i))
+            ;
+    return check_sizes(r);
 }
 
-static int reap(pid_t pid)
+static struct err *reap(struct running *r, struct err *e, int *ret_status)
 {
-    int status = 0;
-    while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
-        ;
-    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+    int status;
+    if (e)
+        (void)kill(r->pid, SIGKILL);
+    while (waitpid(r->pid, &status, 0) < 0)
+        if (errno != EINTR)
+            return err_first(e, err_errno(errno, "cannot wait for '%s'", r->spec->argv[0]));
+    *ret_status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+    return e;
 }
 
-int run_program(const char *const *argv, const char *input, size_t max, struct run_result *ret)
+struct err *run_program(const struct run_spec *spec, struct buf *out, struct buf *err,
+                        int *ret_status)
 {
-    _cleanup_(close_all) struct pipes p = {{-1, -1}, {-1, -1}, {-1, -1}};
-    int r = open_all(&p, input);
-    if (r < 0)
-        return r;
-    (void)signal(SIGPIPE, SIG_IGN);
-    (void)signal(SIGCHLD, SIG_DFL);
-    pid_t pid = fork();
-    if (pid < 0)
-        return -errno;
-    if (pid == 0)
-        become(&p, argv);
-    fd_closep(&p.in[0]);
-    fd_closep(&p.out[1]);
-    fd_closep(&p.err[1]);
-    struct buf out, err;
-    buf_init(&out, max);
-    buf_init(&err, max);
-    talk(&p, input, &out, &err);
-    ret->status = reap(pid);
-    ret->out = buf_take(&out);
-    ret->err = buf_take(&err);
-    return 0;
-}
-
-void run_result_done(struct run_result *r)
-{
-    free(r->out);
-    free(r->err);
+    int pipes[3][2] = {{-1, -1}, {-1, -1}, {-1, -1}};
+    struct running r = {.spec = spec,
+                        .written = {out, err},
+                        .input_size = spec->input ? strlen(spec->input) : 0,
+                        .deadline_ms = now_ms() + (int64_t)spec->seconds * 1000,
+                        .pid = -1};
+    for (int i = 0; i < N_POLLED; i++)
+        r.polled[i].fd = -1;
+    struct err *e = start(&r, pipes);
+    if (!e)
+        e = follow(&r);
+    if (r.pid > 0)
+        e = reap(&r, e, ret_status);
+    for (int i = 0; i < N_POLLED; i++)
+        fd_close(r.polled[i].fd);
+    for (int i = 0; i < 6; i++)
+        fd_close(pipes[i / 2][i % 2]);
+    return e;
 }

@@ -1,14 +1,21 @@
-/* run.h: running a program with input and collecting what it says. */
+/*
+ * run.h: a program run to its end, with limits on what it may write and how long it may take.
+ *
+ * For workers: blocks. The program gets a fixed environment, "/" as its folder and nothing of ours
+ * but its three standard descriptors. What passes a limit ends it, and is an error.
+ */
 #pragma once
 
-#include <stddef.h>
+#include "base/buf.h"
+#include "base/err.h"
 
-struct run_result {
-    int status;      /* exit status, or 128 + signal */
-    char *out, *err; /* NUL-terminated, cut at the ceiling */
+struct run_spec {
+    const char *const *argv; /* argv[0] is an absolute path */
+    const char *input;       /* given on stdin; NULL: stdin is empty */
+    unsigned seconds;        /* deadline */
 };
 
-/* argv[0] is an absolute path; the environment is a fixed, small one. `input` NULL: /dev/null.
- * Blocks until the program has ended and closed its outputs. 0 or -errno. */
-int run_program(const char *const *argv, const char *input, size_t max, struct run_result *ret);
-void run_result_done(struct run_result *r);
+/* What was written is put into the buffers, up to their ceilings. *ret_status is the exit status,
+ * or 128 and the signal that ended it. */
+struct err *run_program(const struct run_spec *spec, struct buf *out, struct buf *err,
+                        int *ret_status) _must_use_;

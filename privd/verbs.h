@@ -1,30 +1,41 @@
 /*
- * verbs.h: the fixed list of what cairn-privd does.
+ * verbs.h: the fixed list of what cairn-privd does, and nothing else.
  *
- * Each request runs in a child process of its own (main.c), so a verb may block, crash or be killed
- * at its deadline without touching the others. A verb trusts nothing: it checks every argument
- * against what the command line of privd allows, whoever asks.
+ * Each verb stands with its members, its rules, the capabilities it keeps and its deadline in the
+ * table of verbs.c. A verb runs in a process of its own (server.c), after confine_verb(), for a
+ * request whose form is checked; it asks the kernel about everything else itself.
  */
 #pragma once
 
-#include <sys/types.h>
+#include "privd/place.h"
+#include "privd/request.h"
 
-#include "base/val.h"
+extern const struct verb verbs[]; /* ends with an entry without a name */
 
-struct privd_config {
-    const char *socket;
-    const char *mounts;      /* folder below which file systems may be mounted */
-    const char *plugins;     /* folder of plugins, owned by root */
-    const char *pam_service; /* PAM's name for us */
-    uid_t allowed;           /* who may ask, besides root */
-};
-
-struct reply {
-    struct val *result; /* members of the answer */
-    int fd;             /* sent along, or -1 */
-};
-
-/* Executes a request of the peer `uid`. NULL is success; else a sentence that says what is wrong
- * (owned by the caller). */
-char *verbs_execute(const struct privd_config *c, uid_t uid, const struct val *request,
-                    struct reply *ret);
+/* verbs.c: that we live, and as which process. */
+struct err *verb_ping(const struct place *p, const struct request *r, struct val *answer,
+                      int *ret_fd);
+/* mount.c */
+struct err *verb_mount(const struct place *p, const struct request *r, struct val *answer,
+                       int *ret_fd);
+struct err *verb_umount(const struct place *p, const struct request *r, struct val *answer,
+                        int *ret_fd);
+/* format.c */
+struct err *verb_examine(const struct place *p, const struct request *r, struct val *answer,
+                         int *ret_fd);
+struct err *verb_mkfs(const struct place *p, const struct request *r, struct val *answer,
+                      int *ret_fd);
+/* tap.c */
+struct err *verb_tap_add(const struct place *p, const struct request *r, struct val *answer,
+                         int *ret_fd);
+struct err *verb_tap_del(const struct place *p, const struct request *r, struct val *answer,
+                         int *ret_fd);
+/* pam.c */
+struct err *verb_authenticate(const struct place *p, const struct request *r, struct val *answer,
+                              int *ret_fd);
+/* plugin.c */
+struct err *verb_run_plugin(const struct place *p, const struct request *r, struct val *answer,
+                            int *ret_fd);
+/* listen.c */
+struct err *verb_listen(const struct place *p, const struct request *r, struct val *answer,
+                        int *ret_fd);

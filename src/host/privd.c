@@ -35,10 +35,12 @@ static void spawn(void *arg)
 {
     struct privd *p = arg;
     const struct host *h = p->host;
-    _cleanup_(freep) char *mounts = mem_printf("--mounts=%s/sr-mount", h->run_dir);
+    _cleanup_(freep) char *mounts = mem_printf("--mount-dir=%s/sr-mount", h->run_dir);
+    _cleanup_(freep) char *peer = mem_printf("--peer-uid=%u", geteuid());
     _cleanup_(freep) char *log = mem_printf("%s/privd.log", h->log_dir);
-    _cleanup_(freep) char *plugins = h->plugins ? mem_printf("--plugins=%s", h->plugins) : NULL;
-    const char *argv[] = {p->program, p->socket_arg, mounts, plugins, NULL};
+    _cleanup_(freep) char *plugins = h->plugins ? mem_printf("--plugins-dir=%s", h->plugins) : NULL;
+    const char *argv[] = {p->program, p->socket_arg, mounts, peer, "--pam-service=cairn",
+                          plugins,    NULL};
     struct child_spec spec = {.argv = argv, .log_file = log, .new_session = true};
     p->spawned = clock_now();
     struct err *e = child_spawn(h->mon, &spec, on_end, p, &p->child);

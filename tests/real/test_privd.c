@@ -135,13 +135,13 @@ static void arguments_are_checked_again(void **state)
     _cleanup_(freep) char *outside = mem_printf("%s/sr-mount/../../etc", x->dir);
     char *found = NULL;
     int fd = -1;
-    assert_says(priv_mount(x->socket, x->device, outside), "not one below");
+    assert_says(priv_mount(x->socket, x->device, outside), "without '.', '..'");
     assert_says(priv_mount(x->socket, x->device, "/mnt"), "not one below");
     assert_says(priv_mount(x->socket, x->device, inside), "carries no ext4");
-    assert_says(priv_mount(x->socket, "/etc/passwd", inside), "not a path below /dev");
-    assert_says(priv_mkfs(x->socket, "/dev/null", "x", true), "cannot examine");
+    assert_says(priv_mount(x->socket, "/etc/passwd", inside), "below /dev");
+    assert_says(priv_mkfs(x->socket, "/dev/null", "x", true), "no block device");
     assert_says(priv_mkfs(x->socket, x->device, "X Y", true), "label");
-    assert_says(priv_examine(x->socket, "/dev/../etc/passwd", &found), "/dev");
+    assert_says(priv_examine(x->socket, "/dev/../etc/passwd", &found), "absolute path");
     assert_says(priv_tap_add(x->socket, "eth0"), "name");
     assert_says(priv_listen(x->socket, "127.0.0.1", 22, &fd), "port");
 }

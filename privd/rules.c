@@ -1,0 +1,130 @@
+/* rules.c: see rules.h. Called by request.c, in a worker. */
+#include "privd/rules.h"
+
+#include <arpa/inet.h>
+#include <stdbool.h>
+#include <string.h>
+
+#define PATH_SIZE_MAX     4095
+#define NAME_SIZE_MAX     128
+#define USER_SIZE_MAX     256
+#define PASSWORD_SIZE_MAX 1024
+#define LABEL_SIZE_MAX    16
+#define TAP_SIZE_MAX      15                /* IFNAMSIZ less the NUL */
+#define ARGUMENT_SIZE_MAX ((128 << 10) - 1) /* the kernel's limit for one word */
+
+#define DIGITS            "0123456789"
+#define NAME_CHARS        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ" DIGITS "._-"
+
+static bool is_control(char c)
+{
+    return (unsigned char)c < 0x20 || c == 0x7f;
+}
+
+static bool has_control(const char *text)
+{
+    while (*text)
+        if (is_control(*text++))
+            return true;
+    return false;
+}
+
+/* No empty component, "." or ".." anywhere, and no slash at the end. */
+static bool is_canonical(const char *path)
+{
+    if (*path != '/' || strlen(path) > PATH_SIZE_MAX)
+        return false;
+    while (*path == '/') {
+        size_t size = strcspn(++path, "/");
+        if (size == 0 || (size == 1 && path[0] == '.') ||
+            (size == 2 && path[0] == '.' && path[1] == '.'))
+            return false;
+        path += size;
+    }
+    return true;
+}
+
+const char *rule_folder(const char *text)
+{
+    if (!is_canonical(text))
+        return "must be an absolute path without '.', '..' and doubled slashes";
+    return has_control(text) ? "must not hold control characters" : NULL;
+}
+
+const char *rule_device(const char *text)
+{
+    const char *complaint = rule_folder(text);
+    if (complaint)
+        return complaint;
+    return strncmp(text, "/dev/", 5) == 0 ? NULL : "must be a path below /dev/";
+}
+
+const char *rule_label(const char *text)
+{
+    if (!*text || strlen(text) > LABEL_SIZE_MAX)
+        return "must have 1 to 16 bytes";
+    if (text[strspn(text, NAME_CHARS)] || *text == '-')
+        return "must be letters, digits, '.', '_' and '-', and not begin with '-'";
+    return NULL;
+}
+
+const char *rule_tap(const char *text)
+{
+    static const char *const prefixes[] = {"cairn", "tap", "vif"};
+    for (unsigned i = 0; i < sizeof(prefixes) / sizeof(prefixes[0]); i++) {
+        size_t size = strlen(prefixes[i]);
+        if (strncmp(text, prefixes[i], size) != 0)
+            continue;
+        const char *rest = text + size;
+        size_t whole = strspn(rest, DIGITS);
+        const char *part = rest[whole] == '.' ? rest + whole + 1 : NULL;
+        size_t end = part ? (size_t)(part - text) + strspn(part, DIGITS) : size + whole;
+        if (whole && (!part || *part) && !text[end] && end <= TAP_SIZE_MAX)
+            return NULL;
+    }
+    return "must be 'cairn', 'tap' or 'vif' and a number or two with a dot, at most 15 bytes";
+}
+
+const char *rule_user(const char *text)
+{
+    size_t size = strlen(text);
+    if (!size || size > USER_SIZE_MAX)
+        return "must have 1 to 256 bytes";
+    if (has_control(text) || strpbrk(text, ":/") || *text == '-')
+        return "must not hold control characters, ':' or '/', and not begin with '-'";
+    return NULL;
+}
+
+const char *rule_password(const char *text)
+{
+    return strlen(text) > PASSWORD_SIZE_MAX ? "must have at most 1024 bytes" : NULL;
+}
+
+const char *rule_plugin(const char *text)
+{
+    size_t size = strlen(text);
+    if (!size || size > NAME_SIZE_MAX)
+        return "must have 1 to 128 bytes";
+    if (text[strspn(text, NAME_CHARS)] || *text == '.' || *text == '-')
+        return "must be letters, digits, '.', '_' and '-', and begin with none of '.' and '-'";
+    return NULL;
+}
+
+const char *rule_argument(const char *text)
+{
+    return strlen(text) > ARGUMENT_SIZE_MAX ? "must be shorter than 128 KiB" : NULL;
+}
+
+const char *rule_address(const char *text)
+{
+    unsigned char room[sizeof(struct in6_addr)];
+    if (inet_pton(AF_INET, text, room) == 1 || inet_pton(AF_INET6, text, room) == 1)
+        return NULL;
+    return "must be an IPv4 or IPv6 address in digits";
+}
+
+const char *rule_any(const char *text)
+{
+    (void)text;
+    return NULL;
+}
