@@ -57,7 +57,8 @@ def parse_column(words, cls):
 
 
 def parse_family(words):
-    fam = {"prefix": words[0], "record": words[1], "cols": [], "filters": [], "verbs": [], "where": "true"}
+    fam = {"prefix": words[0], "record": words[1], "cols": [], "filters": [], "verbs": [], "where": "true",
+           "standard": False}
     for w in words[2:]:
         key, _, value = w.partition("=")
         if key == "cols":
@@ -68,6 +69,8 @@ def parse_family(words):
             fam["where"] = value
         elif key == "verbs":
             fam["verbs"] = value.split(",")
+        elif w == "standard":
+            fam["standard"] = True
         else:
             raise Complaint(f"unknown word '{w}' in a family")
     unknown = [v for v in fam["verbs"] if v not in VERBS]
@@ -200,7 +203,8 @@ def emit_c(m, out):
     w("const struct xe_family xe_families[] = {\n")
     for f in m.families:
         w(f"    {{{quoted(f['prefix'])}, &xe_records[{index[f['record']]}], {word_list(f['filters'])}, "
-          f"{word_list(f['cols'])}, {or_flags(f['verbs'], VERBS)}, {quoted(f['where'])}}},\n")
+          f"{word_list(f['cols'])}, {or_flags(f['verbs'], VERBS)}, {quoted(f['where'])}, "
+          f"{'true' if f['standard'] else 'false'}}},\n")
     w(f"}};\nconst unsigned xe_n_families = {len(m.families)};\n")
     w("const struct xe_command xe_commands[] = {\n")
     for c in m.commands:

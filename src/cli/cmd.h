@@ -35,7 +35,9 @@ typedef struct err *(*cmd_fn)(struct cmd *c);
 struct cmd_impl {
     const char *name;
     cmd_fn run;
-    const char *help; /* one sentence */
+    const char *help;  /* one sentence */
+    const char *needs; /* the message that it is about; help lists the command once that is there.
+                          NULL: reading and implicit messages only */
 };
 const struct cmd_impl *cmd_find_impl(const char *name);
 

@@ -152,11 +152,21 @@ static struct err *cd_list(struct cmd *c)
 }
 
 const struct cmd_impl cmd_cd_table[] = {
-    {"cd-list", cd_list, "List the CDs that can be given to VMs."},
-    {"vm-cd-list", vm_cd_list, "List the CD drives of a VM."},
-    {"vm-cd-add", vm_cd_add, "Give a VM a new CD drive device= with the disc cd-name= in it."},
-    {"vm-cd-remove", vm_cd_remove, "Take away the CD drive in which cd-name= lies."},
-    {"vm-cd-insert", vm_cd_insert, "Put the disc cd-name= into the VM's empty CD drive."},
-    {"vm-cd-eject", vm_cd_eject, "Eject the disc from the VM's CD drive."},
-    {NULL, NULL, NULL},
+    {.name = "cd-list", .run = cd_list, .help = "List the CDs that can be given to VMs."},
+    {.name = "vm-cd-list", .run = vm_cd_list, .help = "List the CD drives of a VM."},
+    {.name = "vm-cd-add",
+     .run = vm_cd_add,
+     .help = "Give a VM a new CD drive device= with the disc cd-name= in it."},
+    {.name = "vm-cd-remove",
+     .run = vm_cd_remove,
+     .help = "Take away the CD drive in which cd-name= lies."},
+    {.name = "vm-cd-insert",
+     .run = vm_cd_insert,
+     .help = "Put the disc cd-name= into the VM's empty CD drive.",
+     .needs = "VBD.insert"},
+    {.name = "vm-cd-eject",
+     .run = vm_cd_eject,
+     .help = "Eject the disc from the VM's CD drive.",
+     .needs = "VBD.eject"},
+    {.name = NULL},
 };

@@ -35,6 +35,6 @@ static struct err *console(struct cmd *c)
 }
 
 const struct cmd_impl cmd_console_table[] = {
-    {"console", console, "Talk to a VM's serial console; Ctrl-] leaves."},
-    {NULL, NULL, NULL},
+    {.name = "console", .run = console, .help = "Talk to a VM's serial console; Ctrl-] leaves."},
+    {.name = NULL},
 };

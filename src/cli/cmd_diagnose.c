@@ -52,8 +52,11 @@ static struct err *diagnostic_vdi_status(struct cmd *c)
 }
 
 const struct cmd_impl cmd_diagnose_table[] = {
-    {"diagnostic-vm-status", diagnostic_vm_status,
-     "Look at a VM: can its drives be attached, on which hosts could it run?"},
-    {"diagnostic-vdi-status", diagnostic_vdi_status, "Look at a disk: which drives use it?"},
-    {NULL, NULL, NULL},
+    {.name = "diagnostic-vm-status",
+     .run = diagnostic_vm_status,
+     .help = "Look at a VM: can its drives be attached, on which hosts could it run?"},
+    {.name = "diagnostic-vdi-status",
+     .run = diagnostic_vdi_status,
+     .help = "Look at a disk: which drives use it?"},
+    {.name = NULL},
 };

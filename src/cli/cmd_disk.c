@@ -218,11 +218,21 @@ static struct err *vbd_unplug(struct cmd *c)
 }
 
 const struct cmd_impl cmd_disk_table[] = {
-    {"vm-disk-list", vm_disk_list, "List the disks of a VM."},
-    {"vm-disk-add", vm_disk_add, "Make a disk of disk-size= and give it to a VM as device=."},
-    {"vm-disk-remove", vm_disk_remove, "Take the disk device= from a VM and destroy it."},
-    {"snapshot-disk-list", snapshot_disk_list, "List the disks of a snapshot."},
-    {"vbd-create", vbd_create, "Give a VM a drive; prints its uuid."},
-    {"vbd-unplug", vbd_unplug, "Unplug a drive from a running VM."},
-    {NULL, NULL, NULL},
+    {.name = "vm-disk-list", .run = vm_disk_list, .help = "List the disks of a VM."},
+    {.name = "vm-disk-add",
+     .run = vm_disk_add,
+     .help = "Make a disk of disk-size= and give it to a VM as device=."},
+    {.name = "vm-disk-remove",
+     .run = vm_disk_remove,
+     .help = "Take the disk device= from a VM and destroy it."},
+    {.name = "snapshot-disk-list",
+     .run = snapshot_disk_list,
+     .help = "List the disks of a snapshot.",
+     .needs = "VM.snapshot"},
+    {.name = "vbd-create", .run = vbd_create, .help = "Give a VM a drive; prints its uuid."},
+    {.name = "vbd-unplug",
+     .run = vbd_unplug,
+     .help = "Unplug a drive from a running VM.",
+     .needs = "VBD.unplug"},
+    {.name = NULL},
 };

@@ -30,16 +30,22 @@ static const struct xe_command *find_command(const char *name)
     return NULL;
 }
 
-/* A command is there if it has code, or the message it calls has. */
+static bool is_implemented(const char *message)
+{
+    const struct msg_desc *m = desc_msg(message);
+    return m && !(m->flags & (MSG_UNIMPLEMENTED | MSG_REMOVED));
+}
+
+/* A command is there if the message that it is about is. */
 static bool is_there(const struct xe_command *d)
 {
-    if (cmd_find_impl(d->name))
-        return true;
+    const struct cmd_impl *impl = cmd_find_impl(d->name);
+    if (impl)
+        return !impl->needs || is_implemented(impl->needs);
     if (!d->call)
         return false;
     _cleanup_(freep) char *message = mem_strndup(d->call, strcspn(d->call, " "));
-    const struct msg_desc *m = desc_msg(message);
-    return m && !(m->flags & (MSG_UNIMPLEMENTED | MSG_REMOVED));
+    return is_implemented(message);
 }
 
 static const char *const verb_names[] = {"list",      "param-list",   "param-get",  "param-set",
@@ -77,7 +83,7 @@ static struct val *command_names(bool all)
     }
     for (unsigned i = 0; i < xe_n_families; i++)
         for (size_t v = 0; v < ARRAY_LEN(verb_names); v++)
-            if (xe_families[i].verbs & 1u << v && (all || v == 0))
+            if (xe_families[i].verbs & 1u << v && (all || (v == 0 && xe_families[i].standard)))
                 vec_push(&names, mem_printf("%s-%s", xe_families[i].prefix, verb_names[v]));
     qsort(names.v, names.n, sizeof(names.v[0]), by_name);
     struct val *sorted = val_set();
@@ -125,14 +131,13 @@ static char *joined(const char *const *names)
 static const char *description(const struct xe_command *d)
 {
     const struct cmd_impl *impl = cmd_find_impl(d->name);
-    if (impl)
-        return impl->help;
-    _cleanup_(freep) char *message =
-        mem_strndup(d->call ? d->call : "", strcspn(d->call ? d->call : "", " "));
-    const struct msg_desc *m = *message ? desc_msg(message) : NULL;
     if (!is_there(d))
         return "This host does not implement this command yet.";
-    return m && *m->doc ? m->doc : "";
+    if (impl)
+        return impl->help;
+    _cleanup_(freep) char *message = mem_strndup(d->call, strcspn(d->call, " "));
+    const struct msg_desc *m = desc_msg(message);
+    return m ? m->doc : "";
 }
 
 static const char *selector_text(unsigned flags)
@@ -228,6 +233,6 @@ static struct err *help(struct cmd *c)
 }
 
 const struct cmd_impl cmd_help_table[] = {
-    {"help", help, "List the commands, or explain one."},
-    {NULL, NULL, NULL},
+    {.name = "help", .run = help, .help = "List the commands, or explain one."},
+    {.name = NULL},
 };

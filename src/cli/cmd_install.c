@@ -214,7 +214,10 @@ static struct err *vm_install(struct cmd *c)
 }
 
 const struct cmd_impl cmd_install_table[] = {
-    {"vm-install", vm_install,
-     "Make a VM from a template (by uuid or name) and its disks; prints the uuid, starts nothing."},
-    {NULL, NULL, NULL},
+    {.name = "vm-install",
+     .run = vm_install,
+     .help = "Make a VM from a template (by uuid or name) and its disks; prints the uuid, starts "
+             "nothing.",
+     .needs = "VM.provision"},
+    {.name = NULL},
 };

@@ -32,9 +32,27 @@ static struct err *vm_clone(struct cmd *c)
     return select_each(c, XE_VM_SELECTORS, copy_one, (void *)"VM.clone");
 }
 
+/* Disks named in ignore-vdi-uuids= are left out. */
+static struct err *snapshot_one(struct cmd *c, const struct object *o, void *arg)
+{
+    (void)arg;
+    const char *name;
+    struct view rest = view_of(args_or(&c->args, "ignore-vdi-uuids", "")), item;
+    _cleanup_(val_unrefp) struct val *ref = NULL, *ignored = val_set();
+    TRY(args_need(&c->args, "new-name-label", &name));
+    while (rest.size) {
+        view_split(&rest, ',', &item);
+        _cleanup_(freep) char *uuid = view_dup(view_trim(item)), *vdi = NULL;
+        TRY(cmd_by_uuid(c, "VDI", uuid, &vdi));
+        val_add_str(ignored, vdi);
+    }
+    TRY(cmd_call(c, &ref, "VM.snapshot", "ssv", o->ref, name, ignored));
+    return finish_copy(c, ref);
+}
+
 static struct err *vm_snapshot(struct cmd *c)
 {
-    return select_each(c, XE_VM_SELECTORS, copy_one, (void *)"VM.snapshot");
+    return select_each(c, XE_VM_SELECTORS, snapshot_one, NULL);
 }
 
 static struct err *vm_snapshot_with_quiesce(struct cmd *c)
@@ -247,19 +265,51 @@ static struct err *snapshot_uninstall(struct cmd *c)
 }
 
 const struct cmd_impl cmd_vm_copy_table[] = {
-    {"vm-clone", vm_clone, "Clone a VM or template: vm=… new-name-label=…; prints the new uuid."},
-    {"vm-copy", vm_copy, "Copy a VM with its disks, to sr-uuid= if given."},
-    {"vm-snapshot", vm_snapshot, "Snapshot a VM; prints the snapshot's uuid."},
-    {"vm-snapshot-with-quiesce", vm_snapshot_with_quiesce,
-     "Snapshot a VM whose guest has been told to write everything down."},
-    {"vm-checkpoint", vm_checkpoint, "Snapshot a VM together with its memory."},
-    {"vm-uninstall", vm_uninstall,
-     "Destroy a VM and the disks made for it; asks first unless force=true."},
-    {"template-uninstall", template_uninstall, "Destroy a template and its disks."},
-    {"snapshot-uninstall", snapshot_uninstall, "Destroy a snapshot and its disks."},
-    {"snapshot-destroy", snapshot_destroy, "Destroy a snapshot's record, not its disks."},
-    {"snapshot-revert", snapshot_revert, "Bring a VM back to a snapshot."},
-    {"snapshot-clone", snapshot_clone, "Make a template from a snapshot."},
-    {"snapshot-copy", snapshot_copy, "Make a template from a snapshot, with disks of its own."},
-    {NULL, NULL, NULL},
+    {.name = "vm-clone",
+     .run = vm_clone,
+     .help = "Clone a VM or template: vm=… new-name-label=…; prints the new uuid.",
+     .needs = "VM.clone"},
+    {.name = "vm-copy",
+     .run = vm_copy,
+     .help = "Copy a VM with its disks, to sr-uuid= if given.",
+     .needs = "VM.copy"},
+    {.name = "vm-snapshot",
+     .run = vm_snapshot,
+     .help = "Snapshot a VM; prints the snapshot's uuid.",
+     .needs = "VM.snapshot"},
+    {.name = "vm-snapshot-with-quiesce",
+     .run = vm_snapshot_with_quiesce,
+     .help = "Snapshot a VM whose guest has been told to write everything down.",
+     .needs = "VM.snapshot_with_quiesce"},
+    {.name = "vm-checkpoint",
+     .run = vm_checkpoint,
+     .help = "Snapshot a VM together with its memory.",
+     .needs = "VM.checkpoint"},
+    {.name = "vm-uninstall",
+     .run = vm_uninstall,
+     .help = "Destroy a VM and the disks made for it; asks first unless force=true."},
+    {.name = "template-uninstall",
+     .run = template_uninstall,
+     .help = "Destroy a template and its disks."},
+    {.name = "snapshot-uninstall",
+     .run = snapshot_uninstall,
+     .help = "Destroy a snapshot and its disks.",
+     .needs = "VM.snapshot"},
+    {.name = "snapshot-destroy",
+     .run = snapshot_destroy,
+     .help = "Destroy a snapshot's record, not its disks.",
+     .needs = "VM.snapshot"},
+    {.name = "snapshot-revert",
+     .run = snapshot_revert,
+     .help = "Bring a VM back to a snapshot.",
+     .needs = "VM.revert"},
+    {.name = "snapshot-clone",
+     .run = snapshot_clone,
+     .help = "Make a template from a snapshot.",
+     .needs = "VM.snapshot"},
+    {.name = "snapshot-copy",
+     .run = snapshot_copy,
+     .help = "Make a template from a snapshot, with disks of its own.",
+     .needs = "VM.snapshot"},
+    {.name = NULL},
 };

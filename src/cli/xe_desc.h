@@ -102,6 +102,7 @@ struct xe_family {
     const char *const *list_columns; /* shown by -list; empty: all */
     unsigned verbs;
     const char *where; /* expression for get_all_records_where */
+    bool standard;     /* plain `xe help` names its -list */
 };
 
 extern const struct xe_command xe_commands[];

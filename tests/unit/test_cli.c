@@ -92,6 +92,22 @@ static void calls_name_messages_and_known_parameters(void **state)
     }
 }
 
+/* Every hand-written command is one of the table, and the message that it is about exists. */
+static void code_belongs_to_commands(void **state)
+{
+    (void)state;
+    unsigned found = 0;
+    for (unsigned i = 0; i < xe_n_commands; i++) {
+        const struct cmd_impl *impl = cmd_find_impl(xe_commands[i].name);
+        if (!impl)
+            continue;
+        found++;
+        check_message(impl->needs);
+        assert_true(*impl->help);
+    }
+    assert_true(found > 50);
+}
+
 static void sentences_are_sorted(void **state)
 {
     (void)state;
@@ -696,6 +712,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(columns_name_what_exists),
         cmocka_unit_test(calls_name_messages_and_known_parameters),
+        cmocka_unit_test(code_belongs_to_commands),
         cmocka_unit_test(sentences_are_sorted),
         test(lists_have_upstreams_layout),
         test(minimal_prints_first_fields_joined),
