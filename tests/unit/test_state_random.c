@@ -9,6 +9,8 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <inttypes.h>
+#include <semaphore.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -305,9 +307,83 @@ static void everything_holds_whatever_happens(void **state)
     store_disk_free(w.disk);
 }
 
+/* --- many transactions in one commit --- */
+
+static void on_done(void *arg, struct err *e, uint64_t generation)
+{
+    (void)generation;
+    err_free(e);
+    sem_post(arg);
+}
+
+static void encode_all(struct db *db, struct buf *ret)
+{
+    _cleanup_(snap_unrefp) struct snap *s = snap_get(db);
+    buf_printf(ret, "%" PRIu64 "\n", snap_generation(s));
+    for (unsigned cls = 0; cls < snap_n_classes(s); cls++)
+        snap_each (r, s, (int)cls) {
+            if (!(r->cls->flags & CLASS_PERSIST))
+                continue;
+            buf_printf(ret, "%s %" PRIu64 " %" PRIu64 " %" PRIu64 " ", r->ref, r->seq, r->created,
+                       r->modified);
+            row_encode(r, ret);
+            buf_putc(ret, '\n');
+        }
+}
+
+/* Lets a burst of transactions wait behind a held commit, so that they share the next. */
+static void burst(struct store_disk *disk, struct db *db)
+{
+    enum { N = 30 };
+    sem_t done;
+    sem_init(&done, 0, 0);
+    store_disk_hold(disk, true);
+    if (dice(4) == 0)
+        store_disk_fail(disk, dice(2), 1);
+    for (int i = 0; i < N; i++)
+        db_write_async(db, "random", work, &done, on_done);
+    store_disk_hold(disk, false);
+    for (int i = 0; i < N; i++)
+        sem_wait(&done);
+    sem_destroy(&done);
+}
+
+static void what_shares_a_commit_is_found_again(void **state)
+{
+    (void)state;
+    struct store_disk *disk = store_disk_new();
+    for (int round = 0; round < 60; round++) {
+        _cleanup_(buf_done) struct buf before;
+        _cleanup_(buf_done) struct buf after;
+        struct db_config config = {0};
+        struct db *db = NULL;
+        buf_init(&before, 64 << 20);
+        buf_init(&after, 64 << 20);
+        assert_null(store_memory_open(disk, STORE_WRITE, &config.store));
+        assert_null(db_open(&config, &db));
+        burst(disk, db);
+        store_disk_fail(disk, 0, 0);
+        encode_all(db, &before);
+        db_close(db);
+        config.single = true;
+        assert_null(store_memory_open(disk, STORE_WRITE, &config.store));
+        assert_null(db_open(&config, &db));
+        encode_all(db, &after);
+        assert_string_equal(buf_str(&before), buf_str(&after));
+        _cleanup_(snap_unrefp) struct snap *s = snap_get(db);
+        check(s);
+        snap_unref(steal(&s));
+        db_close(db);
+    }
+    store_disk_free(disk);
+}
+
 int main(int argc, char **argv)
 {
     seed = argc > 1 ? (unsigned)atoi(argv[1]) : (unsigned)clock_wall();
-    const struct CMUnitTest tests[] = {cmocka_unit_test(everything_holds_whatever_happens)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(everything_holds_whatever_happens),
+        cmocka_unit_test(what_shares_a_commit_is_found_again),
+    };
     return cmocka_run_group_tests_name("state_random", tests, NULL, NULL);
 }

@@ -51,6 +51,28 @@ static void changes_come_in_order_and_once(void **state)
     changes_done(&c);
 }
 
+static void a_row_that_comes_back_is_told_once(void **state)
+{
+    struct fixture *f = *state;
+    struct changes c = {0};
+    WRITE(f, make_vdi, .vdi = "OpaqueRef:1");
+    struct token t = token_of(f);
+    WRITE(f, delete_vdi, .vdi = "OpaqueRef:1");
+    WRITE(f, make_vdi, .vdi = "OpaqueRef:1");
+    for (int round = 0; round < 2; round++) {
+        struct watch_set vdi;
+        watch_set_init(&vdi);
+        watch_set_add_class(&vdi, CLASS_VDI);
+        _cleanup_(snap_unrefp) struct snap *s = snap_get(f->db);
+        assert_int_equal(watch_changes(s, t, &vdi, &c), 0);
+        assert_int_equal(c.n, 1);
+        assert_non_null(c.v[0].row);
+        changes_done(&c);
+        snap_unref(steal(&s));
+        restart(f);
+    }
+}
+
 static void tokens_of_another_process_count_by_generation(void **state)
 {
     struct fixture *f = *state;
@@ -221,13 +243,14 @@ static void it_says_what_it_does(void **state)
     watch_set_add_class(&set, CLASS_VM);
     WRITE(f, make_vdi, .vdi = "OpaqueRef:1");
     _cleanup_(snap_unrefp) struct snap *s = snap_get(f->db);
-    watch_park(f->db, snap_token(s), &set, USEC_NEVER, note, &woken);
+    uint64_t id = watch_park(f->db, snap_token(s), &set, USEC_NEVER, note, &woken);
     db_dump(f->db, &b);
     assert_non_null(strstr(buf_str(&b), "store=memory epoch=1 generation=1 volatile=0\n"));
     assert_non_null(strstr(buf_str(&b), "commits=1 failures=0 lost=no\n"));
     assert_non_null(strstr(buf_str(&b), "class=VDI rows=1\n"));
     watch_dump(f->db, &b);
     assert_non_null(strstr(buf_str(&b), "parked id=1 classes=1 objects=0\n"));
+    assert_true(watch_cancel(f->db, id));
 }
 
 int main(void)
@@ -235,6 +258,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CASE(it_says_what_it_does),
         CASE(changes_come_in_order_and_once),
+        CASE(a_row_that_comes_back_is_told_once),
         CASE(tokens_of_another_process_count_by_generation),
         CASE(old_marks_are_forgotten_and_their_tokens_refused),
         CASE(marks_of_volatile_rows_are_few),
