@@ -1,5 +1,6 @@
 """event.*: what clients hear, and when."""
 import json
+import random
 import socket
 import threading
 import time
@@ -199,3 +200,39 @@ def test_a_client_that_leaves_costs_nothing(daemon, x):
         with socket.create_connection(("127.0.0.1", daemon.port)) as s:
             s.sendall(head + body)
     assert x.VM.get_all()
+
+
+def apply(mirror, batch):
+    """What a client does with events: it keeps a copy of all objects."""
+    for e in batch["events"]:
+        if e["operation"] == "del":
+            mirror.pop(e["ref"], None)
+        else:
+            mirror[e["ref"]] = e["snapshot"]
+    return batch["token"]
+
+
+def test_a_mirror_stays_true(daemon, x):
+    """Four clients change objects as fast as they can; who follows by events has the same picture."""
+    def churn(seed):
+        dice, mine = random.Random(seed), []
+        with daemon.connect() as other:
+            for i in range(100):
+                what = dice.random()
+                if what < 0.4 or not mine:
+                    mine.append(other.VM_group.create({"name_label": f"{seed} {i}"}))
+                elif what < 0.8:
+                    other.VM_group.set_name_description(dice.choice(mine), str(i))
+                else:
+                    other.VM_group.destroy(mine.pop(dice.randrange(len(mine))))
+
+    threads = [threading.Thread(target=churn, args=(seed,)) for seed in range(4)]
+    mirror, token = {}, ""
+    for t in threads:
+        t.start()
+    while any(t.is_alive() for t in threads):
+        token = apply(mirror, changes(x, ["VM_group"], token, 0.2))
+    batch = changes(x, ["VM_group"], token, 0.0)
+    apply(mirror, batch)
+    assert mirror == x.VM_group.get_all_records()
+    assert batch["valid_ref_counts"]["vm_group"] == len(mirror) > 10

@@ -210,3 +210,29 @@ def test_enums_in_any_case(x, vm):
                                   "20250319T04:16:24", "20250319T04:16:24.5Z"])
 def test_dates_in_many_spellings(daemon, x, text):
     assert isinstance(daemon.json("message.get_since", x.ref, text)["result"], dict)
+
+
+def strings(value):
+    """All strings in a value; keys of maps are none."""
+    if isinstance(value, dict):
+        return [s for v in value.values() for s in strings(v)]
+    if isinstance(value, list):
+        return [s for v in value for s in strings(v)]
+    return [value] if isinstance(value, str) else []
+
+
+def test_plain_strings_look_like_no_reference(x, facts):
+    """Clients take every string that begins with OpaqueRef: for a link."""
+    for cls, _ in implicit(facts, "get_all_records"):
+        for record in x.call(f"{cls['name']}.get_all_records").values():
+            for f in cls["fields"]:
+                if "ref " not in f["type"] and f["name"] in record:
+                    assert not any(s.startswith("OpaqueRef:") for s in strings(record[f["name"]])), \
+                        (cls["name"], f["name"])
+
+
+def test_records_of_a_class_have_the_same_members(daemon, x, facts):
+    """Clients build one prototype of a class from the first record they see."""
+    for cls, _ in implicit(facts, "get_all_records"):
+        records = daemon.json(f"{cls['name']}.get_all_records", x.ref)["result"].values()
+        assert len({tuple(r) for r in records}) <= 1, cls["name"]
