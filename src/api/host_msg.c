@@ -40,6 +40,33 @@ struct err *msg_host_get_server_localtime(struct op *op,
     return NULL;
 }
 
+/* ---- may VMs start on it? ---- */
+
+struct enable {
+    const char *host;
+    bool on;
+};
+
+static struct err *enable_txn(struct txn *t, void *arg)
+{
+    const struct enable *e = arg;
+    struct rec_host *host = txn_edit_host(t, e->host);
+    if (!host)
+        return err_HANDLE_INVALID("host", e->host);
+    host->enabled = e->on;
+    return NULL;
+}
+
+struct err *msg_host_disable(struct op *op, const struct args_host_disable *a, struct val **ret)
+{
+    return op_write(op, "host.disable", enable_txn, &(struct enable){a->host, false});
+}
+
+struct err *msg_host_enable(struct op *op, const struct args_host_enable *a, struct val **ret)
+{
+    return op_write(op, "host.enable", enable_txn, &(struct enable){a->host, true});
+}
+
 /* ---- the pool of one ---- */
 
 struct err *msg_host_is_in_emergency_mode(struct op *op,

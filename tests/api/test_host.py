@@ -53,3 +53,20 @@ def test_secrets(daemon, x):
         batch = low.call("event.from", ["*"], "", 0.0)
         assert "hidden value" not in str(batch)
     x.secret.destroy(ref)
+
+
+def test_a_disabled_host_starts_no_guest(x):
+    host = x.host.get_all()[0]
+    guest = x.VM.clone(x.VM.get_by_name_label("Other install media")[0], "waits for the host")
+    x.VM.provision(guest)
+    x.host.disable(host)
+    assert x.host.get_enabled(host) is False
+    assert failure(x.VM.start, guest, False, False) == ["HOST_DISABLED", host]
+    assert x.VM.get_power_state(guest) == "Halted"
+    x.host.enable(host)
+    x.VM.start(guest, False, False)
+    assert x.VM.get_power_state(guest) == "Running"
+    x.VM.hard_shutdown(guest)
+    x.VM.destroy(guest)
+    assert failure(x.host.disable, NOWHERE)[0] == "HANDLE_INVALID"
+    assert failure(x.host.enable, NOWHERE)[0] == "HANDLE_INVALID"
