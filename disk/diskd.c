@@ -136,9 +136,11 @@ static int run_daemon(const struct args *a)
     log_info("event=ready control=%s", a->control);
     r = ring_run(d.ring);
     (void)unlink(a->control);
-    jobs_free(d.jobs);
+    jobs_stop(d.jobs);
     control_free(d.control);
+    (void)ring_settle(d.ring);
     ring_free(d.ring);
+    jobs_free(d.jobs);
     uring_backend_free(d.backend);
     fd_close(d.signals);
     return r < 0 ? complain("loop", r) : EXIT_SUCCESS;

@@ -73,16 +73,20 @@ int jobs_new(struct ring *ring, struct jobs **ret)
     return 0;
 }
 
-void jobs_free(struct jobs *s)
+void jobs_stop(struct jobs *s)
 {
-    if (!s)
-        return;
     pthread_mutex_lock(&s->lock);
     s->is_ending = true;
     pthread_cond_broadcast(&s->more);
     pthread_mutex_unlock(&s->lock);
     for (int i = 0; i < THREADS; i++)
         pthread_join(s->thread[i], NULL);
+}
+
+void jobs_free(struct jobs *s)
+{
+    if (!s)
+        return;
     fd_close(s->event);
     pthread_cond_destroy(&s->more);
     pthread_mutex_destroy(&s->lock);

@@ -19,7 +19,8 @@
 #define ENTRIES 512u
 
 /* A timer's interval must stay until the kernel has read it: at submission. */
-#define TIMERS 64
+#define TIMERS        64
+#define SETTLE_ROUNDS 5
 
 struct ring {
     struct io_uring u;
@@ -28,7 +29,7 @@ struct ring {
     unsigned next_interval;
     struct ring_op *later, **later_end;
     int listeners; /* an epoll of listening sockets; its entries are weak, the ring's are not */
-    struct ring_op listeners_poll;
+    struct ring_op listeners_poll, settle;
 };
 
 static struct io_uring_sqe *sqe_of(struct ring *r);
@@ -234,6 +235,23 @@ int ring_step(struct ring *r)
     io_uring_cq_advance(&r->u, seen);
     run_later(r);
     return 0;
+}
+
+static void on_settle(struct ring_op *op, int res)
+{
+    (void)op;
+    (void)res;
+}
+
+int ring_settle(struct ring *r)
+{
+    int e = 0;
+    for (int i = 0; i < SETTLE_ROUNDS && e == 0; i++) {
+        r->settle.done = on_settle;
+        ring_timer(r, &r->settle, 1);
+        e = ring_step(r);
+    }
+    return e;
 }
 
 void ring_stop(struct ring *r)

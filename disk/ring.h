@@ -61,6 +61,8 @@ int ring_run(struct ring *r);
 /* One round: waits for at least one completion. For tests. */
 int ring_step(struct ring *r);
 void ring_stop(struct ring *r);
+/* A few more rounds, for what was cut off to end; before the program does. */
+int ring_settle(struct ring *r);
 
 /* Monotonic microseconds. */
 uint64_t ring_now_us(void);

@@ -4,7 +4,8 @@
         d.disk("a.vhd", "vhd", 64 << 20, fronts=("nbd",))
         d.ok("activate", id="a.vhd", …)
 
-Programs come from the build folder named by CAIRN_BUILD, else build/ of this tree.
+Programs come from the build folder named by CAIRN_BUILD, else build/ of this tree. CAIRN_DISKD_OPTIONS
+is for sanitizers, which need system calls that the sandbox refuses: --sandbox=off.
 """
 import json
 import os
@@ -16,6 +17,7 @@ import time
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.environ.get("CAIRN_BUILD", os.path.join(TOP, "build"))
 DISKD = os.path.join(BUILD, "cairn-diskd")
+OPTIONS = os.environ.get("CAIRN_DISKD_OPTIONS", "").split()
 VHDCHECK = os.path.join(TOP, "tools", "vhdcheck")
 
 
@@ -62,7 +64,7 @@ class Diskd:
     def start(self):
         log = open(self.path("diskd.log"), "ab")
         self.process = subprocess.Popen(
-            [DISKD, "--control=" + self.path("ctl"), *self.options], stderr=log)
+            [DISKD, "--control=" + self.path("ctl"), *OPTIONS, *self.options], stderr=log)
         log.close()
         wait_for(lambda: self.connect() or self.process.poll() is not None)
         assert self.process.poll() is None, open(self.path("diskd.log")).read()

@@ -74,9 +74,17 @@ static void close_disk(struct disk *d)
     assert_int_equal(chain_close(d->chain, NULL), 0);
 }
 
+static int fail_all(const struct io *io, void *arg)
+{
+    return -EIO;
+}
+
 /* As kill -9 would: what was not written is lost. */
 static void kill_disk(struct disk *d)
 {
+    d->backend.fault = fail_all;
+    while (sync_backend_step(&d->backend)) {
+    }
     engine_free(d->engine);
     sync_backend_done(&d->backend);
     for (unsigned i = 0; i < d->chain->n; i++) {
