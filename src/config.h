@@ -39,7 +39,7 @@ struct config {
     char *accel;          /* "auto", "kvm" or "tcg" */
     char *qemu;           /* program */
     char *diskd;          /* program */
-    char *privd_socket;   /* "" where none runs */
+    char *privd_socket;   /* "" where none runs; as root the daemon then starts one of its own */
     char *plugins_dir;
     char *templates_dir; /* data of the guest templates */
     char *web_dir;       /* static files of GET / */

@@ -123,7 +123,7 @@ struct err *diskctl_spawn(struct disk_set *s)
     const struct host *h = s->dc->host;
     _cleanup_(freep) char *socket = set_path(s->dc, s->owner, "ctl.sock");
     _cleanup_(freep) char *control = mem_printf("--control=%s", socket);
-    _cleanup_(freep) char *log = mem_printf("%s/disk-%s.log", h->log_dir, s->owner);
+    _cleanup_(freep) char *log = mem_printf("%s/diskd.log", h->log_dir);
     const char *argv[] = {s->dc->program, control, NULL};
     struct child_spec spec = {.argv = argv, .log_file = log, .new_session = true};
     (void)unlink(socket);

@@ -17,8 +17,21 @@
 #include "host/caps.h"
 #include "host/host_impl.h"
 
-#define VERB_TIMEOUT (60 * USEC_PER_SEC)
-#define WAIT_SLICE   (100 * USEC_PER_MSEC)
+#define VERB_TIMEOUT    (60 * USEC_PER_SEC)
+#define SOCKET_PATH_MAX 107
+#define WAIT_SLICE      (100 * USEC_PER_MSEC)
+
+/* The longest is <run_dir>/vm/<uuid>/serial.sock. */
+static struct err *check_sockets(const struct host *h)
+{
+    _cleanup_(freep) char *longest =
+        host_vm_path(h, "00000000-0000-0000-0000-000000000000", "serial.sock");
+    if (strlen(longest) > SOCKET_PATH_MAX)
+        return err_internal("the run folder '%s' is too long: sockets below it would pass the "
+                            "kernel's %d characters",
+                            h->run_dir, SOCKET_PATH_MAX);
+    return NULL;
+}
 
 static struct err *make_backends(struct host *h, const struct host_config *c)
 {
@@ -28,6 +41,7 @@ static struct err *make_backends(struct host *h, const struct host_config *c)
         TRY(sim_new(h, world));
         return caps_simulated(h);
     }
+    TRY(check_sockets(h));
     h->mon = loop_start("mon");
     TRY(caps_find(h, c->accel));
     TRY(diskctl_new(h));

@@ -263,7 +263,7 @@ static void a_reboot_is_told_or_ends_the_guest(void **state)
     assert_true(hear(x, "READY", BOOT_MS));
     assert_int_equal(query(x).domid, 2);
     must(host_vm_kill(x->h, &x->v, VM));
-    assert_int_equal(x->seen[FACT_SHUTDOWN] + x->seen[FACT_CRASHED], 0);
+    assert_int_equal(x->seen[FACT_SHUTDOWN] + x->seen[FACT_LOST], 0);
     x->boot->reboot_stops = true;
     start(x);
     say(x, 'r');
@@ -275,7 +275,7 @@ static void a_killed_qemu_is_noticed_within_a_second(void **state)
     struct fixture *x = *state;
     start(x);
     assert_int_equal(kill((pid_t)query(x).pid, SIGKILL), 0);
-    assert_true(saw(x, FACT_CRASHED, 1, 1000));
+    assert_true(saw(x, FACT_LOST, 1, 1000));
     assert_non_null(strstr(x->reason, "signal 9"));
     assert_int_equal(query(x).state, GUEST_ABSENT);
     start(x); /* and nothing is in the way of the next start */
@@ -302,7 +302,7 @@ static void guests_outlive_the_host_and_are_found(void **state)
     say(x, 'b');
     assert_true(hear(x, "b", 5000));
     assert_int_equal(kill((pid_t)pid, SIGKILL), 0);
-    assert_true(saw(x, FACT_CRASHED, 1, 1000));
+    assert_true(saw(x, FACT_LOST, 1, 1000));
 }
 
 static pid_t diskd_pid(struct fixture *x)
@@ -425,7 +425,7 @@ static void a_bad_record_fails_with_qemus_words_and_leaves_nothing(void **state)
     err_free(e);
     _cleanup_(freep) char *dir = mem_printf("%s/vm/" VM, x->dir);
     assert_int_equal(access(dir, F_OK), -1);
-    assert_int_equal(x->seen[FACT_CRASHED], 0);
+    assert_int_equal(x->seen[FACT_LOST], 0);
 }
 
 static void a_disk_grows_and_is_told(void **state)

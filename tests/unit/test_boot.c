@@ -46,15 +46,11 @@ static char *edited(const char *text, const char *from, const char *to)
 
 static void a_record_survives_json(void **state)
 {
-    _cleanup_(boot_freep)
-    struct boot *b = sample();
-    _cleanup_(freep)
-    char *json = boot_format(b);
-    _cleanup_(boot_freep)
-    struct boot *again = NULL;
+    _cleanup_(boot_freep) struct boot *b = sample();
+    _cleanup_(freep) char *json = boot_format(b);
+    _cleanup_(boot_freep) struct boot *again = NULL;
     assert_null(boot_parse(json, &again));
-    _cleanup_(freep)
-    char *json2 = boot_format(again);
+    _cleanup_(freep) char *json2 = boot_format(again);
     assert_string_equal(json, json2);
     assert_int_equal(again->n_disks, 2);
     assert_int_equal(again->disks[0].device, 0);
@@ -79,14 +75,11 @@ static void bad_records_are_refused(void **state)
         {"\"path\":\"/sr/x.vhd\"", "\"path\":\"\""},
         {VM, "demo"},
     };
-    _cleanup_(boot_freep)
-    struct boot *b = sample();
-    _cleanup_(freep)
-    char *json = boot_format(b);
+    _cleanup_(boot_freep) struct boot *b = sample();
+    _cleanup_(freep) char *json = boot_format(b);
     assert_parses(json, true);
     for (size_t i = 0; i < ARRAY_LEN(edits); i++) {
-        _cleanup_(freep)
-        char *bad = edited(json, edits[i][0], edits[i][1]);
+        _cleanup_(freep) char *bad = edited(json, edits[i][0], edits[i][1]);
         assert_parses(bad, false);
     }
     assert_parses("[]", false);
@@ -95,8 +88,7 @@ static void bad_records_are_refused(void **state)
 
 static void devices_are_replaced_and_removed(void **state)
 {
-    _cleanup_(boot_freep)
-    struct boot *b = sample();
+    _cleanup_(boot_freep) struct boot *b = sample();
     boot_set_disk(b, &(struct boot_disk){.id = "new", .device = 3, .cd = true});
     assert_int_equal(b->n_disks, 2);
     assert_string_equal(boot_disk(b, 3)->id, "new");
@@ -111,10 +103,8 @@ static void devices_are_replaced_and_removed(void **state)
 
 static void a_copy_is_its_own(void **state)
 {
-    _cleanup_(boot_freep)
-    struct boot *b = sample();
-    _cleanup_(boot_freep)
-    struct boot *c = boot_copy(b);
+    _cleanup_(boot_freep) struct boot *b = sample();
+    _cleanup_(boot_freep) struct boot *c = boot_copy(b);
     boot_del_disk(b, 0);
     assert_string_equal(boot_disk(c, 0)->image.vdi, VDI);
 }

@@ -276,6 +276,18 @@ static void memory_is_counted(void **state)
     assert_int_equal(before - host_memory_free(x->h), host_guest_memory(x->boot));
 }
 
+static void a_run_folder_that_is_too_long_is_refused(void **state)
+{
+    struct fixture *x = *state;
+    _cleanup_(freep) char *deep = mem_printf("%s/%060d", x->dir, 0);
+    struct host_config c = {.run_dir = deep, .accel = "tcg"};
+    struct host *h = NULL;
+    struct err *e = host_new(&c, &h);
+    assert_non_null(e);
+    assert_non_null(strstr(err_param(e, 0), "is too long"));
+    err_free(e);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)

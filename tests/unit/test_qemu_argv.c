@@ -33,10 +33,8 @@ static const struct qemu_paths paths = {
 
 static struct boot *record(const char *name)
 {
-    _cleanup_(freep)
-    char *path = mem_printf("%s/%s", dir, name);
-    _cleanup_(buf_done)
-    struct buf text;
+    _cleanup_(freep) char *path = mem_printf("%s/%s", dir, name);
+    _cleanup_(buf_done) struct buf text;
     buf_init(&text, TEXT_MAX);
     assert_int_equal(fd_read_file(path, TEXT_MAX, &text), 0);
     struct boot *b = NULL;
@@ -48,20 +46,18 @@ static struct boot *record(const char *name)
 
 static void compare(const char *name)
 {
-    _cleanup_(boot_freep)
-    struct boot *b = record(name);
+    _cleanup_(boot_freep) struct boot *b = record(name);
     struct qemu_paths p = paths;
     p.restore = strstr(name, "restore") != NULL;
     char **argv = qemu_argv(b, &p);
-    _cleanup_(buf_done)
-    struct buf got, want;
+    _cleanup_(buf_done) struct buf got, want;
     buf_init(&got, TEXT_MAX);
     buf_init(&want, TEXT_MAX);
     for (char **s = argv; *s; s++)
         buf_printf(&got, "%s\n", *s);
     qemu_argv_free(argv);
-    _cleanup_(freep)
-    char *path = mem_printf("%s/%.*s.argv", dir, (int)(strlen(name) - strlen(".json")), name);
+    _cleanup_(freep) char *path =
+        mem_printf("%s/%.*s.argv", dir, (int)(strlen(name) - strlen(".json")), name);
     if (getenv("CAIRN_REGEN"))
         assert_int_equal(fd_replace_file(path, got.data, got.size, 0644), 0);
     assert_int_equal(fd_read_file(path, TEXT_MAX, &want), 0);
@@ -84,8 +80,7 @@ static void records_become_command_lines(void **state)
 /* Every place on a bus is given once, however many devices there are. */
 static void no_two_devices_share_an_address(void **state)
 {
-    _cleanup_(boot_freep)
-    struct boot *b = boot_new("11111111-2222-4333-8444-555555555555", "x");
+    _cleanup_(boot_freep) struct boot *b = boot_new("11111111-2222-4333-8444-555555555555", "x");
     b->memory_bytes = 64 << 20;
     for (unsigned i = 0; i < BOOT_DISKS_MAX; i++)
         boot_set_disk(b, &(struct boot_disk){.id = "d",
@@ -117,8 +112,7 @@ static void no_two_devices_share_an_address(void **state)
 
 static void names_are_made_safe(void **state)
 {
-    _cleanup_(freep)
-    char *name = qemu_safe_name("a b,c=d/ü-9.x");
+    _cleanup_(freep) char *name = qemu_safe_name("a b,c=d/ü-9.x");
     assert_string_equal(name, "a_b_c_d___-9.x");
 }
 

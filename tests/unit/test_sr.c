@@ -35,8 +35,7 @@ static int setup(void **state)
     struct host_config c = {.run_dir = x->dir, .simulate = true};
     assert_null(host_new(&c, &x->h));
     x->config = val_map();
-    _cleanup_(freep)
-    char *location = mem_printf("%s/sr", x->dir);
+    _cleanup_(freep) char *location = mem_printf("%s/sr", x->dir);
     val_put_str(x->config, "location", location);
     x->sr = (struct sr_ref){.uuid = SR, .type = "file", .device_config = x->config};
     *state = x;
@@ -62,17 +61,14 @@ static void assert_code(struct err *e, const char *code)
 
 static void touch(struct fixture *x, const char *name, size_t size)
 {
-    _cleanup_(freep)
-    char *path = mem_printf("%s/sr/%s", x->dir, name);
-    _cleanup_(freep)
-    char *bytes = mem_zalloc(size + 1, 1);
+    _cleanup_(freep) char *path = mem_printf("%s/sr/%s", x->dir, name);
+    _cleanup_(freep) char *bytes = mem_zalloc(size + 1, 1);
     assert_int_equal(fd_replace_file(path, bytes, size, 0600), 0);
 }
 
 static bool exists(struct fixture *x, const char *name)
 {
-    _cleanup_(freep)
-    char *path = mem_printf("%s/sr/%s", x->dir, name);
+    _cleanup_(freep) char *path = mem_printf("%s/sr/%s", x->dir, name);
     return access(path, F_OK) == 0;
 }
 
@@ -105,8 +101,7 @@ static void raw_disks_are_asked_for_by_type(void **state)
 {
     struct fixture *x = *state;
     struct sr_volume vol = {0};
-    _cleanup_(val_unrefp)
-    struct val *sm = val_map();
+    _cleanup_(val_unrefp) struct val *sm = val_map();
     val_put_str(sm, "type", "raw");
     assert_null(sr_create(x->h, &x->v, &x->sr));
     assert_null(sr_vdi_create(x->h, &x->v, &x->sr, VDI, 1 << 20, sm, &vol));
@@ -177,8 +172,7 @@ static void probe_tells_whose_folder_it_is(void **state)
 static void a_device_needs_privileges_and_is_examined(void **state)
 {
     struct fixture *x = *state;
-    _cleanup_(val_unrefp)
-    struct val *config = val_map();
+    _cleanup_(val_unrefp) struct val *config = val_map();
     struct sr_ref ext = {.uuid = SR, .type = "ext", .device_config = config};
     assert_code(sr_create(x->h, &x->v, &ext), "SR_BACKEND_FAILURE_90");
     val_put_str(config, "device", "/dev/null");
