@@ -293,11 +293,17 @@ static void a_run_folder_that_is_too_long_is_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(a_guest_starts_and_shuts_down), TEST(a_guest_needs_its_disks),
-        TEST(an_image_has_one_writer),       TEST(guests_outlive_the_host),
-        TEST(a_verb_is_executed_once),       TEST(a_saved_guest_comes_back),
-        TEST(guests_tell_what_they_do),      TEST(waiting_ends_with_the_state_or_the_deadline),
-        TEST(cds_change_and_faults_strike),  TEST(memory_is_counted),
+        TEST(a_guest_starts_and_shuts_down),
+        TEST(a_guest_needs_its_disks),
+        TEST(an_image_has_one_writer),
+        TEST(guests_outlive_the_host),
+        TEST(a_verb_is_executed_once),
+        TEST(a_saved_guest_comes_back),
+        TEST(guests_tell_what_they_do),
+        TEST(waiting_ends_with_the_state_or_the_deadline),
+        TEST(cds_change_and_faults_strike),
+        TEST(memory_is_counted),
+        TEST(a_run_folder_that_is_too_long_is_refused),
     };
     return cmocka_run_group_tests_name("host", tests, NULL, NULL);
 }
