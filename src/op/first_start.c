@@ -352,38 +352,55 @@ static void tell_accelerator(struct txn *t, const struct ops *ops)
 
 /* ---- all of it ---- */
 
-struct objects {
-    struct ops *ops;
-    const struct templates *templates;
+/* Templates are many records: some at a time, so that nobody waits long for the writer. */
+#define TEMPLATES_AT_ONCE 10
+
+struct some_templates {
+    const struct templates *all;
+    size_t from;
 };
+
+static struct err *templates_txn(struct txn *t, void *arg)
+{
+    struct some_templates *s = arg;
+    for (size_t i = s->from; i < s->all->n && i < s->from + TEMPLATES_AT_ONCE; i++)
+        template_put(t, &s->all->v[i]);
+    return NULL;
+}
+
+static struct err *put_templates(struct ops *ops)
+{
+    struct templates all = {0};
+    struct some_templates s = {.all = &all};
+    if (!ops->cfg.templates_dir)
+        return NULL;
+    struct err *e = templates_read(ops->cfg.templates_dir, &all);
+    for (; !e && s.from < all.n; s.from += TEMPLATES_AT_ONCE)
+        e = db_write(ops->cfg.db, "templates", templates_txn, &s);
+    templates_done(&all);
+    return e;
+}
 
 static struct err *objects_txn(struct txn *t, void *arg)
 {
-    struct objects *o = arg;
-    put_host(t, o->ops);
-    put_pool(t, o->ops);
-    put_control_domain(t, o->ops);
-    tell_accelerator(t, o->ops);
+    struct ops *ops = arg;
+    put_host(t, ops);
+    put_pool(t, ops);
+    put_control_domain(t, ops);
+    tell_accelerator(t, ops);
     for (const struct sr_kind *const *k = sr_kinds(); *k; k++)
-        put_sm(t, o->ops, *k);
+        put_sm(t, ops, *k);
     put_network(t, "default", "Pool-wide network associated with eth0", "", "xenbr0");
     put_network(t, "internal", "Host internal management network",
                 "Guests reach the host, and nothing else, over it", "xenapi");
-    for (size_t i = 0; i < o->templates->n; i++)
-        template_put(t, &o->templates->v[i]);
     return NULL;
 }
 
 struct err *first_start(struct ops *ops)
 {
-    struct templates ts = {0};
-    struct err *e = ops->cfg.templates_dir ? templates_read(ops->cfg.templates_dir, &ts) : NULL;
-    struct objects o = {ops, &ts};
-    if (!e)
-        e = db_write(ops->cfg.db, "first start", objects_txn, &o);
-    templates_done(&ts);
-    TRY(e);
+    TRY(db_write(ops->cfg.db, "first start", objects_txn, ops));
     tasks_set_host_ref(ops->cfg.tasks, ops->host_ref);
+    TRY(put_templates(ops));
     put_srs(ops);
     return NULL;
 }

@@ -12,6 +12,7 @@
 #include "op/vm_ops.h"
 #include "op/world.h"
 #include "state/row.h"
+#include "task/claim.h"
 
 /* ---- create ---- */
 
@@ -398,4 +399,13 @@ static struct err *mode_txn(struct txn *t, void *arg)
 struct err *msg_VBD_set_mode(struct op *op, const struct args_VBD_set_mode *a, struct val **ret)
 {
     return op_write(op, "set VBD mode", mode_txn, (void *)a);
+}
+
+struct err *msg_VBD_assert_attachable(struct op *op, const struct args_VBD_assert_attachable *a,
+                                      struct val **ret)
+{
+    _cleanup_(snap_unrefp) struct snap *s = snap_get(op->db);
+    const struct rec_VBD *vbd;
+    TRY(need_VBD(s, a->self, &vbd));
+    return claim_check(&(struct claim_view){.snap = s}, &vbd->row, VBD_OPERATIONS_ATTACH);
 }

@@ -235,6 +235,11 @@ VM_CHANGE(set_suspend_VDI, {
     return NULL;
 })
 
+VM_CHANGE(set_has_vendor_device, {
+    vm->has_vendor_device = a->value;
+    return NULL;
+})
+
 static struct err *default_txn(struct txn *t, void *arg)
 {
     const struct args_VM_set_is_default_template *a = arg;
@@ -309,6 +314,18 @@ struct err *msg_VM_compute_memory_overhead(struct op *op,
     const struct rec_VM *vm;
     TRY(need_VM(s, a->vm, &vm));
     *ret = val_int(vm->memory_overhead);
+    return NULL;
+}
+
+/* What is left of `total` for the guest; there is no overhead that grows with the guest. */
+struct err *msg_VM_maximise_memory(struct op *op, const struct args_VM_maximise_memory *a,
+                                   struct val **ret)
+{
+    _cleanup_(snap_unrefp) struct snap *s = snap_get(op->db);
+    const struct rec_VM *vm;
+    TRY(need_VM(s, a->self, &vm));
+    int64_t left = a->total - vm->memory_overhead;
+    *ret = val_int(left > 0 ? left : 0);
     return NULL;
 }
 

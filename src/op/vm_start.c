@@ -231,20 +231,37 @@ struct err *msg_VM_start_on(struct op *op, const struct args_VM_start_on *a, str
 
 /* ---- resume ---- */
 
-static struct err *renumber_txn(struct txn *t, void *arg)
+/* Where the images of its disks are now: a repository may have moved since. */
+static struct err *renew_images(struct op *op, const struct snap *s, const struct rec_VM *vm,
+                                struct boot *b)
 {
-    struct record_arg *a = arg;
-    return store_record_txn(t, a);
+    val_each (ref, vm->VBDs) {
+        const struct rec_VBD *vbd = snap_VBD(s, ref);
+        const struct boot_disk *old = vbd ? boot_disk_by_id(b, vbd->uuid) : NULL;
+        struct boot_disk *now = NULL;
+        if (!old || vbd->empty)
+            continue;
+        TRY(boot_build_disk(op, s, vbd, &now));
+        now->bus = old->bus;
+        now->device = old->device;
+        boot_set_disk(b, now);
+        boot_disk_free(now);
+    }
+    return NULL;
 }
 
-/* The stored record under the new domid; the images are looked up again. */
+/* The stored record under the new domid. */
 static struct err *renew_record(struct op *op)
 {
+    _cleanup_(snap_unrefp) struct snap *s = snap_get(op->db);
     _cleanup_(boot_freep) struct boot *b = NULL;
-    TRY(op_boot(op, &b));
+    const struct rec_VM *vm;
+    TRY(need_VM(s, op->self, &vm));
+    TRY(boot_load(s, vm, &b));
+    TRY(renew_images(op, s, vm, b));
     b->domid = op_get_int(op, "domid");
     struct record_arg a = {op, b};
-    return op_write(op, "store boot record", renumber_txn, &a);
+    return op_write(op, "store boot record", store_record_txn, &a);
 }
 
 struct err *suspend_image(struct op *op, struct image *ret)
