@@ -94,7 +94,7 @@ static void stop_lost(void *arg)
 static void on_lost(void *arg)
 {
     struct daemon *d = arg;
-    log_err("event=store-lost another writer has taken over, stopping");
+    log_err("event=store-lost it has gone on without us, stopping");
     loop_post(d->loop, stop_lost, d);
 }
 

@@ -289,7 +289,7 @@ static struct err *persist(struct db *db, struct batch *b, bool *ret_lost)
         return NULL;
     struct err *e = batch_commit(db, b, ret_lost);
     if (!e && *ret_lost)
-        e = err_internal("another writer has taken over the store");
+        e = err_internal("the store has gone on without us");
     count_commit(db, !e);
     return e;
 }

@@ -37,7 +37,7 @@ struct db_config {
     const struct class_desc *const *classes;
     unsigned n_classes;
     bool single; /* no threads: db_write and the rest run where they are called, one at a time */
-    /* Another writer has taken the store: the head is gone and every write fails from now on. On
+    /* The store has gone on without us: the head is gone and every write fails from now on. On
      * the store thread; NULL if nobody cares. */
     void (*lost)(void *arg);
     void *lost_arg;

@@ -18,6 +18,7 @@ struct etcd {
     VEC(char *) endpoints;
     size_t endpoint; /* the one in use */
     char *ca_file, *cert_file, *key_file;
+    long timeout_ms;
     CURL *call;
     struct curl_slist *headers;
     char error[CURL_ERROR_SIZE];
@@ -51,6 +52,7 @@ struct err *etcd_open(const struct store_etcd_config *config, struct etcd **ret)
         if (view_trim(one).size)
             vec_push(&e->endpoints, view_dup(view_trim(one)));
     }
+    e->timeout_ms = config->timeout_ms ? (long)config->timeout_ms : CALL_MS;
     e->ca_file = dup_or_null(config->ca_file);
     e->cert_file = dup_or_null(config->cert_file);
     e->key_file = dup_or_null(config->key_file);
@@ -83,6 +85,11 @@ void etcd_close(struct etcd *e)
     free(e->cert_file);
     free(e->key_file);
     free(e);
+}
+
+usec_t etcd_timeout(const struct etcd *e)
+{
+    return (usec_t)e->timeout_ms * USEC_PER_MSEC;
 }
 
 /* --- calls --- */
@@ -134,7 +141,7 @@ struct err *etcd_call(struct etcd *e, const char *path, struct buf *body, struct
     if (!buf_ok(body))
         return err_internal("a request to etcd is too large");
     set_up(e, e->call, path, &reply);
-    curl_easy_setopt(e->call, CURLOPT_TIMEOUT_MS, CALL_MS);
+    curl_easy_setopt(e->call, CURLOPT_TIMEOUT_MS, e->timeout_ms);
     curl_easy_setopt(e->call, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)body->size);
     curl_easy_setopt(e->call, CURLOPT_POSTFIELDS, buf_str(body));
     CURLcode code = curl_easy_perform(e->call);

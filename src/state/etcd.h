@@ -18,7 +18,8 @@
 struct etcd;
 
 struct err *etcd_open(const struct store_etcd_config *config, struct etcd **ret) _must_use_;
-void etcd_close(struct etcd *e); /* NULL is fine */
+void etcd_close(struct etcd *e);           /* NULL is fine */
+usec_t etcd_timeout(const struct etcd *e); /* of a call */
 
 /* Posts a body to e.g. "/v3/kv/range". *ret_again: it may be tried again, and it is not known
  * whether it was done. */

@@ -41,7 +41,7 @@ struct store_head {
 };
 
 struct store_batch {
-    uint64_t from;          /* generation before it; the commit fails if the store is elsewhere */
+    uint64_t from;          /* generation before it; a store that is elsewhere is lost */
     struct store_head head; /* after it */
     const struct store_row *puts;
     size_t n_puts;
@@ -56,7 +56,9 @@ struct store_ops {
     const char *name;
     /* All rows and marks in order of seq, and the head. An error of fn ends it. */
     struct err *(*load)(struct store *s, store_row_fn fn, void *arg, struct store_head *ret);
-    /* *ret_lost: another writer has come; nothing was written and nothing ever will be. */
+    /* *ret_lost: another writer has come, or the store is not at `from` (it did an earlier commit
+     * whose answer never came): nothing was written, and nothing will be before a new load. An
+     * error may mean either; what was written then shows at the next commit. */
     struct err *(*commit)(struct store *s, const struct store_batch *b, bool *ret_lost);
     /* Rows and marks changed after generation `since`, in generations' order, and the generation
      * they lead to; waits for some until the deadline (then: none, *ret_generation == since). */
@@ -86,6 +88,7 @@ struct store_etcd_config {
     const char *endpoint; /* "http://127.0.0.1:2379", or several with commas */
     const char *prefix;   /* of all keys, e.g. "/cairn/" */
     const char *ca_file, *cert_file, *key_file; /* TLS; NULL: plain */
+    unsigned timeout_ms; /* of a call, and how long it is repeated; 0: 10 s */
 };
 struct err *store_etcd_open(const struct store_etcd_config *config, enum store_mode mode,
                             struct store **ret) _must_use_;

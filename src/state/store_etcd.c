@@ -1,12 +1,14 @@
 /*
  * store_etcd.c: the store of a pool (store.h), in etcd.
  *
- *   <prefix>meta/epoch, …/generation, …/floor      decimal
- *   <prefix>row/<class>/<ref>                      "seq created modified deleted_at uuid\ndata"
+ *   <prefix>meta/epoch, …/generation, …/floor, …/commit      decimal
+ *   <prefix>row/<class>/<ref>      "seq created modified deleted_at uuid\ndata"
  *
  * A commit is one transaction of etcd that compares epoch and generation and writes everything.
- * When its answer is lost it is sent again: if the generation is then the one it was to make, under
- * our epoch, the first one was done. etcd must allow as much: --max-txn-ops=4096,
+ * When its answer is lost it is sent again: if its number (epoch and count) is found then, the
+ * first one was done. If we give up before and etcd does it, the next commit finds a generation
+ * that we do not know, which is as good as another writer. etcd must allow as much:
+ * --max-txn-ops=4096,
  * --max-request-bytes=8388608.
  *
  * A follower reads everything once and then lives from a watch; when that breaks (or etcd compacted
@@ -22,7 +24,6 @@
 #include "state/txn.h"
 
 #define PAGE        256
-#define TRY_AGAIN   (10 * USEC_PER_SEC)
 #define PAUSE_US    100000
 #define MAX_REQUEST (16u << 20)
 
@@ -30,6 +31,7 @@ struct store_etcd {
     struct store base;
     struct etcd *etcd;
     char *prefix;
+    uint64_t commit;   /* number of the last one sent */
     uint64_t followed; /* generation that the watch goes on from */
 };
 
@@ -41,7 +43,7 @@ struct etcd_row {
 
 struct etcd_rows {
     VEC(struct etcd_row) list;
-    uint64_t revision, epoch, generation, floor;
+    uint64_t revision, epoch, generation, floor, commit;
     bool has_epoch, has_generation;
 };
 
@@ -122,6 +124,8 @@ static void read_meta(struct etcd_rows *rows, const char *name, const char *text
         rows->has_generation = true;
     } else if (strcmp(name, "floor") == 0) {
         rows->floor = n;
+    } else if (strcmp(name, "commit") == 0) {
+        rows->commit = n;
     }
 }
 
@@ -155,10 +159,10 @@ static struct err *read_kv(struct store_etcd *s, const struct val *kv, struct et
 
 /* --- calls --- */
 
-/* A call that may be repeated, until it is answered or TRY_AGAIN is over. */
+/* A call that may be repeated, until it is answered or the time is over. */
 static struct err *call(struct store_etcd *s, const char *path, struct buf *body, struct val **ret)
 {
-    usec_t deadline = clock_now() + TRY_AGAIN;
+    usec_t deadline = clock_now() + etcd_timeout(s->etcd);
     for (;;) {
         bool again = false;
         struct err *e = etcd_call(s->etcd, path, body, ret, &again);
@@ -320,6 +324,7 @@ static void put_batch(struct store_etcd *s, struct buf *b, const struct store_ba
     if (batch->head.generation != batch->from)
         put_meta(s, b, "generation", batch->head.generation);
     put_meta(s, b, "floor", batch->head.floor);
+    put_meta(s, b, "commit", s->commit);
 }
 
 /* What the failed branch of a transaction read. */
@@ -351,6 +356,7 @@ static struct err *etcd_commit(struct store *base, const struct store_batch *b, 
     _cleanup_(val_unrefp) struct val *reply = NULL;
     _cleanup_(rows_done) struct etcd_rows meta = {0};
     buf_init(&body, MAX_REQUEST);
+    s->commit++;
     json_begin_map(&body);
     json_put_key(&body, view_of("compare"));
     json_begin_set(&body);
@@ -370,11 +376,7 @@ static struct err *etcd_commit(struct store *base, const struct store_batch *b, 
     if (succeeded(reply))
         return NULL;
     TRY(read_failed(s, reply, &meta));
-    if (meta.epoch != base->epoch)
-        *ret_lost = true;
-    else if (meta.generation != b->head.generation)
-        return err_internal("the store in etcd is at generation %" PRIu64 ", not %" PRIu64,
-                            meta.generation, b->from);
+    *ret_lost = meta.commit != s->commit;
     return NULL;
 }
 
@@ -516,6 +518,7 @@ static struct err *take_epoch(struct store_etcd *s)
         TRY(read_all(s, "meta/", &meta));
         TRY(raise_epoch(s, &meta, &done));
         s->base.epoch = meta.epoch + 1;
+        s->commit = s->base.epoch << 32;
     }
     return NULL;
 }

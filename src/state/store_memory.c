@@ -144,7 +144,7 @@ static struct err *memory_commit(struct store *s, const struct store_batch *b, b
     mutex_guard(&d->lock);
     while (d->held)
         cond_wait(&d->changed, &d->lock);
-    if (d->epoch != s->epoch) {
+    if (d->epoch != s->epoch || d->head.generation != b->from) {
         *ret_lost = true;
         return NULL;
     }
@@ -152,8 +152,6 @@ static struct err *memory_commit(struct store *s, const struct store_batch *b, b
         d->skip--;
     else if (d->fail && d->fail--)
         return err_internal("the store was told to fail");
-    if (d->head.generation != b->from)
-        return err_internal("the store is elsewhere");
     for (size_t i = 0; i < b->n_drops; i++)
         drop(d, b->drops[i].cls, b->drops[i].ref);
     for (size_t i = 0; i < b->n_puts; i++) {

@@ -183,12 +183,10 @@ static struct err *write_batch(struct store_sqlite *s, const struct store_batch 
     uint64_t epoch, generation;
     TRY(get_number(s, "epoch", &epoch));
     TRY(get_number(s, "generation", &generation));
-    if (epoch != s->base.epoch) {
+    if (epoch != s->base.epoch || generation != b->from) {
         *ret_lost = true;
         return NULL;
     }
-    if (generation != b->from)
-        return err_internal("the store '%s' is at another generation", s->path);
     for (size_t i = 0; i < b->n_drops; i++)
         TRY(drop(s, &b->drops[i]));
     for (size_t i = 0; i < b->n_puts; i++)

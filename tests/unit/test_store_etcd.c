@@ -22,7 +22,7 @@ extern char **environ;
 
 static pid_t etcd;
 static char folder[] = "/dev/shm/cairn-etcd-XXXXXX";
-static unsigned port, peer_port, generation_of_prefix;
+static unsigned timeout_ms, port, peer_port, generation_of_prefix;
 
 static unsigned free_port(void)
 {
@@ -78,7 +78,8 @@ static struct err *open_etcd(enum store_mode mode, struct store **ret)
 {
     _cleanup_(freep) char *endpoint = mem_printf("http://127.0.0.1:%u", port);
     _cleanup_(freep) char *prefix = mem_printf("/test%u/", generation_of_prefix);
-    struct store_etcd_config config = {.endpoint = endpoint, .prefix = prefix};
+    struct store_etcd_config config = {
+        .endpoint = endpoint, .prefix = prefix, .timeout_ms = timeout_ms};
     return store_etcd_open(&config, mode, ret);
 }
 
@@ -122,6 +123,37 @@ static struct err *count(void *arg, const struct store_row *r)
     return NULL;
 }
 
+/* etcd sleeps over a commit and may do it afterwards, when nobody waits for it any more. */
+static void a_late_commit_is_noticed(void **state)
+{
+    (void)state;
+    struct db *db = NULL;
+    struct db_config config = {0};
+    clear_etcd();
+    timeout_ms = 300;
+    assert_null(open_etcd(STORE_WRITE, &config.store));
+    timeout_ms = 0;
+    assert_null(db_open(&config, &db));
+    assert_null(db_write(db, "test", add_vm, "before"));
+    kill(etcd, SIGSTOP);
+    _cleanup_(err_freep) struct err *unsure = db_write(db, "test", add_vm, "unsure");
+    kill(etcd, SIGCONT);
+    assert_non_null(unsure);
+    struct db *again = NULL;
+    _cleanup_(err_freep) struct err *after = db_write(db, "test", add_vm, "after");
+    db_close(db);
+    assert_null(open_etcd(STORE_WRITE, &config.store));
+    assert_null(db_open(&config, &again));
+    struct snap *s = snap_get(again);
+    assert_int_equal(snap_count(s, CLASS_VM), 2);
+    assert_int_equal(snap_generation(s), 2);
+    struct val *found = snap_by_name(s, CLASS_VM, after ? "unsure" : "after");
+    assert_int_equal(val_count(found), 1);
+    val_unref(found);
+    snap_unref(s);
+    db_close(again);
+}
+
 static void a_follower_survives_compaction_and_restart(void **state)
 {
     (void)state;
@@ -157,6 +189,7 @@ int main(void)
 {
     const struct CMUnitTest own[] = {
         cmocka_unit_test(a_killed_etcd_loses_nothing),
+        cmocka_unit_test(a_late_commit_is_noticed),
         cmocka_unit_test(a_follower_survives_compaction_and_restart),
     };
     const struct conformance kind = {open_etcd, clear_etcd};
