@@ -4,11 +4,13 @@
 #include <inttypes.h>
 
 #include "api/call.h"
+#include "api/encode.h"
 #include "api/event.h"
 #include "api/rbac.h"
 #include "api/session.h"
 
-#define RESULT_MAX (16u << 20)
+#define RESULT_MAX    (16u << 20)
+#define ENCODINGS_MAX (8u << 20)
 
 struct err *api_new(const struct api_config *cfg, struct api **ret)
 {
@@ -24,6 +26,7 @@ struct err *api_new(const struct api_config *cfg, struct api **ret)
     api->rbac = rbac_new();
     api->sessions = sessions_new(api);
     api->events = events_new(api);
+    api->encodings = encodings_new(ENCODINGS_MAX);
     *ret = api;
     return NULL;
 }
@@ -32,6 +35,7 @@ void api_free(struct api *api)
 {
     if (!api)
         return;
+    encodings_free(api->encodings);
     events_free(api->events);
     sessions_free(api->sessions);
     rbac_free(api->rbac);
@@ -87,5 +91,6 @@ void api_dump(struct api *api, struct buf *out)
     buf_printf(out, "sessions %zu\n", sessions_count(api->sessions));
     buf_printf(out, "calls under way %u\n", atomic_load(&api->n_calls));
     buf_printf(out, "event calls parked %zu\n", events_parked(api->events));
+    encodings_dump(api->encodings, out);
     buf_printf(out, "calls answered %" PRIu64 "\n", atomic_load(&api->n_answered));
 }

@@ -9,7 +9,9 @@
 #include <pthread.h>
 #include <string.h>
 
+#include "api/encode.h"
 #include "api/event.h"
+#include "api/implicit.h"
 #include "api/decode.h"
 #include "api/session.h"
 #include "base/lock.h"
@@ -51,6 +53,9 @@ void call_unref(struct call *c)
     session_unref(c->session);
     err_free(c->e);
     val_unref(c->result);
+    if (c->records)
+        records_done(c->records);
+    free(c->records);
     free(c->client);
     free(c->task_id);
     free(c->subtask_of);
@@ -204,11 +209,27 @@ static void put_error(const struct rpc_request *req, struct buf *b, const struct
     rpc_put_failure(req, b, err_code(e), n, params);
 }
 
+static void put_records(struct api *api, struct rpc_out *o, const struct records *list)
+{
+    if (list->single) {
+        encodings_put(api->encodings, o, list->v[0]);
+        return;
+    }
+    rpc_begin_map(o);
+    for (size_t i = 0; i < list->n; i++) {
+        rpc_put_key(o, list->v[i]->ref);
+        encodings_put(api->encodings, o, list->v[i]);
+    }
+    rpc_end_map(o);
+}
+
 static void put_result(const struct api_rpc *r, struct buf *b, const struct val *result)
 {
     bool bare = str_eq(r->req.method, "system.listMethods");
     struct rpc_out o = bare ? rpc_begin_bare(&r->req, b) : rpc_begin_success(&r->req, b);
-    if (r->call.msg && event_is_from(r->call.msg) && !r->call.async)
+    if (r->call.records)
+        put_records(r->call.api, &o, r->call.records);
+    else if (r->call.msg && event_is_from(r->call.msg) && !r->call.async)
         event_put_batch(&o, result);
     else
         rpc_put_val(&o, result);

@@ -23,6 +23,7 @@
 #include "task/op.h"
 
 struct call;
+struct encodings;
 struct events;
 struct rbac;
 struct session;
@@ -38,6 +39,7 @@ struct api {
     struct rbac *rbac;
     struct sessions *sessions;
     struct events *events;
+    struct encodings *encodings;
     atomic_uint n_calls;         /* under way */
     _Atomic uint64_t n_answered; /* since start */
 };
@@ -67,8 +69,9 @@ struct call {
 
     struct err *e; /* what other threads found, until it is looked at at home */
     struct val *result;
-    call_fn posted; /* what inbox runs */
-    bool dropped;   /* nobody waits for the answer */
+    struct records *records; /* the result, if it is records and goes over a wire (implicit.h) */
+    call_fn posted;          /* what inbox runs */
+    bool dropped;            /* nobody waits for the answer */
     struct mutex lock;
     bool homeless; /* under the lock: the loop may be gone, posts run where they are made */
     void *native;  /* state of the message that is answered here (event.c, session.c) */

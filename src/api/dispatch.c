@@ -186,8 +186,21 @@ static void on_written(void *arg, struct err *e, uint64_t generation)
     call_post(c, write_end);
 }
 
+/* On a wire records go out as they are kept encoded. */
+static void read_records(struct call *c)
+{
+    _cleanup_(snap_unrefp) struct snap *s = snap_get(c->api->db);
+    c->records = mem_new(struct records);
+    struct err *e = implicit_records(s, c->api->rbac, c->msg, c->args, c->records);
+    call_end(c, e, NULL);
+}
+
 static void run_implicit(struct call *c)
 {
+    if (c->loop && implicit_is_records(c->msg)) {
+        read_records(c);
+        return;
+    }
     if (implicit_is_read(c->msg)) {
         _cleanup_(snap_unrefp) struct snap *s = snap_get(c->api->db);
         struct val *result = NULL;

@@ -11,6 +11,7 @@
 #include "api/decode.h"
 #include "base/rstr.h"
 #include "base/str.h"
+#include "base/vec.h"
 #include "gen/error.h"
 #include "gen/rec.h"
 #include "state/filter.h"
@@ -109,20 +110,71 @@ static struct val *all_refs(struct rows *s, const struct wanted *w)
     return set;
 }
 
-static struct val *all_records(struct rows *s, const struct wanted *w)
+static void list_records(struct rows *s, const struct wanted *w, struct records *ret)
 {
-    struct val *map = val_map();
-    rows_each(r, s) if (is_wanted(s, w, r)) val_put(map, r->ref, row_record(r));
-    return map;
+    rows_each(r, s) if (is_wanted(s, w, r)) vec_push(ret, r);
 }
 
-static struct err *get_where(struct rows *s, const struct msg_desc *m, const void *args,
-                             struct val **ret)
+static struct err *get_all_where(struct rows *s, const char *expr, struct val **ret)
 {
     struct wanted w = {0};
-    TRY(read_where(s, decode_str(m, args, 0), &w));
-    *ret = m->kind == MSG_GET_ALL_WHERE ? all_refs(s, &w) : all_records(s, &w);
+    TRY(read_where(s, expr, &w));
+    *ret = all_refs(s, &w);
     filter_free(w.filter);
+    return NULL;
+}
+
+static struct err *list_where(struct rows *s, const char *expr, struct records *ret)
+{
+    struct wanted w = {0};
+    TRY(read_where(s, expr, &w));
+    list_records(s, &w, ret);
+    filter_free(w.filter);
+    return NULL;
+}
+
+bool implicit_is_records(const struct msg_desc *m)
+{
+    return m->kind == MSG_GET_RECORD || m->kind == MSG_GET_ALL_RECORDS ||
+           m->kind == MSG_GET_ALL_RECORDS_WHERE;
+}
+
+struct err *implicit_records(struct snap *snap, const struct rbac *rbac, const struct msg_desc *m,
+                             const void *args, struct records *ret)
+{
+    struct rows s = {.snap = snap, .rbac = rbac, .cls = desc_classes[m->cls]};
+    const struct row *r;
+    *ret = (struct records){.snap = snap_ref(snap), .single = m->kind == MSG_GET_RECORD};
+    if (m->kind == MSG_GET_ALL_RECORDS_WHERE)
+        return list_where(&s, decode_str(m, args, 0), ret);
+    if (!ret->single) {
+        list_records(&s, &(struct wanted){0}, ret);
+        return NULL;
+    }
+    TRY(need_row(&s, m, args, &r));
+    vec_push(ret, r);
+    return NULL;
+}
+
+void records_done(struct records *r)
+{
+    vec_done(r);
+    snap_unref(r->snap);
+    r->snap = NULL;
+}
+
+static struct err *records_val(const struct snap *snap, const struct rbac *rbac,
+                               const struct msg_desc *m, const void *args, struct val **ret)
+{
+    _cleanup_(records_done) struct records list = {0};
+    TRY(implicit_records((struct snap *)snap, rbac, m, args, &list));
+    if (list.single) {
+        *ret = row_record(list.v[0]);
+        return NULL;
+    }
+    *ret = val_map();
+    for (size_t i = 0; i < list.n; i++)
+        val_put(*ret, list.v[i]->ref, row_record(list.v[i]));
     return NULL;
 }
 
@@ -153,10 +205,6 @@ struct err *implicit_read(const struct snap *snap, const struct rbac *rbac,
         TRY(need_row(&s, m, args, &r));
         *ret = row_get(r, &s.cls->fields[m->field]);
         return NULL;
-    case MSG_GET_RECORD:
-        TRY(need_row(&s, m, args, &r));
-        *ret = row_record(r);
-        return NULL;
     case MSG_GET_BY_UUID:
         return get_by_uuid(&s, decode_str(m, args, 0), ret);
     case MSG_GET_BY_NAME_LABEL:
@@ -165,11 +213,10 @@ struct err *implicit_read(const struct snap *snap, const struct rbac *rbac,
     case MSG_GET_ALL:
         *ret = all_refs(&s, &(struct wanted){0});
         return NULL;
-    case MSG_GET_ALL_RECORDS:
-        *ret = all_records(&s, &(struct wanted){0});
-        return NULL;
+    case MSG_GET_ALL_WHERE:
+        return get_all_where(&s, decode_str(m, args, 0), ret);
     default:
-        return get_where(&s, m, args, ret);
+        return records_val(snap, rbac, m, args, ret);
     }
 }
 

@@ -19,6 +19,19 @@ bool implicit_is_read(const struct msg_desc *m);
 struct err *implicit_read(const struct snap *s, const struct rbac *r, const struct msg_desc *m,
                           const void *args, struct val **ret) _must_use_;
 
+/* The same for get_record, get_all_records and get_all_records_where, but the records themselves,
+ * in order, instead of their values: for a wire that has them encoded already. */
+struct records {
+    struct snap *snap; /* what the rows belong to; a reference */
+    bool single;       /* one record, else a map by reference */
+    const struct row **v;
+    size_t n, cap;
+};
+bool implicit_is_records(const struct msg_desc *m);
+struct err *implicit_records(struct snap *s, const struct rbac *r, const struct msg_desc *m,
+                             const void *args, struct records *ret) _must_use_;
+void records_done(struct records *);
+
 struct implicit_write {
     const struct msg_desc *msg;
     const void *args;

@@ -9,6 +9,7 @@
 
 #include "api/api.h"
 #include "api/auth.h"
+#include "api/encode.h"
 #include "codec/json.h"
 #include "gen/rec.h"
 #include "loop/loop.h"
@@ -490,6 +491,50 @@ static void test_long_poll_ends(void **state)
     free(ended.text);
 }
 
+/* What is kept encoded is what a value would have been, also after a change. */
+static void test_encoded_records(void **state)
+{
+    struct world *w = *state;
+    _cleanup_(freep) char *body = mem_printf(
+        "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"VM.get_all_records\",\"params\":[\"%s\"]}",
+        w->root);
+    for (int i = 0; i < 4; i++) {
+        struct answer a = {0};
+        assert_null(post(w, body, &a));
+        _cleanup_(freep) char *wanted =
+            mem_printf("\"result\":%s,\"id\":1", call(w, "VM.get_all_records", "[]"));
+        assert_non_null(strstr(a.text, wanted));
+        free(a.text);
+        if (i == 1)
+            assert_call(w, "VM.set_name_label", "[\"$\",\"changed\"]", "null");
+    }
+}
+
+static void test_kept_encodings(void **state)
+{
+    struct encodings *t = encodings_new(3000);
+    for (int round = 0; round < 2; round++)
+        for (int i = 0; i < 50; i++) {
+            struct row *r = row_new(desc_classes[CLASS_VM_group], rstr_printf("OpaqueRef:%d", i));
+            rstr_set(&((struct rec_VM_group *)r)->name_label, i % 2 ? "odd" : "even");
+            for (int again = 0; again < 2; again++) {
+                _cleanup_(buf_done) struct buf b;
+                buf_init(&b, 1 << 16);
+                struct rpc_out o = {.b = &b, .format = again ? RPC_JSON : RPC_XML};
+                encodings_put(t, &o, r);
+                encodings_put(t, &o, r);
+                assert_non_null(strstr(buf_str(&b), i % 2 ? "odd" : "even"));
+                assert_null(strstr(buf_str(&b), i % 2 ? "even" : "odd"));
+            }
+            row_unref(r);
+        }
+    _cleanup_(buf_done) struct buf b;
+    buf_init(&b, 1 << 10);
+    encodings_dump(t, &b);
+    assert_non_null(strstr(buf_str(&b), "hits 200, misses 200"));
+    encodings_free(t);
+}
+
 static void test_unreadable_bodies(void **state)
 {
     struct world *w = *state;
@@ -519,6 +564,8 @@ int main(void)
         TEST(test_next),
         TEST(test_long_poll),
         TEST(test_long_poll_ends),
+        TEST(test_encoded_records),
+        cmocka_unit_test(test_kept_encodings),
         TEST(test_unreadable_bodies),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
