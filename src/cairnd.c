@@ -295,9 +295,14 @@ static struct err *open_all(struct daemon *d)
 
 static void close_all(struct daemon *d)
 {
+    usec_t deadline = clock_now() + STOP_TIME;
+    net_stop(d->net);
+    api_stop(d->api);
+    if (d->tasks)
+        tasks_wind_down(d->tasks, deadline);
     net_free(d->net);
     if (d->tasks)
-        tasks_stop(d->tasks, clock_now() + STOP_TIME);
+        tasks_stop(d->tasks, deadline);
     api_free(d->api);
     auth_free(d->auth);
     host_free(d->host);

@@ -31,6 +31,12 @@ struct err *api_new(const struct api_config *cfg, struct api **ret)
     return NULL;
 }
 
+void api_stop(struct api *api)
+{
+    if (api)
+        sessions_close_all(api->sessions);
+}
+
 void api_free(struct api *api)
 {
     if (!api)

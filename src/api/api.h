@@ -54,6 +54,8 @@ struct api_config {
 };
 
 struct err *api_new(const struct api_config *, struct api **ret);
+/* Ends all sessions: whoever waits for events, here or over the wire, gets SESSION_INVALID. */
+void api_stop(struct api *); /* NULL is fine */
 /* After connections and tasks have ended: no call may be under way any more. NULL is fine. */
 void api_free(struct api *);
 void api_set_world(struct api *, void *world); /* before the first call */

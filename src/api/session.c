@@ -289,6 +289,16 @@ void sessions_expire(struct sessions *t)
     close_matching(t, is_idle, NULL);
 }
 
+static bool is_any(const struct session *s, const void *arg)
+{
+    return true;
+}
+
+void sessions_close_all(struct sessions *t)
+{
+    close_matching(t, is_any, NULL);
+}
+
 /* ---- messages ---- */
 
 static struct session *session_new(const struct auth_facts *facts, const char *user,

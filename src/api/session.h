@@ -45,6 +45,7 @@ static inline void session_unrefp(struct session **s)
 void session_close(struct sessions *, const char *ref);
 /* Drops those that were idle too long. */
 void sessions_expire(struct sessions *);
+void sessions_close_all(struct sessions *);
 size_t sessions_count(struct sessions *);
 
 /* The messages of class session that are answered here. */

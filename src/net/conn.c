@@ -405,6 +405,10 @@ static bool run_head(struct conn **cp)
         refuse(c, status ? status : bad, "The request cannot be understood");
         return true;
     }
+    if (c->net->refusing) {
+        refuse(c, 503, "The host is stopping");
+        return true;
+    }
     if (is_preflight(c->net, c->r)) {
         begin_body(c);
         return true;

@@ -405,11 +405,20 @@ static void close_thread(struct net_thread *t)
     net_thread_unref(t);
 }
 
+void net_stop(struct net *n)
+{
+    if (!n)
+        return;
+    n->refusing = true;
+    call_there(n->threads[0], close_listeners, n);
+    streams_shut(n, SHUT_RD);
+}
+
 void net_free(struct net *n)
 {
     if (!n)
         return;
-    call_there(n->threads[0], close_listeners, n);
+    net_stop(n);
     for (unsigned i = 0; i < n->config.threads; i++)
         call_there(n->threads[i], close_conns, n->threads[i]);
     streams_stop(n);

@@ -99,6 +99,9 @@ struct net_config {
 };
 
 struct err *net_new(const struct net_config *config, struct net **ret) _must_use_;
+/* Takes no more: listening sockets close, further requests are refused with 503, taken-over streams
+ * read an end. What is under way may still be answered, until net_free(). */
+void net_stop(struct net *n); /* NULL is fine */
 /* Closes all; tells those who wait (net_reply_on_gone); waits for the stream threads, whose reads
  * and writes fail from now on. Answers still owed may be sent afterwards, to nobody. */
 void net_free(struct net *n); /* NULL is fine */

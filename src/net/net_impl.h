@@ -72,6 +72,7 @@ struct net {
     VEC(pthread_t) workers;
     unsigned idle_workers, n_queued;
     bool stopping;
+    atomic_bool refusing; /* net_stop() was called */
 
     atomic_ulong n_requests, n_owed, n_refused;
 };
@@ -143,7 +144,8 @@ struct net_stream {
 /* Takes everything over and queues the stream for a thread. */
 void stream_start(struct net *n, struct net_thread *t, int fd, struct tls *tls, struct buf *early,
                   struct net_reply *request);
-void streams_stop(struct net *n); /* wakes and joins the stream threads */
+void streams_shut(struct net *n, int how); /* shutdown() of all their sockets */
+void streams_stop(struct net *n);          /* wakes and joins the stream threads */
 
 /* ---- relay.c ---- */
 

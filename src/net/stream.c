@@ -70,8 +70,8 @@ void stream_start(struct net *n, struct net_thread *t, int fd, struct tls *tls, 
     mutex_unlock(&n->lock);
 }
 
-/* The next stream to serve; NULL at the end. */
-static struct net_stream *next_stream(struct net *n)
+/* The next stream to serve; NULL at the end. *ret_late: only to be closed. */
+static struct net_stream *next_stream(struct net *n, bool *ret_late)
 {
     mutex_lock(&n->lock);
     n->idle_workers++;
@@ -79,6 +79,7 @@ static struct net_stream *next_stream(struct net *n)
         cond_wait(&n->work, &n->lock);
     n->idle_workers--;
     struct net_stream *s = n->queue;
+    *ret_late = n->stopping;
     if (s) {
         n->n_queued--;
         n->queue = s->next;
@@ -93,8 +94,13 @@ static void *run_worker(void *arg)
 {
     struct net *n = arg;
     pthread_setname_np(pthread_self(), "stream");
-    for (struct net_stream *s; (s = next_stream(n));) {
+    bool late;
+    for (struct net_stream *s; (s = next_stream(n, &late));) {
         struct net_reply *r = s->request;
+        if (late) {
+            net_stream_close(s);
+            continue;
+        }
         r->refs++; /* the request outlives a stream that is closed inside */
         r->route->takeover(r->route == &n->files ? n : n->config.arg, &r->req, s);
         reply_unref(r);
@@ -102,14 +108,21 @@ static void *run_worker(void *arg)
     return NULL;
 }
 
+void streams_shut(struct net *n, int how)
+{
+    mutex_lock(&n->lock);
+    for (struct net_stream *s = n->streams; s; s = s->all_next)
+        shutdown(s->fd, how);
+    mutex_unlock(&n->lock);
+}
+
 void streams_stop(struct net *n)
 {
     mutex_lock(&n->lock);
     n->stopping = true;
-    for (struct net_stream *s = n->streams; s; s = s->all_next)
-        shutdown(s->fd, SHUT_RDWR);
     pthread_cond_broadcast(&n->work);
     mutex_unlock(&n->lock);
+    streams_shut(n, SHUT_RDWR);
     vec_each (t, &n->workers)
         pthread_join(*t, NULL);
 }

@@ -48,10 +48,8 @@ static void cancel_run(struct op_run *r)
     waitable_fire(&r->cancel);
 }
 
-void tasks_stop(struct tasks *ts, usec_t deadline)
+bool tasks_wind_down(struct tasks *ts, usec_t deadline)
 {
-    if (!ts)
-        return;
     pthread_mutex_lock(&ts->lock);
     ts->stopping = true;
     for (struct op_run *r = ts->running; r; r = r->next)
@@ -60,7 +58,14 @@ void tasks_stop(struct tasks *ts, usec_t deadline)
         ;
     bool quiet = ts->n_running == 0;
     pthread_mutex_unlock(&ts->lock);
-    if (!quiet) {
+    return quiet;
+}
+
+void tasks_stop(struct tasks *ts, usec_t deadline)
+{
+    if (!ts)
+        return;
+    if (!tasks_wind_down(ts, deadline)) {
         log_warn("event=stop-late running=%u hint='they are recovered at the next start'",
                  ts->n_running);
         return;

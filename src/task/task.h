@@ -41,7 +41,10 @@ struct tasks_config {
 };
 
 struct err *tasks_new(const struct tasks_config *cfg, struct tasks **ret) _must_use_;
-/* Cancels what runs, waits until it has unwound (at most until the deadline), frees. */
+/* Cancels what runs, starts nothing more, and waits until all has unwound; false at the deadline.
+ * Who waits for an operation is answered. */
+bool tasks_wind_down(struct tasks *ts, usec_t deadline);
+/* Does so, and frees; nobody may hold or start a task any more. */
 void tasks_stop(struct tasks *ts, usec_t deadline);
 /* Set once the objects exist (a first start makes the host after the tasks). */
 void tasks_set_host_ref(struct tasks *ts, const char *ref);

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -297,6 +298,12 @@ static void status_is(const char *request, const char *expected)
     "HTTP/1.1 200 OK\r\ncontent-length: " body_size "\r\nconnection: " connection                  \
     "\r\ncache-control: no-cache, no-store\r\ncontent-type: " type "\r\n"
 #define CORS "Access-Control-Allow-Origin: *\r\nAccess-Control-Allow-Headers: X-Requested-With\r\n"
+
+static void count_complaints(enum log_level level, const char *line, void *arg)
+{
+    if (strstr(line, "event=accept-failed"))
+        __atomic_add_fetch((unsigned *)arg, 1, __ATOMIC_RELEASE);
+}
 
 /* ---- the tests ---- */
 
@@ -717,6 +724,54 @@ static void the_end_wakes_a_blocked_stream(void **state)
     start(state);
 }
 
+static void stopping_lets_the_answers_out(void **state)
+{
+    int waiting = dial(port), idle = dial(port), stream = dial(port);
+    say(waiting, "POST /park HTTP/1.1\r\nContent-Length: 0\r\n\r\n");
+    struct net_reply *r = wait_parked();
+    say(idle, "GET /tell HTTP/1.1\r\n\r\n");
+    hear(idle, ANSWER("19", "keep-alive", "text/plain") "\r\nGET  a=- tcp uid=-1");
+    say(stream, "PUT /shout HTTP/1.1\r\n\r\na");
+    hear(stream, "HTTP/1.1 200 OK\r\n");
+    net_stop(net);
+    _cleanup_(freep) char *end = hear_all(stream);
+    assert_true(str_ends(end, "\r\n\r\nA"));
+    say(idle, "GET /tell HTTP/1.1\r\n\r\n");
+    _cleanup_(freep) char *refused = hear_all(idle);
+    assert_true(str_starts(refused, "HTTP/1.1 503 "));
+    net_reply_send(r, 200, "text/xml", NULL, 0, NULL);
+    hear(waiting, ANSWER("0", "keep-alive", "text/xml") CORS "\r\n");
+    close(waiting);
+    struct sockaddr_in sa = {.sin_family = AF_INET, .sin_port = htons(port)};
+    sa.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    int late = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(connect(late, (struct sockaddr *)&sa, sizeof(sa)), -1);
+    close(late);
+}
+
+/* Descriptors run out between a client's connect and the accept. */
+static void a_lack_of_descriptors_is_waited_out(void **state)
+{
+    struct rlimit old, tight;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    tight = (struct rlimit){.rlim_cur = (rlim_t)fd + 1, .rlim_max = old.rlim_max};
+    log_set_level("net", LOG_ERR);
+    unsigned complaints = 0;
+    log_set_sink(count_complaints, &complaints);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &tight), 0);
+    struct sockaddr_in sa = {.sin_family = AF_INET, .sin_port = htons(port)};
+    sa.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    assert_int_equal(connect(fd, (struct sockaddr *)&sa, sizeof(sa)), 0);
+    while (!__atomic_load_n(&complaints, __ATOMIC_ACQUIRE))
+        usleep(1000);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
+    say(fd, "GET /tell HTTP/1.0\r\n\r\n");
+    _cleanup_(freep) char *a = hear_all(fd);
+    assert_true(str_starts(a, "HTTP/1.1 200 "));
+    log_set_sink(NULL, NULL);
+}
+
 static void inherited_sockets_are_counted_once(void **state)
 {
     char pid[16];
@@ -776,6 +831,8 @@ int main(void)
         T(a_trickle_is_not_a_transfer),
         T(the_number_of_connections_is_bounded),
         T(the_end_wakes_a_blocked_stream),
+        T(stopping_lets_the_answers_out),
+        T(a_lack_of_descriptors_is_waited_out),
         T(inherited_sockets_are_counted_once),
         T(an_inherited_socket_is_served),
     };
