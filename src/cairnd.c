@@ -22,6 +22,7 @@
 #include "config.h"
 #include "handler/handler.h"
 #include "host/host.h"
+#include "host/priv.h"
 #include "loop/child.h"
 #include "loop/ctl.h"
 #include "loop/loop.h"
@@ -166,6 +167,19 @@ static struct err *open_api(struct daemon *d)
     return NULL;
 }
 
+/* A port that only root may take is asked of cairn-privd. */
+static struct err *listen_tcp(struct daemon *d, const char *address, uint16_t port,
+                              struct tls_context *tls, uint16_t *got)
+{
+    struct err *e = net_listen_tcp(d->net, address, port, tls, got);
+    if (!e || err_get_errno(e) != EACCES || !*d->config.privd_socket)
+        return e;
+    err_free(e);
+    int fd = -1;
+    TRY(priv_listen(d->config.privd_socket, address, port, &fd));
+    return net_listen_fd(d->net, fd, tls);
+}
+
 static struct err *listen_tls(struct daemon *d, const char *address, uint16_t port, uint16_t *got)
 {
     _cleanup_(freep) char *cert = mem_printf("%s/cert.pem", d->config.state_dir);
@@ -173,7 +187,7 @@ static struct err *listen_tls(struct daemon *d, const char *address, uint16_t po
     const char *const names[] = {d->config.hostname, "localhost", "127.0.0.1"};
     TRY(tls_make_certificate(cert, key, d->config.hostname, names, ARRAY_LEN(names)));
     TRY(tls_context_server(cert, key, &d->tls));
-    return net_listen_tcp(d->net, address, port, d->tls, got);
+    return listen_tcp(d, address, port, d->tls, got);
 }
 
 static struct err *listen_on(struct daemon *d, const char *where, bool tls)
@@ -187,7 +201,7 @@ static struct err *listen_on(struct daemon *d, const char *where, bool tls)
     _cleanup_(freep) char *address = mem_strndup(where, (size_t)(colon - where));
     uint16_t got = (uint16_t)port;
     TRY(tls ? listen_tls(d, address, (uint16_t)port, &got)
-            : net_listen_tcp(d->net, address, (uint16_t)port, NULL, &got));
+            : listen_tcp(d, address, (uint16_t)port, NULL, &got));
     log_info("event=listening address=%s port=%u tls=%s", address, got, tls ? "yes" : "no");
     return NULL;
 }

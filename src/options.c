@@ -11,7 +11,7 @@ static const char usage[] =
     "usage: cairnd [--config FILE] [--development FOLDER] [-o KEY=VALUE]… [--check]\n"
     "       cairnd --hash-password < PASSWORD\n"
     "\n"
-    "  -c, --config FILE         settings; default /etc/cairn/cairn.conf if it is there\n"
+    "  -c, --config FILE         settings; default " CAIRN_CONF_DIR "/cairn.conf if there\n"
     "  -d, --development FOLDER  keep everything under FOLDER; no root needed\n"
     "  -o, --option KEY=VALUE    one setting, wins over the file\n"
     "      --check               print the settings in force, check them, start nothing\n"
@@ -57,7 +57,7 @@ struct err *options_read(struct config *c, int argc, char **argv, enum options_m
             file_given = file_given || o == 'c' || o == 'd';
         }
         if (pass == 0 && !file_given)
-            TRY(config_read(c, "/etc/cairn/cairn.conf", true));
+            TRY(config_read(c, CAIRN_CONF_DIR "/cairn.conf", true));
     }
     if (optind < argc) {
         fprintf(stderr, "cairnd: what is '%s'?\n%s", argv[optind], usage);
