@@ -128,7 +128,7 @@ static struct err *unplug_device(struct guest *g, const struct verb *v, const ch
     TRY(guest_qmp(g, v, "device_del", one("id", id), NULL));
     struct err *e = guest_wait(g, &late, "unplugging", was_deleted, id);
     forget_deleted(g, id);
-    if (!e || err_is(e, "TASK_CANCELLED") || g->gone)
+    if (!e || err_is(e, "TASK_CANCELLED") || guest_state(g) == GUEST_ABSENT)
         return e;
     err_free(e);
     return err_DEVICE_DETACH_TIMEOUT(type, uuid);

@@ -181,7 +181,7 @@ struct err *qemu_save(void *hv, const struct verb *verb, const char *vm, const s
     v.deadline = verb_deadline(verb);
     _cleanup_(guest_unrefp) struct guest *g = NULL;
     TRY(guest_get(hv, vm, &g));
-    bool ran = g->state == GUEST_RUNNING;
+    bool ran = guest_state(g) == GUEST_RUNNING;
     TRY(guest_qmp(g, &v, "stop", NULL, NULL));
     _cleanup_(transfer_end) struct transfer t = {0};
     struct err *e = copy_out(g, &v, &t, to);

@@ -60,15 +60,21 @@ struct guest *guest_find(struct qemu *q, const char *vm)
 
 struct err *guest_get(struct qemu *q, const char *vm, struct guest **ret)
 {
-    struct guest *g = guest_find(q, vm);
-    if (!g || g->gone || !g->qmp) {
-        struct err *e =
-            err_internal("guest '%s' %s", vm, !g || g->gone ? "is absent" : "does not answer");
-        guest_unrefp(&g);
-        return e;
-    }
-    *ret = g;
+    _cleanup_(guest_unrefp) struct guest *g = guest_find(q, vm);
+    if (!g || guest_state(g) == GUEST_ABSENT)
+        return err_internal("guest '%s' is absent", vm);
+    if (!g->qmp)
+        return err_internal("guest '%s' does not answer", vm);
+    *ret = steal(&g);
     return NULL;
+}
+
+enum guest_state guest_state(const struct guest *g)
+{
+    pthread_mutex_lock(&g->qemu->lock);
+    enum guest_state state = g->gone ? GUEST_ABSENT : g->state;
+    pthread_mutex_unlock(&g->qemu->lock);
+    return state;
 }
 
 void guest_unrefp(struct guest **slot)
@@ -259,7 +265,7 @@ static struct err *qemu_build(void *hv, const struct verb *verb, const struct bo
     struct verb v = *verb;
     v.deadline = verb_deadline(verb);
     _cleanup_(guest_unrefp) struct guest *old = guest_find(q, b->vm);
-    if (old && !old->gone)
+    if (old && guest_state(old) != GUEST_ABSENT)
         return err_internal("guest '%s' exists already", b->vm);
     if (old)
         TRY(guest_end(old));
@@ -314,8 +320,8 @@ static struct err *qemu_shutdown(void *hv, const struct verb *v, const char *vm,
 {
     _cleanup_(guest_unrefp) struct guest *g = NULL;
     TRY(guest_get(hv, vm, &g));
-    if (g->state != GUEST_RUNNING)
-        return err_internal("guest '%s' is %s", vm, guest_state_name(g->state));
+    if (guest_state(g) != GUEST_RUNNING)
+        return err_internal("guest '%s' is %s", vm, guest_state_name(guest_state(g)));
     if (how == SHUTDOWN_AGENT)
         return guest_ask_agent(g, reboot);
     if (reboot)
@@ -406,7 +412,7 @@ static struct err *qemu_list(void *hv, struct guest_item **ret, size_t *ret_n)
 static char *qemu_vnc_path(void *hv, const char *vm)
 {
     _cleanup_(guest_unrefp) struct guest *g = guest_find(hv, vm);
-    return g && !g->gone && g->boot->vnc ? guest_path(g, "vnc.sock") : NULL;
+    return g && guest_state(g) != GUEST_ABSENT && g->boot->vnc ? guest_path(g, "vnc.sock") : NULL;
 }
 
 static struct err *qemu_serial_open(void *hv, const char *vm, int *ret_fd)
@@ -453,7 +459,7 @@ static void take_up(struct qemu *q, const char *vm)
         e = guest_connect(g, &v);
     _cleanup_(freep) char *text = e ? err_text(e) : mem_strdup("");
     log_info("event=found vm=%s pid=%d state=%s problem=\"%s\"", vm, (int)pid,
-             guest_state_name(g->state), text);
+             guest_state_name(guest_state(g)), text);
     list_add(g);
 }
 

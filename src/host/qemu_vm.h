@@ -56,6 +56,7 @@ char *guest_path(const struct guest *g, const char *name);
 /* With a reference; an error when it is absent. */
 struct err *guest_get(struct qemu *q, const char *vm, struct guest **ret) _must_use_;
 struct guest *guest_find(struct qemu *q, const char *vm); /* with a reference, or NULL */
+enum guest_state guest_state(const struct guest *g);
 void guest_unrefp(struct guest **g);
 /* Writes boot.json as the record is now. */
 struct err *guest_write_record(struct guest *g) _must_use_;

@@ -455,6 +455,20 @@ static void a_guest_with_255_disks_boots(void **state)
     start(x);
 }
 
+static void a_uefi_guest_runs_its_firmware(void **state)
+{
+    struct fixture *x = *state;
+    x->boot->firmware = BOOT_UEFI;
+    x->boot->memory_bytes = 256 << 20;
+    must(host_disks_attach(x->h, &x->v, x->boot));
+    must(host_vm_build(x->h, &x->v, x->boot, NULL));
+    listen_to(x);
+    must(host_vm_unpause(x->h, &x->v, VM));
+    assert_true(hear(x, "BdsDxe", BOOT_MS)); /* it looks for a boot loader, which the disk lacks */
+    _cleanup_(freep) char *nvram = mem_printf("%s/nvram/" VM ".fd", x->dir);
+    assert_int_equal(access(nvram, R_OK | W_OK), 0);
+}
+
 static void the_probe_guest_runs_in_software(void **state)
 {
     struct fixture *x = *state;
@@ -490,6 +504,7 @@ int main(int argc, char **argv)
         TEST(a_bad_record_fails_with_qemus_words_and_leaves_nothing),
         TEST(a_disk_grows_and_is_told),
         TEST(a_guest_with_255_disks_boots),
+        TEST(a_uefi_guest_runs_its_firmware),
         TEST(the_probe_guest_runs_in_software),
     };
     if (argc > 1)
