@@ -262,6 +262,25 @@ struct err *host_vm_set_domid(struct host *h, const struct verb *v, const char *
     VM_VERB(h, v, "set domid", vm, h->hv->set_domid(h->hv_data, v, vm, domid));
 }
 
+static struct err *remove_file(char *path_taken)
+{
+    _cleanup_(freep) char *path = path_taken;
+    if (unlink(path) < 0 && errno != ENOENT)
+        return err_errno(errno, "cannot remove '%s'", path);
+    return NULL;
+}
+
+static struct err *forget(const struct host *h, const char *vm)
+{
+    TRY(remove_file(mem_printf("%s/nvram/%s.fd", h->state_dir, vm)));
+    return remove_file(mem_printf("%s/vm-%s.log", h->log_dir, vm));
+}
+
+struct err *host_vm_forget(struct host *h, const struct verb *v, const char *vm)
+{
+    VM_VERB(h, v, "forget", vm, forget(h, vm));
+}
+
 struct err *host_vm_query(struct host *h, const char *vm, struct guest_info *ret)
 {
     return h->hv->query(h->hv_data, vm, ret);

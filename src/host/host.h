@@ -100,6 +100,8 @@ struct err *host_vm_save(struct host *h, const struct verb *v, const char *vm,
 struct err *host_vm_save_size(struct host *h, const char *vm, uint64_t *ret_bytes) _must_use_;
 struct err *host_vm_set_domid(struct host *h, const struct verb *v, const char *vm, int64_t domid)
     _must_use_;
+/* Removes what outlives a guest's runs: UEFI variables, log. For a VM that is destroyed. */
+struct err *host_vm_forget(struct host *h, const struct verb *v, const char *vm) _must_use_;
 struct err *host_vm_query(struct host *h, const char *vm, struct guest_info *ret) _must_use_;
 /* Waits until the guest's state is one of the bits 1 << GUEST_…; late: INTERNAL_ERROR with
  * ETIMEDOUT as its errno. Looks at v->cancelled. */

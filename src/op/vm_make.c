@@ -244,6 +244,7 @@ static struct err *destroyed_txn(struct txn *t, void *arg)
         return NULL;
     if (!ref_is_null(vm->suspend_VDI))
         op_put(op, "suspend_VDI", vm->suspend_VDI);
+    op_put(op, "uuid", vm->uuid);
     boot_drop(t, vm->uuid);
     delete_set(t, CLASS_VBD, vm->VBDs);
     delete_set(t, CLASS_VIF, vm->VIFs);
@@ -260,8 +261,16 @@ static struct err *mark_destroyed(struct op *op)
     return op_commit(op, "destroy VM", destroyed_txn, op);
 }
 
+static struct err *forget_guest(struct op *op)
+{
+    struct verb v = op_verb(op, VERB_TIME);
+    const char *uuid = op_get(op, "uuid");
+    return *uuid ? host_vm_forget(op->host, &v, uuid) : NULL;
+}
+
 static const struct step destroy_steps[] = {
     {"destroy record", mark_destroyed, NULL, .weight = 1, .commit = true},
+    {"forget guest", forget_guest, NULL, .weight = 1},
     {"delete image", delete_suspend_image, NULL, .weight = 1},
 };
 const struct op_kind kind_vm_destroy = OP_KIND("VM.destroy", destroy_steps);

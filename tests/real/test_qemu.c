@@ -467,6 +467,10 @@ static void a_uefi_guest_runs_its_firmware(void **state)
     assert_true(hear(x, "BdsDxe", BOOT_MS)); /* it looks for a boot loader, which the disk lacks */
     _cleanup_(freep) char *nvram = mem_printf("%s/nvram/" VM ".fd", x->dir);
     assert_int_equal(access(nvram, R_OK | W_OK), 0);
+    must(host_vm_kill(x->h, &x->v, VM));
+    must(host_vm_forget(x->h, &x->v, VM));
+    must(host_vm_forget(x->h, &x->v, VM));
+    assert_int_equal(access(nvram, F_OK), -1);
 }
 
 static void the_probe_guest_runs_in_software(void **state)
