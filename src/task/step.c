@@ -165,18 +165,11 @@ struct err *step_undo(struct op_run *r, struct err *why)
 {
     r->undoing = true;
     r->failed = why;
-    struct err *e = journal_write(r, "begin undo");
-    for (;;) {
-        e = err_first(e, undo_one(r));
-        if (e) {
-            _cleanup_(freep) char *text = err_text(e);
-            log_err("event=undo-failed kind=%s step='%s' error=%s", r->kind->name,
-                    r->kind->steps[r->step].name, text);
-            err_freep(&e);
-        }
+    err_free(journal_write(r, "begin undo"));
+    for (;; r->step--) {
+        err_free(undo_one(r));
         if (r->step == 0)
             break;
-        r->step--;
     }
     r->failed = NULL;
     return why;

@@ -424,11 +424,13 @@ void tasks_dump(struct tasks *ts, struct buf *out)
 {
     pthread_mutex_lock(&ts->lock);
     for (struct op_run *r = ts->running; r; r = r->next) {
-        const struct op_kind *k = r->kind;
+        const struct op_kind *k = atomic_load(&r->kind);
+        unsigned step = atomic_load(&r->step);
+        bool undoing = atomic_load(&r->undoing);
         buf_printf(out,
                    "op=%s task=%s call=%s object=%s kind=%s step='%s' phase=%s since_ms=%llu\n",
                    r->op_uuid, r->op.task, r->label, r->op.self, k ? k->name : "",
-                   k ? k->steps[r->step].name : "", r->undoing ? "undo" : "run",
+                   k ? k->steps[step].name : "", undoing ? "undo" : "run",
                    (unsigned long long)((clock_now() - r->began) / USEC_PER_MSEC));
     }
     pthread_mutex_unlock(&ts->lock);
