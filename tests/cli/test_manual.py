@@ -18,7 +18,7 @@ def test_settings_are_all_described(tmp_path):
                          check=True, capture_output=True, text=True).stdout
     keys = re.findall(r"^(\w+) *=", out, re.M)
     assert len(keys) > 15
-    described = re.findall(r"^\.B (\w+)$", page("cairn.conf.5"), re.M)
+    described = re.findall(r"^\.TP\n\.B (\w+)$", page("cairn.conf.5"), re.M)
     assert sorted(described) == sorted(keys)
 
 
