@@ -101,7 +101,8 @@ static struct err *print_list(struct cmd *c, const struct xe_family *f, struct s
 static struct err *verb_list(struct cmd *c, const struct xe_family *f)
 {
     _cleanup_(selection_done) struct selection s = {0};
-    TRY(selection_all(c, f->record, f->where, &s));
+    _cleanup_(freep) char *where = selection_where(f->record, &c->args, f->where, NULL);
+    TRY(selection_all(c, f->record, where, &s));
     TRY(filter_list(c, f, &s));
     return print_list(c, f, &s);
 }

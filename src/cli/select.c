@@ -55,6 +55,41 @@ void selection_done(struct selection *s)
     s->all = NULL;
 }
 
+/* The database's name of a column that is a plain field; NULL if it is none. */
+static const char *plain_field(const struct xe_record *r, const char *column)
+{
+    const struct xe_column *col = column_find(r, column);
+    const struct class_desc *cls = desc_class_by_name(r->cls);
+    const struct field_desc *f = col ? desc_field(cls, col->source) : NULL;
+    return f && f->type->kind == TYPE_STRING ? f->column : NULL;
+}
+
+/* Text that an expression takes as it is. */
+static bool is_plain(const char *text)
+{
+    return text && !strpbrk(text, "\"\\'");
+}
+
+char *selection_where(const struct xe_record *r, const struct args *a, const char *where,
+                      const char *either)
+{
+    static const char *const columns[] = {"uuid", "name-label"};
+    const char *fields[] = {plain_field(r, columns[0]), plain_field(r, columns[1])};
+    const char *wanted = either ? args_get(a, either) : NULL;
+    _cleanup_(buf_done) struct buf b;
+    buf_init(&b, 1 << 20);
+    buf_printf(&b, "(%s)", where);
+    for (size_t i = 0; i < ARRAY_LEN(columns); i++) {
+        const char *value = args_get(a, columns[i]);
+        if (fields[i] && is_plain(value))
+            buf_printf(&b, " and (field \"%s\" = \"%s\")", fields[i], value);
+    }
+    if (fields[0] && fields[1] && is_plain(wanted))
+        buf_printf(&b, " and ((field \"%s\" = \"%s\") or (field \"%s\" = \"%s\"))", fields[0],
+                   wanted, fields[1], wanted);
+    return mem_strdup(b.size == strlen(where) + 2 ? where : buf_str(&b));
+}
+
 struct err *selection_all(struct cmd *c, const struct xe_record *r, const char *where,
                           struct selection *ret)
 {
@@ -205,7 +240,10 @@ static struct err *filter_named(struct cmd *c, const struct selector *sel, struc
 static struct err *select_matching(struct cmd *c, const struct selector *sel, struct selection *s)
 {
     const struct xe_record *r = record_find(sel->record);
-    TRY(selection_all(c, r, "true", s));
+    /* A host may also be meant by its hostname. */
+    const char *either = sel->flag == XE_HOST_SELECTORS ? NULL : sel->param;
+    _cleanup_(freep) char *where = selection_where(r, &c->args, "true", either);
+    TRY(selection_all(c, r, where, s));
     TRY(filter_always(c, sel, s, r));
     args_each(p, &c->args)
     {

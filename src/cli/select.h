@@ -26,6 +26,11 @@ struct selection {
 };
 void selection_done(struct selection *s);
 
+/* An expression of get_all_records_where that keeps what `where` keeps and has the uuid and name
+ * that the arguments ask for, so that few records are fetched; the filters still have to be
+ * applied. `either` (may be NULL) is a parameter that gives a uuid or a name. Caller's (free). */
+char *selection_where(const struct xe_record *r, const struct args *a, const char *where,
+                      const char *either);
 /* All of the class; `where` is an expression of get_all_records_where. */
 struct err *selection_all(struct cmd *c, const struct xe_record *r, const char *where,
                           struct selection *ret) _must_use_;
