@@ -25,6 +25,13 @@ static bool is_stale(struct op *op, const struct rec_VM *vm)
     return !live || vm->domid != op_get_int(op, "fact.domid");
 }
 
+/* Often an operation has done what the fact tells of, and the claim would be in the way of the next
+ * caller. */
+static bool is_moot(struct txn *t, struct op *op)
+{
+    return is_stale(op, txn_VM(t, op->self));
+}
+
 /* actions_after_crash speaks of crashes of the guest. One whose process was taken away from it
  * stays down: whoever or whatever did that would do it again. */
 static bool wants_restart(const struct rec_VM *vm, const char *how)
@@ -79,7 +86,8 @@ static const struct step ended_steps[] = {
     {"clear away", clear_away, NULL, .weight = 1},
     {"start again", start_again, NULL, .weight = 1},
 };
-const struct op_kind kind_guest_ended = OP_KIND("guest ended", ended_steps);
+const struct op_kind kind_guest_ended = {"guest ended", ended_steps, ARRAY_LEN(ended_steps),
+                                         is_moot};
 
 /* ---- "guest rebooted" ---- */
 
@@ -119,7 +127,8 @@ static const struct step rebooted_steps[] = {
     {"tell the guest its number", tell_domid, believe_new_domid, .weight = 1},
     {"mark rebooted", mark_reboot, NULL, .weight = 1, .commit = true},
 };
-const struct op_kind kind_guest_rebooted = OP_KIND("guest rebooted", rebooted_steps);
+const struct op_kind kind_guest_rebooted = {"guest rebooted", rebooted_steps,
+                                            ARRAY_LEN(rebooted_steps), is_moot};
 
 /* ---- "SR scan" ---- */
 

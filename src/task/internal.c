@@ -33,7 +33,10 @@ static struct err *begin_internal(struct txn *t, void *arg)
 {
     struct op_run *r = arg;
     struct claim_view v = {.txn = t};
+    const struct op_kind *kind = op_kind_find(r->kind_name);
     drop_claims(r);
+    if (kind && kind->is_moot && kind->is_moot(t, &r->op))
+        return err_HANDLE_INVALID(desc_classes[r->internal_cls]->name, r->op.self);
     TRY(claim_list_op(&v, r->internal_cls, r->op.self, r->internal_op, &r->claims, &r->n_claims));
     TRY(claim_take(t, r->claims, r->n_claims, r->holder));
     return journal_add(t, r);

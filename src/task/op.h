@@ -85,8 +85,11 @@ struct op_kind {
     const char *name;
     const struct step *steps;
     unsigned n_steps;
+    /* Internal work only, may be NULL: whether what it was queued for has been overtaken. Asked in
+     * the transaction that would claim, so that a caller is not refused for nothing. */
+    bool (*is_moot)(struct txn *t, struct op *op);
 };
-#define OP_KIND(kind, table) ((struct op_kind){(kind), (table), ARRAY_LEN(table)})
+#define OP_KIND(kind, table) ((struct op_kind){(kind), (table), ARRAY_LEN(table), NULL})
 
 /* Makes a table known; once each, at start, before anything runs. */
 void op_kind_register(const struct op_kind *kind);

@@ -333,3 +333,11 @@ def test_alerts(xe):
     assert xe("message-param-get", f"uuid={uuid}", "param-name=body") == "hello"
     xe("message-destroy", f"uuid={uuid}")
     assert xe("message-list", "name=FOR_A_TEST", "--minimal") == ""
+
+
+def test_one_command_after_the_other_is_never_refused(xe, vm):
+    """What the guest did is told after the operation that made it do so: it must not be in the way."""
+    for _ in range(8):
+        for words in (["vm-start"], ["vm-reboot"], ["vm-shutdown"], ["vm-start", "paused=true"],
+                      ["vm-shutdown", "force=true"]):
+            xe(*words, f"uuid={vm}")
