@@ -40,7 +40,8 @@ static inline void buf_put(struct buf *b, const void *p, size_t size)
         buf_put_slowly(b, p, size);
         return;
     }
-    memcpy(b->data + b->size, p, size);
+    if (size) /* p may be NULL */
+        memcpy(b->data + b->size, p, size);
     b->size += size;
     b->data[b->size] = '\0';
 }
