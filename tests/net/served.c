@@ -77,7 +77,7 @@ static const struct net_route routes[] = {
     {"GET", "/console", "connect_console_ws", NET_TAKEOVER, .takeover = console},
 };
 
-static struct err *serve(const char *folder, struct net **ret)
+static struct err *serve(const char *folder, struct net **ret, struct tls_context **ret_tls)
 {
     char web[256], sock[256], cert[256], key[256];
     struct tls_context *tls;
@@ -89,6 +89,7 @@ static struct err *serve(const char *folder, struct net **ret)
     const char *names[] = {"localhost", "127.0.0.1"};
     TRY(tls_make_certificate(cert, key, "localhost", names, 2));
     TRY(tls_context_server(cert, key, &tls));
+    *ret_tls = tls;
     static char root[256];
     strcpy(root, web);
     TRY(net_new(&(struct net_config){.routes = routes, .n_routes = 4, .web_root = root}, ret));
@@ -103,9 +104,10 @@ static struct err *serve(const char *folder, struct net **ret)
 int main(int argc, char **argv)
 {
     struct net *net = NULL;
+    struct tls_context *tls = NULL;
     if (argc != 2)
         return 2;
-    _cleanup_(err_freep) struct err *e = serve(argv[1], &net);
+    _cleanup_(err_freep) struct err *e = serve(argv[1], &net, &tls);
     if (e) {
         _cleanup_(freep) char *text = err_text(e);
         fprintf(stderr, "served: %s\n", text);
@@ -114,5 +116,6 @@ int main(int argc, char **argv)
     while (getchar() != EOF)
         ;
     net_free(net);
+    tls_context_free(tls);
     return 0;
 }
