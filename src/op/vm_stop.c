@@ -15,6 +15,7 @@
 #include "op/world.h"
 
 #define DEFAULT_WAIT_S 60
+#define ASK_AGAIN      (5 * USEC_PER_SEC)
 
 /* ---- asking the guest ---- */
 
@@ -37,19 +38,27 @@ static struct err *ask_shutdown(struct op *op)
     return ask(op, uuid, false);
 }
 
+/* A guest that is still booting hears neither agent nor button, so it is asked again now and then.
+ */
 static struct err *wait_off(struct op *op)
 {
     _cleanup_(rstr_unrefp) const char *uuid = NULL;
     enum guest_state state;
     TRY(op_vm_uuid(op, &uuid));
     uint64_t wait_s = ops_of(op)->cfg.shutdown_wait_s;
-    struct verb v = op_verb(op, (wait_s ? wait_s : DEFAULT_WAIT_S) * USEC_PER_SEC);
-    struct err *e =
-        host_vm_wait(op->host, &v, uuid, 1u << GUEST_ABSENT | 1u << GUEST_STOPPED, &state);
-    if (!e || err_is(e, "TASK_CANCELLED"))
-        return e;
-    err_free(e);
-    return err_VM_FAILED_SHUTDOWN_ACKNOWLEDGMENT(op->self);
+    usec_t end = clock_now() + (wait_s ? wait_s : DEFAULT_WAIT_S) * USEC_PER_SEC;
+    for (;;) {
+        usec_t now = clock_now(), left = end > now ? end - now : 0;
+        struct verb v = op_verb(op, left < ASK_AGAIN ? left : ASK_AGAIN);
+        struct err *e =
+            host_vm_wait(op->host, &v, uuid, 1u << GUEST_ABSENT | 1u << GUEST_STOPPED, &state);
+        if (!e || err_is(e, "TASK_CANCELLED"))
+            return e;
+        err_free(e);
+        if (clock_now() >= end)
+            return err_VM_FAILED_SHUTDOWN_ACKNOWLEDGMENT(op->self);
+        err_free(ask(op, uuid, false));
+    }
 }
 
 /* ---- the commit of every way down ---- */
