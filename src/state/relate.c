@@ -6,10 +6,10 @@
  * and a change on one is carried to the other. References outside of relations are found by the
  * root's index `back`.
  */
+#include <string.h>
+
 #include "gen/error.h"
 #include "state/txn_impl.h"
-
-#include <string.h>
 
 static const char **ref_member(const struct row *r, const struct field_desc *f)
 {
@@ -26,56 +26,126 @@ static const struct field_desc *other_side(const struct snap *s, const struct fi
     return &s->tables[f->rel_class]->cls->fields[f->rel_field];
 }
 
-/* --- keeping sets --- */
+/* --- derived sets --- */
 
-/* The set with `ref` at its place by order of creation. */
-static struct val *set_with_ordered(const struct snap *s, int cls, const struct val *set,
-                                    const char *ref)
+/* That `member` now belongs, or does not belong any more, into a set of `owner`. */
+struct belong {
+    const char *owner, *member; /* borrowed of rows */
+    const struct field_desc *set;
+    int owner_cls, member_cls;
+    uint64_t seq; /* of the member */
+    bool add;
+};
+
+struct belongs {
+    struct txn *t;
+    VEC(struct belong) list;
+};
+
+static void note_belong(struct belongs *b, const struct field_desc *f, const struct row *member,
+                        const char *owner, bool add)
 {
-    const struct row *me = snap_row(s, cls, ref);
+    if (ref_is_null(owner))
+        return;
+    struct belong x = {.owner = owner,
+                       .member = member->ref,
+                       .set = other_side(b->t->next, f),
+                       .owner_cls = f->rel_class,
+                       .member_cls = member->cls->num,
+                       .seq = member->seq,
+                       .add = add};
+    vec_push(&b->list, x);
+}
+
+static void relate_many(struct belongs *b, const struct row *before, const struct row *now,
+                        const struct field_desc *f)
+{
+    const char *old = before ? *ref_member(before, f) : REF_NULL;
+    const char *new = now ? *ref_member(now, f) : REF_NULL;
+    if (strcmp(old, new) == 0)
+        return;
+    const struct row *me = now ? now : before;
+    note_belong(b, f, me, old, false);
+    note_belong(b, f, me, new, true);
+}
+
+/* By set, and in a set those that leave it before those that come, by order of creation. */
+static int by_set(const void *x, const void *y)
+{
+    const struct belong *a = x, *b = y;
+    int d = strcmp(a->owner, b->owner);
+    if (d)
+        return d;
+    if (a->set != b->set)
+        return a->set < b->set ? -1 : 1;
+    if (a->add != b->add)
+        return a->add - b->add;
+    return a->seq < b->seq ? -1 : a->seq > b->seq;
+}
+
+static bool leaves(const struct pmap *leaving, const char *ref)
+{
+    return leaving && pmap_get(leaving, pmap_hash(ref), ref);
+}
+
+static struct pmap *leaving_of(const struct belong *b, size_t n)
+{
+    static const struct pmap_type plain = {NULL, NULL};
+    struct pmap *m = NULL;
+    for (size_t i = 0; i < n && !b[i].add; i++)
+        pmap_set(&m, &plain, pmap_hash(b[i].member), b[i].member, (void *)(uintptr_t)1);
+    return m;
+}
+
+static uint64_t seq_of(const struct snap *s, int cls, const char *ref)
+{
+    const struct row *r = snap_row(s, cls, ref);
+    return r ? r->seq : 0;
+}
+
+/* The set without those that leave and with those that come, in order of creation. Mostly they are
+ * younger than all that is in it; only otherwise the members' numbers are looked up. */
+static struct val *set_after(const struct snap *s, const struct val *set, const struct belong *b,
+                             size_t n)
+{
     struct val *out = val_set();
-    bool in = false;
-    for (size_t i = 0; i < val_count(set); i++) {
-        const struct row *other = in ? NULL : snap_row(s, cls, val_str_at(set, i));
-        if (other && me && other->seq > me->seq) {
-            val_add(out, val_rstr(ref));
-            in = true;
-        }
-        val_add(out, val_ref(val_at(set, i)));
+    struct pmap *leaving = leaving_of(b, n);
+    size_t next = pmap_count(leaving), count = val_count(set);
+    const char *last = count ? val_str_at(set, count - 1) : NULL;
+    bool mixed = last && next < n && seq_of(s, b->member_cls, last) > b[next].seq;
+    for (size_t i = 0; i < count; i++) {
+        const char *ref = val_str_at(set, i);
+        uint64_t seq = mixed ? seq_of(s, b->member_cls, ref) : 0;
+        for (; mixed && next < n && b[next].seq < seq; next++)
+            val_add(out, val_rstr(b[next].member));
+        if (!leaves(leaving, ref))
+            val_add(out, val_ref(val_at(set, i)));
     }
-    if (!in)
-        val_add(out, val_rstr(ref));
+    for (; next < n; next++)
+        val_add(out, val_rstr(b[next].member));
+    pmap_unref(leaving);
     return out;
 }
 
-/* Adds a reference to a derived set or takes it out, if the owner is alive. */
-static void derive(struct txn *t, const struct field_desc *f, const struct row *member,
-                   const char *owner, bool add)
+/* Brings the derived sets up to date, each once. */
+static void derive(struct belongs *b)
 {
-    if (ref_is_null(owner) || !txn_row(t, f->rel_class, owner))
-        return;
-    const struct field_desc *of = other_side(t->next, f);
-    struct row *r = txn_edit(t, f->rel_class, owner);
-    const struct val **set = tree_member(r, of);
-    if (val_set_has(*set, member->ref) == add)
-        return;
-    if (add)
-        val_assign(set, set_with_ordered(t->next, member->cls->num, *set, member->ref));
-    else
-        val_assign(set, val_without(*set, member->ref));
+    if (b->list.n)
+        qsort(b->list.v, b->list.n, sizeof(*b->list.v), by_set);
+    for (size_t i = 0, end; i < b->list.n; i = end) {
+        const struct belong *x = &b->list.v[i];
+        for (end = i + 1; end < b->list.n; end++)
+            if (b->list.v[end].set != x->set || strcmp(b->list.v[end].owner, x->owner) != 0)
+                break;
+        struct row *owner = txn_edit(b->t, x->owner_cls, x->owner);
+        if (!owner)
+            continue;
+        const struct val **set = tree_member(owner, x->set);
+        val_assign(set, set_after(b->t->next, *set, x, end - i));
+    }
 }
 
-static void relate_many(struct txn *t, const struct row *before, const struct row *now,
-                        const struct field_desc *f)
-{
-    const char *a = before ? *ref_member(before, f) : REF_NULL;
-    const char *b = now ? *ref_member(now, f) : REF_NULL;
-    if (strcmp(a, b) == 0)
-        return;
-    const struct row *me = now ? now : before;
-    derive(t, f, me, a, false);
-    derive(t, f, me, b, true);
-}
+/* --- sets on both sides --- */
 
 static void mirror(struct txn *t, const struct field_desc *f, const char *me, const char *other,
                    bool add)
@@ -108,16 +178,6 @@ static void relate_mirror(struct txn *t, const struct row *before, const struct 
 
 /* --- what was deleted --- */
 
-bool txn_has_deleted(struct txn *t, const char *ref)
-{
-    vec_each (e, &t->edits) {
-        const struct row *r = e->before ? e->before : e->gone;
-        if (!e->now && r && strcmp(r->ref, ref) == 0)
-            return true;
-    }
-    return false;
-}
-
 /* Makes private every row that refers to a deleted one. */
 static void edit_referrers(struct txn *t, const struct row *deleted)
 {
@@ -137,7 +197,9 @@ static void edit_referrers(struct txn *t, const struct row *deleted)
 
 static bool keeps(struct txn *t, const struct type *type, const char *ref)
 {
-    return type->kind != TYPE_REF || ref_is_null(ref) || !txn_has_deleted(t, ref);
+    return type->kind != TYPE_REF || ref_is_null(ref) ||
+           !pmap_get(t->deleted, pmap_hash(ref), ref) ||
+           (type->cls >= 0 && txn_row(t, type->cls, ref));
 }
 
 static struct val *tree_without_deleted(struct txn *t, const struct val *v, const struct type *type)
@@ -208,8 +270,9 @@ static void reset_derived(struct txn *t, const struct edit *e)
     }
 }
 
-static void relate_edit(struct txn *t, size_t i)
+static void relate_edit(struct belongs *b, size_t i)
 {
+    struct txn *t = b->t;
     const struct row *before = t->edits.v[i].before, *now = t->edits.v[i].now;
     const struct row *r = now ? now : before;
     if (!r)
@@ -217,7 +280,7 @@ static void relate_edit(struct txn *t, size_t i)
     desc_each_field (f, r->cls) {
         enum relation rel = field_relation(t->next, f);
         if (rel == REL_MANY)
-            relate_many(t, before, now, f);
+            relate_many(b, before, now, f);
         else if (rel == REL_MIRROR)
             relate_mirror(t, before, now, f);
     }
@@ -225,11 +288,14 @@ static void relate_edit(struct txn *t, size_t i)
 
 void txn_relate(struct txn *t)
 {
+    struct belongs b = {.t = t};
     relate_deleted(t);
     for (size_t i = 0; i < t->edits.n; i++)
         reset_derived(t, &t->edits.v[i]);
     for (size_t i = 0; i < t->edits.n; i++)
-        relate_edit(t, i);
+        relate_edit(&b, i);
+    derive(&b);
+    vec_done(&b.list);
 }
 
 /* --- checks --- */

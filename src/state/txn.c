@@ -103,6 +103,8 @@ void txn_delete(struct txn *t, int cls, const char *ref)
     if (!r)
         return;
     struct edit *e = &t->edits.v[r->change];
+    static const struct pmap_type plain = {NULL, NULL};
+    pmap_set(&t->deleted, &plain, pmap_hash(r->ref), r->ref, r);
     e->now = NULL;
     e->gone = row_ref(r);
     root_set_uuid(t->next, cls, r->seq, e->uuid, NULL);
@@ -333,6 +335,7 @@ static void txn_done(struct txn *t)
         rstr_unref(e->uuid);
     }
     vec_done(&t->edits);
+    pmap_unref(t->deleted);
     err_free(t->err);
 }
 

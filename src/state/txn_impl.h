@@ -28,7 +28,8 @@ struct txn {
     const struct snap *base; /* borrowed: the head */
     struct snap *next;
     VEC(struct edit) edits;
-    struct err *err; /* of a call that cannot return one */
+    struct pmap *deleted; /* references of rows deleted in it (they may have come back) */
+    struct err *err;      /* of a call that cannot return one */
 };
 
 /* What a finished transaction asks of the store. */
@@ -61,6 +62,5 @@ void txn_result_done(struct txn_result *r);
 void txn_relate(struct txn *t);
 /* References and uuids written are good. */
 struct err *txn_check(struct txn *t) _must_use_;
-bool txn_has_deleted(struct txn *t, const char *ref);
 /* While loading: the same for a whole private root whose rows are all private. */
 void root_relate(struct snap *s);
