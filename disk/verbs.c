@@ -77,7 +77,7 @@ static bool check_path(struct call *c, const char *path, size_t max)
 static bool add_front(struct call *c, struct disk *d, json_t *j)
 {
     const char *type, *path, *export_name = d->vdi;
-    int queues = 1;
+    int queues = MAX_QUEUES;
     json_error_t e;
     if (json_unpack_ex(j, &e, JSON_STRICT, "{s:s, s:s, s?s, s?i}", "type", &type, "path", &path,
                        "export", &export_name, "queues", &queues) < 0) {

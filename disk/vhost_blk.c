@@ -69,7 +69,7 @@ struct session {
     struct vhost_mem mem;
     uint8_t *inflight;
     size_t inflight_size;
-    uint16_t inflight_queue_size;
+    uint16_t inflight_queues, inflight_queue_size;
     struct queue queue[MAX_QUEUES];
     struct request *spare;
 
@@ -137,7 +137,7 @@ static struct front *vhost_open(struct disk *disk, struct ring *ring, int listen
     struct vhost_front *f = mem_new(struct vhost_front);
     f->ring = ring;
     f->listen_fd = listen_fd;
-    f->n_queues = options->queues ? options->queues : 1;
+    f->n_queues = options->queues ? options->queues : MAX_QUEUES;
     f->accept.done = on_accept;
     front_accept(f);
     return &f->front;
@@ -399,7 +399,7 @@ static int queue_start(struct session *s, struct queue *q, unsigned index)
     if (q->ring.is_running)
         return 0;
     if (s->inflight) {
-        if (s->inflight_queue_size != q->ring.size)
+        if (s->inflight_queue_size != q->ring.size || index >= s->inflight_queues)
             return -EINVAL;
         inflight = s->inflight + index * vring_inflight_size(q->ring.size);
     }
@@ -484,7 +484,7 @@ static int set_inflight(struct session *s)
     bool is_running = false;
     for (unsigned i = 0; i < s->f->n_queues; i++)
         is_running |= s->queue[i].ring.is_running;
-    if (is_running || end < 0 || n < s->f->n_queues || queue_size > VRING_MAX_SIZE ||
+    if (is_running || end < 0 || n > s->f->n_queues || queue_size > VRING_MAX_SIZE ||
         offset % VHOST_PAGE || size > (uint64_t)end || offset > (uint64_t)end - size ||
         size < n * vring_inflight_size(queue_size))
         return -EINVAL;
@@ -495,6 +495,7 @@ static int set_inflight(struct session *s)
         (void)munmap(s->inflight, s->inflight_size);
     s->inflight = p;
     s->inflight_size = (size_t)size;
+    s->inflight_queues = n;
     s->inflight_queue_size = queue_size;
     return 0;
 }

@@ -89,10 +89,11 @@ class Diskd:
     def create(self, name, fmt, size):
         return self.ok("create", path=self.path(name), format=fmt, size=size)
 
-    def attach(self, name, size, fronts=("nbd",), readonly=False, queues=1, **more):
+    def attach(self, name, size, fronts=("nbd",), readonly=False, queues=None, **more):
         list_of = [{"type": "nbd", "path": self.path(name + ".nbd"), "export": name}
                    if f == "nbd" else
-                   {"type": "vhost-user-blk", "path": self.path(name + ".vu"), "queues": queues}
+                   dict({"queues": queues} if queues else {}, type="vhost-user-blk",
+                        path=self.path(name + ".vu"))
                    for f in fronts]
         args = dict(id=name, vdi="vdi-" + name, size=size, readonly=readonly, fronts=list_of, **more)
         self.attached[name] = args
