@@ -180,14 +180,13 @@ static struct err *listen_tcp(struct daemon *d, const char *address, uint16_t po
     return net_listen_fd(d->net, fd, tls);
 }
 
-static struct err *listen_tls(struct daemon *d, const char *address, uint16_t port, uint16_t *got)
+static struct err *open_tls(struct daemon *d)
 {
     _cleanup_(freep) char *cert = mem_printf("%s/cert.pem", d->config.state_dir);
     _cleanup_(freep) char *key = mem_printf("%s/key.pem", d->config.state_dir);
     const char *const names[] = {d->config.hostname, "localhost", "127.0.0.1"};
     TRY(tls_make_certificate(cert, key, d->config.hostname, names, ARRAY_LEN(names)));
-    TRY(tls_context_server(cert, key, &d->tls));
-    return listen_tcp(d, address, port, d->tls, got);
+    return tls_context_server(cert, key, &d->tls);
 }
 
 static struct err *listen_on(struct daemon *d, const char *where, bool tls)
@@ -200,18 +199,24 @@ static struct err *listen_on(struct daemon *d, const char *where, bool tls)
         return err_internal("no port in '%s'", where);
     _cleanup_(freep) char *address = mem_strndup(where, (size_t)(colon - where));
     uint16_t got = (uint16_t)port;
-    TRY(tls ? listen_tls(d, address, (uint16_t)port, &got)
-            : listen_tcp(d, address, (uint16_t)port, NULL, &got));
+    if (tls)
+        TRY(open_tls(d));
+    TRY(listen_tcp(d, address, (uint16_t)port, tls ? d->tls : NULL, &got));
     log_info("event=listening address=%s port=%u tls=%s", address, got, tls ? "yes" : "no");
     return NULL;
 }
 
-/* Sockets handed over by whoever started us replace our own TCP ones. */
+/* Sockets handed over by whoever started us replace our own TCP ones; one named "https" is. */
 static struct err *open_sockets(struct daemon *d)
 {
-    unsigned inherited = net_inherited();
-    for (unsigned i = 0; i < inherited; i++)
-        TRY(net_listen_fd(d->net, 3 + (int)i, NULL));
+    bool tls[NET_INHERITED_MAX];
+    unsigned inherited = net_inherited(tls);
+    for (unsigned i = 0; i < inherited; i++) {
+        if (tls[i] && !d->tls)
+            TRY(open_tls(d));
+        TRY(net_listen_fd(d->net, 3 + (int)i, tls[i] ? d->tls : NULL));
+        log_info("event=listening descriptor=%u tls=%s", 3 + i, tls[i] ? "yes" : "no");
+    }
     if (!inherited) {
         TRY(listen_on(d, d->config.listen_http, false));
         TRY(listen_on(d, d->config.listen_https, true));

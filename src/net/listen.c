@@ -20,8 +20,7 @@
 #include "base/log.h"
 #include "net/net_impl.h"
 
-#define LISTENERS_MAX 16
-#define FULL_PAUSE    (100 * USEC_PER_MSEC)
+#define FULL_PAUSE (100 * USEC_PER_MSEC)
 
 static _Thread_local const struct net_thread *mine;
 
@@ -318,12 +317,18 @@ struct err *net_listen_fd(struct net *n, int fd, struct tls_context *tls)
     return add_listener(n, fd, kind, kind == NET_LOCAL ? NULL : tls, NULL);
 }
 
-unsigned net_inherited(void)
+unsigned net_inherited(bool ret_tls[NET_INHERITED_MAX])
 {
     const char *pid = getenv("LISTEN_PID"), *fds = getenv("LISTEN_FDS");
+    const char *named = getenv("LISTEN_FDNAMES");
     uint64_t p = 0, count = 0;
     bool ours = pid && fds && str_u64(view_of(pid), 1, INT32_MAX, &p) == 0 &&
-                str_u64(view_of(fds), 1, LISTENERS_MAX, &count) == 0 && p == (uint64_t)getpid();
+                str_u64(view_of(fds), 1, NET_INHERITED_MAX, &count) == 0 && p == (uint64_t)getpid();
+    struct view names = view_of(named ? named : ""), name;
+    for (unsigned i = 0; i < NET_INHERITED_MAX; i++) {
+        view_split(&names, ':', &name);
+        ret_tls[i] = view_eq(name, "https") || view_eq(name, "tls");
+    }
     unsetenv("LISTEN_PID");
     unsetenv("LISTEN_FDS");
     unsetenv("LISTEN_FDNAMES");

@@ -113,9 +113,11 @@ struct err *net_listen_tcp(struct net *n, const char *address, uint16_t port,
 struct err *net_listen_unix(struct net *n, const char *path, mode_t mode) _must_use_;
 /* A listening socket, TCP or unix, that somebody else made; it is taken over. */
 struct err *net_listen_fd(struct net *n, int fd, struct tls_context *tls) _must_use_;
-/* Number of sockets inherited by the LISTEN_FDS protocol; they are 3, 4, ... Forgets the variables,
- * so that children do not believe them. Call it once, at start, before threads. */
-unsigned net_inherited(void);
+#define NET_INHERITED_MAX 16
+/* Number of sockets inherited by the LISTEN_FDS protocol; they are 3, 4, ... *ret_tls tells which
+ * of them were named "https" (or "tls") in LISTEN_FDNAMES. Forgets the variables, so that children
+ * do not believe them. Call it once, at start, before threads. */
+unsigned net_inherited(bool ret_tls[NET_INHERITED_MAX]);
 
 /* One line each: listeners, connections by state, streams. Any thread. */
 void net_dump(struct net *n, struct buf *out);

@@ -776,14 +776,17 @@ static void inherited_sockets_are_counted_once(void **state)
 {
     char pid[16];
     snprintf(pid, sizeof(pid), "%d", (int)getpid());
+    bool tls[NET_INHERITED_MAX];
     setenv("LISTEN_PID", "1", 1);
     setenv("LISTEN_FDS", "2", 1);
-    assert_int_equal(net_inherited(), 0);
+    assert_int_equal(net_inherited(tls), 0);
     setenv("LISTEN_PID", pid, 1);
-    setenv("LISTEN_FDS", "2", 1);
-    assert_int_equal(net_inherited(), 2);
+    setenv("LISTEN_FDS", "3", 1);
+    setenv("LISTEN_FDNAMES", "http:https:local", 1);
+    assert_int_equal(net_inherited(tls), 3);
+    assert_true(!tls[0] && tls[1] && !tls[2] && !tls[3]);
     assert_null(getenv("LISTEN_FDS"));
-    assert_int_equal(net_inherited(), 0);
+    assert_int_equal(net_inherited(tls), 0);
 }
 
 static void an_inherited_socket_is_served(void **state)
