@@ -50,7 +50,5 @@ struct cli_conn {
     struct cli_stream stream;
 };
 
-#define CLI_MAX_BODY (1u << 20)
-
 /* Serves one command to its end, from our hello to Exit. The stream stays the caller's. */
 void cli_serve(const struct cli_backend *backend, const struct cli_conn *conn);

@@ -5,6 +5,7 @@
  *
  * Runs on the stream thread of the connection and owns nothing beyond it.
  */
+#define LOG_MODULE "cli"
 #include "cli/cli.h"
 
 #include <string.h>
@@ -70,6 +71,17 @@ static struct err *run_known(struct cmd *c)
     return generic_run(c, &generic);
 }
 
+/* Reading commands are many and change nothing. Parameters may be secrets. */
+static void log_command(const struct cmd *c, const struct err *e)
+{
+    static const char *const reading[] = {"-list", "-get", "help"};
+    enum log_level level = LOG_INFO;
+    for (size_t i = 0; i < ARRAY_LEN(reading); i++)
+        if (str_ends(c->args.command, reading[i]))
+            level = LOG_DEBUG;
+    log_at(level, "event=command name=%s result=%s", c->args.command, e ? err_code(e) : "ok");
+}
+
 static struct err *check_known(struct cmd *c)
 {
     enum xe_verb verb;
@@ -95,6 +107,7 @@ static struct err *run(struct cmd *c, const struct cli_conn *conn)
     if (!is_help(c))
         TRY(open_session(c, &conn->peer, &own));
     struct err *e = run_known(c);
+    log_command(c, e);
     if (e)
         complain(c, e);
     else
