@@ -4,6 +4,7 @@
  * See call.h for where a call lives. Over HTTP its home is the connection's loop; in process the
  * thread that waits on an inbox.
  */
+#define LOG_MODULE "api"
 #include "api/call.h"
 
 #include <pthread.h>
@@ -275,7 +276,8 @@ static void log_error(const struct api_rpc *r, const struct err *e)
     if (ERRORS_CHECKED && !is_expected(r->call.msg, e))
         log_warn("event=undeclared-error method=%s code=%s", r->req.method, err_code(e));
     _cleanup_(freep) char *text = err_text(e);
-    if (err_is(e, "INTERNAL_ERROR"))
+    bool ours = r->call.session && err_is(e, "INTERNAL_ERROR"); /* else: bad arguments */
+    if (ours)
         log_warn("event=call-failed method=%s error=\"%s\"", r->req.method, text);
     else
         log_debug("event=call-refused method=%s error=\"%s\"", r->req.method, text);

@@ -22,7 +22,8 @@
 #include "state/txn.h"
 #include "state/watch.h"
 
-#define TIMEOUT_MAX_S (24 * 3600.0)
+#define TIMEOUT_MAX_S     (24 * 3600.0)
+#define SUBSCRIPTIONS_MAX 4096
 
 /* event.from and event.next while they look or wait: call.native. */
 struct waiting {
@@ -124,6 +125,8 @@ static struct err *subscribe(struct watch_set *set, const char *text)
 
 static struct err *subscribe_all(struct watch_set *set, const struct val *classes)
 {
+    if (val_count(classes) > SUBSCRIPTIONS_MAX)
+        return err_INVALID_VALUE("classes", "more than 4096 subscriptions");
     for (size_t i = 0; i < val_count(classes); i++)
         TRY(subscribe(set, val_str_at(classes, i)));
     return NULL;
@@ -436,6 +439,8 @@ static void change_registration(struct call *c, const struct val *classes, bool 
     for (size_t i = 0; *slot && i < val_count(classes); i++) {
         struct val *old = (*slot)->classes;
         const char *name = val_str_at(classes, i);
+        if (add && val_count(old) >= SUBSCRIPTIONS_MAX)
+            break;
         (*slot)->classes = add ? val_set_with(old, name) : val_without(old, name);
         val_unref(old);
     }

@@ -1,6 +1,7 @@
 /*
  * session.c: the table of sessions, and their rows. See session.h.
  */
+#define LOG_MODULE "api"
 #include "api/session.h"
 
 #include <string.h>
