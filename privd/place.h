@@ -16,6 +16,7 @@
 #define PLACE_PORTS_MAX 8
 
 struct place {
+    char *socket;                    /* of our arguments; NULL: it was handed over */
     const char *mount_dir;           /* mount points are made in it; NULL: nothing is mounted */
     const char *plugins_dir;         /* NULL: no plugins */
     const char *pam_service;         /* NULL: nobody is authenticated */

@@ -48,7 +48,6 @@ static const uint16_t usual_ports[] = {80, 443};
 
 struct args {
     struct place place;
-    const char *socket;
     bool has_peer, check;
 };
 
@@ -134,7 +133,7 @@ static const struct option options[] = {{"socket", required_argument, NULL, SOCK
 /* False: the value is no good. */
 static bool set_option(struct args *a, int option)
 {
-    const char **const texts[] = {[SOCKET] = &a->socket,
+    const char **const texts[] = {[SOCKET] = (const char **)&a->place.socket,
                                   [MOUNTS] = &a->place.mount_dir,
                                   [PLUGINS] = &a->place.plugins_dir,
                                   [SERVICE] = &a->place.pam_service,
@@ -181,9 +180,9 @@ static struct err *get_socket(const struct args *a, int *ret)
     TRY(server_inherited(ret));
     if (*ret >= 0)
         return NULL;
-    if (!a->socket)
+    if (!a->place.socket)
         return err_internal("no socket: there is no --socket, and none was handed over");
-    return server_bind(a->socket, ret);
+    return server_bind(a->place.socket, ret);
 }
 
 static struct err *run(struct args *a)

@@ -104,11 +104,19 @@ static bool may_ask(const struct place *p, int conn, struct ucred *ret)
     return false;
 }
 
+/* Whoever looks for cairn-privd by its arguments shall find the listening process alone. */
+static void wipe_argument(const struct place *p)
+{
+    if (p->socket)
+        explicit_bzero(p->socket, strlen(p->socket));
+}
+
 static void become_worker(const struct server *s, const struct ucred *caller, int conn)
 {
     struct place place = *s->place;
     place.caller = *caller;
     (void)setpgid(0, 0);
+    wipe_argument(&place);
     fd_close(s->listen_fd);
     fd_close(s->signal_fd);
     for (unsigned i = 0; i < WORKERS_MAX; i++)

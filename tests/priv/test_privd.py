@@ -490,6 +490,19 @@ def test_powers_are_given_away(privd):
             assert int(status["CapEff"], 16) == force
 
 
+def test_its_arguments_name_the_listening_process_alone(privd):
+    with privd.send(b""):
+        wait(privd.workers, "there is a worker")
+        pids = (privd.process.pid, privd.workers()[0])
+        wait(lambda: [privd.socket in arguments(pid) for pid in pids] == [True, False],
+             "the worker has become one")
+
+
+def arguments(pid):
+    with open(f"/proc/{pid}/cmdline", encoding="utf-8") as f:
+        return f.read()
+
+
 def test_a_program_of_pam_has_no_more_than_the_verb(privd):
     privd.plugin("caps", f"#!/bin/sh\ncat /proc/self/status > {privd.folder}/status\n")
     privd.service(f"auth required pam_exec.so quiet {privd.plugins}/caps")
