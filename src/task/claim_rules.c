@@ -10,6 +10,8 @@
 #include "base/str.h"
 #include "gen/error.h"
 #include "gen/rec.h"
+#include "state/db.h"
+#include "state/txn.h"
 
 static const struct rec_VM *vm_of(const struct claim_view *v, const char *ref)
 {
@@ -124,6 +126,45 @@ static struct err *vif_live(const struct claim_view *v, const struct row *row, i
 
 /* ---- VDI and SR ---- */
 
+static const struct snap *view_snap(const struct claim_view *v)
+{
+    return v->txn ? txn_snap(v->txn) : v->snap;
+}
+
+/* Does the storage manager of that kind of repository do it? One that nobody has registered is
+ * asked and answers for itself. */
+static bool manager_can(const struct claim_view *v, const struct rec_SR *sr, const char *feature)
+{
+    snap_each (row, view_snap(v), CLASS_SM) {
+        if (strcmp(rec_SM(row)->type, sr->type) == 0)
+            return val_set_has(rec_SM(row)->capabilities, feature);
+    }
+    return true;
+}
+
+static struct err *check_manager(const struct claim_view *v, const struct row *sr,
+                                 const char *feature)
+{
+    if (!sr || !feature || manager_can(v, rec_SR(sr), feature))
+        return NULL;
+    return err_SR_OPERATION_NOT_SUPPORTED(sr->ref);
+}
+
+static const char *feature_of_vdi_operation(int operation)
+{
+    return operation == VDI_OPERATIONS_DESTROY  ? "VDI_DELETE"
+           : operation == VDI_OPERATIONS_RESIZE ? "VDI_RESIZE"
+                                                : NULL;
+}
+
+static const char *feature_of_sr_operation(int operation)
+{
+    return operation == STORAGE_OPERATIONS_VDI_CREATE    ? "VDI_CREATE"
+           : operation == STORAGE_OPERATIONS_VDI_DESTROY ? "VDI_DELETE"
+           : operation == STORAGE_OPERATIONS_VDI_RESIZE  ? "VDI_RESIZE"
+                                                         : NULL;
+}
+
 static struct err *vdi_managed(const struct claim_view *v, const struct row *row, int operation)
 {
     if (!rec_VDI(row)->managed)
@@ -147,6 +188,9 @@ static struct err *vdi_detached(const struct claim_view *v, const struct row *ro
 static struct err *vdi_unused(const struct claim_view *v, const struct row *row, int operation)
 {
     struct err *e = rec_VDI(row)->missing ? NULL : vdi_managed(v, row, operation);
+    if (!e)
+        e = check_manager(v, claim_view_row(v, CLASS_SR, rec_VDI(row)->SR),
+                          feature_of_vdi_operation(operation));
     return e ? e : vdi_detached(v, row, operation);
 }
 
@@ -164,7 +208,9 @@ static struct err *sr_attached(const struct claim_view *v, const struct row *row
 {
     if (val_count(rec_SR(row)->PBDs) == 0)
         return err_SR_HAS_NO_PBDS(row->ref);
-    return is_attached(v, row) ? NULL : err_SR_NOT_ATTACHED(row->ref);
+    if (!is_attached(v, row))
+        return err_SR_NOT_ATTACHED(row->ref);
+    return check_manager(v, row, feature_of_sr_operation(operation));
 }
 
 static struct err *sr_detached(const struct claim_view *v, const struct row *row, int operation)

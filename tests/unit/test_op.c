@@ -695,6 +695,19 @@ static void a_disk_in_use_stays(void **state)
     assert_int_equal(files(".vhd"), 0);
 }
 
+static void cd_images_are_not_for_deleting(void **state)
+{
+    _cleanup_(rstr_unrefp) const char *image = first_ref(CLASS_VDI, is_image);
+    expect(lab_call(&w, VDI_destroy, image, .self = image), "SR_OPERATION_NOT_SUPPORTED %s", w.iso);
+    struct snap *s = snap_get(w.db);
+    const struct rec_VDI *vdi = snap_VDI(s, image);
+    assert_non_null(vdi);
+    assert_false(val_set_has(vdi->allowed_operations, "destroy"));
+    assert_false(val_set_has(snap_SR(s, w.iso)->allowed_operations, "vdi_create"));
+    assert_true(val_set_has(snap_SR(s, w.sr)->allowed_operations, "vdi_create"));
+    snap_unref(s);
+}
+
 static void a_forgotten_disk_is_found_again(void **state)
 {
     _cleanup_(rstr_unrefp) const char *vdi = NULL;
@@ -784,6 +797,7 @@ int main(void)
         T(cds_come_and_go),
         T(nics_are_plugged_into_running_guests),
         T(a_disk_in_use_stays),
+        T(cd_images_are_not_for_deleting),
         T(a_forgotten_disk_is_found_again),
         T(a_repository_is_made_and_taken_away),
         T(a_pbd_in_use_stays),
