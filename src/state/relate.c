@@ -111,8 +111,11 @@ static struct val *set_after(const struct snap *s, const struct val *set, const 
     struct val *out = val_set();
     struct pmap *leaving = leaving_of(b, n);
     size_t next = pmap_count(leaving), count = val_count(set);
-    const char *last = count ? val_str_at(set, count - 1) : NULL;
-    bool mixed = last && next < n && seq_of(s, b->member_cls, last) > b[next].seq;
+    size_t kept = count;
+    while (kept && leaves(leaving, val_str_at(set, kept - 1)))
+        kept--;
+    bool mixed =
+        kept && next < n && seq_of(s, b->member_cls, val_str_at(set, kept - 1)) > b[next].seq;
     for (size_t i = 0; i < count; i++) {
         const char *ref = val_str_at(set, i);
         uint64_t seq = mixed ? seq_of(s, b->member_cls, ref) : 0;

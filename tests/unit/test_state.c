@@ -104,6 +104,25 @@ static void derived_sets_follow_in_order_of_creation(void **state)
     check_vbds(f, "OpaqueRef:1", 3, all);
 }
 
+static struct err *swap_vbds(struct txn *t, void *arg)
+{
+    struct ask *a = arg;
+    rstr_set(&((struct rec_VBD *)txn_edit(t, CLASS_VBD, a->vbd))->VM, a->vm);
+    txn_delete(t, CLASS_VBD, a->name);
+    return NULL;
+}
+
+static void the_order_survives_that_the_last_goes(void **state)
+{
+    struct fixture *f = *state;
+    static const char *const all[] = {"OpaqueRef:a", "OpaqueRef:b", "OpaqueRef:c"};
+    WRITE(f, make_vm, .vm = "OpaqueRef:1");
+    for (int i = 0; i < 3; i++)
+        WRITE(f, make_vbd, .vbd = all[i], .vm = i ? "OpaqueRef:1" : REF_NULL);
+    WRITE(f, swap_vbds, .vbd = all[0], .vm = "OpaqueRef:1", .name = all[2]);
+    check_vbds(f, "OpaqueRef:1", 2, all);
+}
+
 static struct err *write_derived(struct txn *t, void *arg)
 {
     struct rec_VM *vm = txn_edit_VM(t, ((struct ask *)arg)->vm);
@@ -417,6 +436,7 @@ int main(void)
         THREADED(indexes_follow),
         CASE(references_are_checked),
         CASE(derived_sets_follow_in_order_of_creation),
+        CASE(the_order_survives_that_the_last_goes),
         CASE(derived_sets_cannot_be_written),
         CASE(deletion_takes_references_along),
         THREADED(deletion_takes_references_along),
