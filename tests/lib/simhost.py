@@ -33,7 +33,7 @@ class Daemon:
 
     def __init__(self, folder, *settings):
         self.folder, self.settings = folder, settings
-        self.log = os.path.join(folder, "log")
+        self.log = os.path.join(folder, "cairnd.log")
         self.process, self.port = None, None
         if not os.path.exists(os.path.join(folder, "users")):
             self.write_users()
