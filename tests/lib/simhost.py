@@ -45,10 +45,12 @@ class Daemon:
         with open(os.path.join(self.folder, "users"), "w", encoding="utf-8") as f:
             f.write("\n".join(lines) + "\n")
 
+    def argv(self):
+        return [os.path.join(BUILD, "cairnd"), "--development", self.folder]
+
     def start(self):
-        argv = [os.path.join(BUILD, "cairnd"), "--development", self.folder, "-o",
-                "hypervisor=sim", "-o", "listen_http=127.0.0.1:0", "-o", "listen_https="]
-        for s in self.settings:
+        argv = self.argv()
+        for s in ("hypervisor=sim", "listen_http=127.0.0.1:0", "listen_https=", *self.settings):
             argv += ["-o", s]
         with open(self.log, "ab") as log:
             at = log.tell()
