@@ -724,29 +724,6 @@ static void a_forgotten_disk_is_found_again(void **state)
     snap_unref(s);
 }
 
-static void a_repository_is_made_and_taken_away(void **state)
-{
-    _cleanup_(val_unrefp) struct val *config = val_map(), *result = NULL;
-    _cleanup_(freep) char *path = mem_printf("%s/sr2", dir);
-    val_put_str(config, "location", path);
-    expect(lab_call(&w, SR_create, NULL, .host = w.host_ref, .device_config = config,
-                    .name_label = "", .name_description = "", .type = "tape", .content_type = "",
-                    .sm_config = val_empty_map()),
-           "SR_UNKNOWN_DRIVER tape");
-    ok(lab_ask(&w, &result, SR_create, NULL, .host = w.host_ref, .device_config = config,
-               .name_label = "second", .name_description = "", .type = "file",
-               .content_type = "user", .sm_config = val_empty_map()));
-    const char *sr = val_get_str(result);
-    expect(lab_call(&w, SR_destroy, sr, .sr = sr), "SR_HAS_PBD %s", sr);
-    expect(lab_call(&w, SR_forget, sr, .sr = sr), "SR_HAS_PBD %s", sr);
-    struct snap *s = snap_get(w.db);
-    const char *pbd = val_str_at(snap_SR(s, sr)->PBDs, 0);
-    ok(lab_call(&w, PBD_unplug, pbd, .self = pbd));
-    expect(lab_call(&w, SR_scan, sr, .sr = sr), "SR_NOT_ATTACHED %s", sr);
-    ok(lab_call(&w, SR_destroy, sr, .sr = sr));
-    snap_unref(s);
-}
-
 static void a_pbd_in_use_stays(void **state)
 {
     struct snap *s = snap_get(w.db);
@@ -799,7 +776,6 @@ int main(void)
         T(a_disk_in_use_stays),
         T(cd_images_are_not_for_deleting),
         T(a_forgotten_disk_is_found_again),
-        T(a_repository_is_made_and_taken_away),
         T(a_pbd_in_use_stays),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

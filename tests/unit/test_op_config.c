@@ -430,6 +430,29 @@ static void a_repository_is_introduced_and_forgotten(void **state)
     snap_unref(s);
 }
 
+static void a_repository_is_made_and_taken_away(void **state)
+{
+    _cleanup_(val_unrefp) struct val *config = val_map(), *result = NULL;
+    _cleanup_(freep) char *path = mem_printf("%s/sr2", dir);
+    val_put_str(config, "location", path);
+    refused(lab_call(&w, SR_create, NULL, .host = w.host_ref, .device_config = config,
+                     .name_label = "", .name_description = "", .type = "tape", .content_type = "",
+                     .sm_config = val_empty_map()),
+            "SR_UNKNOWN_DRIVER");
+    ok(lab_ask(&w, &result, SR_create, NULL, .host = w.host_ref, .device_config = config,
+               .name_label = "second", .name_description = "", .type = "file",
+               .content_type = "user", .sm_config = val_empty_map()));
+    const char *sr = val_get_str(result);
+    refused(lab_call(&w, SR_destroy, sr, .sr = sr), "SR_HAS_PBD");
+    refused(lab_call(&w, SR_forget, sr, .sr = sr), "SR_HAS_PBD");
+    struct snap *s = snap_get(w.db);
+    const char *pbd = val_str_at(snap_SR(s, sr)->PBDs, 0);
+    ok(lab_call(&w, PBD_unplug, pbd, .self = pbd));
+    refused(lab_call(&w, SR_scan, sr, .sr = sr), "SR_NOT_ATTACHED");
+    ok(lab_call(&w, SR_destroy, sr, .sr = sr));
+    snap_unref(s);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, begin, end)
 
 int main(void)
@@ -451,6 +474,7 @@ int main(void)
         T(a_forgotten_disk_is_introduced),
         T(repositories_have_names),
         T(a_repository_is_introduced_and_forgotten),
+        T(a_repository_is_made_and_taken_away),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
