@@ -52,6 +52,7 @@ struct conn {
     bool close;    /* after the answer */
     bool refused;  /* the answer goes out before the request was read */
     bool started;  /* something of the current head has arrived */
+    bool overdue;  /* the time for what is awaited is up */
     struct buf in; /* what came and is not used yet, decrypted */
     size_t scanned;
     struct http_chunks chunks;
@@ -83,6 +84,7 @@ struct conn *conn_new(struct net *n, struct net_thread *t, int fd, const struct 
 
 static void set_timer(struct conn *c, usec_t wait)
 {
+    c->overdue = false;
     loop_timer_set(c->timer, wait == USEC_NEVER ? USEC_NEVER : clock_now() + wait);
 }
 
@@ -551,6 +553,21 @@ static bool is_over(const struct conn *c)
     return c->state == END || (c->ended && c->state != SEND);
 }
 
+/* A request that has begun is told; an idle connection, or one without a handshake, is not. */
+static void give_up(struct conn *c)
+{
+    if (c->state == HEAD && !c->in.size) {
+        c->state = END;
+        return;
+    }
+    if (c->state == HEAD) {
+        unsigned bad;
+        c->r = reply_new(c->thread, &c->peer, (struct view){"", 0}, &bad);
+        c->r->conn = c;
+    }
+    refuse(c, 408, "The request did not arrive in time");
+}
+
 static void conn_run(struct conn *c)
 {
     if (c->running)
@@ -558,6 +575,11 @@ static void conn_run(struct conn *c)
     c->running = true;
     while (step(&c))
         ;
+    if (c && c->overdue && (c->state == HEAD || c->state == BODY)) {
+        give_up(c);
+        while (step(&c))
+            ;
+    }
     if (!c)
         return; /* taken over */
     c->running = false;
@@ -594,20 +616,15 @@ static void on_socket(void *arg, int fd, unsigned events)
     conn_run(c);
 }
 
-/* Late in a request that has begun: told so. Idle, or not taking its answer: closed. */
+/* Time is up: what has arrived by now counts, for it may be us who are late. */
 static void on_timer(void *arg)
 {
     struct conn *c = arg;
-    bool begun = c->state == BODY || (c->state == HEAD && c->in.size);
-    if (!begun) {
+    bool reading = c->state == HEAD || c->state == BODY;
+    if (!reading || receive(c) < 0) {
         conn_close(c);
         return;
     }
-    if (c->state == HEAD) {
-        unsigned bad;
-        c->r = reply_new(c->thread, &c->peer, (struct view){"", 0}, &bad);
-        c->r->conn = c;
-    }
-    refuse(c, 408, "The request did not arrive in time");
+    c->overdue = true;
     conn_run(c);
 }
