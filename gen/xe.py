@@ -17,7 +17,8 @@ VERB_NAMES = {"list": "list", "show": "param-list", "get": "param-get", "set": "
               "add": "param-add", "remove": "param-remove", "clear": "param-clear"}
 FLAGS = {"standard": "XE_STANDARD", "hidden": "XE_HIDDEN", "vm": "XE_VM_SELECTORS",
          "host": "XE_HOST_SELECTORS", "sr": "XE_SR_SELECTORS", "here": "XE_NEVER_FORWARD",
-         "deprecated": "XE_DEPRECATED", "templates": "XE_TEMPLATES", "dom0": "XE_CONTROL_DOMAIN", "fd": "XE_WITH_FD", "local": "XE_LOCAL_SESSION"}
+         "deprecated": "XE_DEPRECATED", "templates": "XE_TEMPLATES", "dom0": "XE_CONTROL_DOMAIN",
+         "fd": "XE_WITH_FD", "local": "XE_LOCAL_SESSION"}
 
 
 class Complaint(Exception):
