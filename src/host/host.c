@@ -211,10 +211,22 @@ struct err *host_vm_kill(struct host *h, const struct verb *v, const char *vm)
     return turn_result(&turn);
 }
 
+/* Callers may leave out strings; back ends see none that is NULL. */
+static void boot_disk_freep(struct boot_disk **d)
+{
+    boot_disk_free(*d);
+}
+
+static void boot_nic_freep(struct boot_nic **n)
+{
+    boot_nic_free(*n);
+}
+
 struct err *host_vm_plug_disk(struct host *h, const struct verb *v, const char *vm,
                               const struct boot_disk *d)
 {
-    VM_VERB(h, v, "plug disk", vm, h->hv->plug_disk(h->hv_data, v, vm, d));
+    _cleanup_(boot_disk_freep) struct boot_disk *own = boot_disk_copy(d);
+    VM_VERB(h, v, "plug disk", vm, h->hv->plug_disk(h->hv_data, v, vm, own));
 }
 
 struct err *host_vm_unplug_disk(struct host *h, const struct verb *v, const char *vm,
@@ -226,7 +238,8 @@ struct err *host_vm_unplug_disk(struct host *h, const struct verb *v, const char
 struct err *host_vm_insert_cd(struct host *h, const struct verb *v, const char *vm,
                               const struct boot_disk *d)
 {
-    VM_VERB(h, v, "insert CD", vm, h->hv->insert_cd(h->hv_data, v, vm, d));
+    _cleanup_(boot_disk_freep) struct boot_disk *own = boot_disk_copy(d);
+    VM_VERB(h, v, "insert CD", vm, h->hv->insert_cd(h->hv_data, v, vm, own));
 }
 
 struct err *host_vm_eject_cd(struct host *h, const struct verb *v, const char *vm, unsigned device)
@@ -237,7 +250,8 @@ struct err *host_vm_eject_cd(struct host *h, const struct verb *v, const char *v
 struct err *host_vm_plug_nic(struct host *h, const struct verb *v, const char *vm,
                              const struct boot_nic *n)
 {
-    VM_VERB(h, v, "plug NIC", vm, h->hv->plug_nic(h->hv_data, v, vm, n));
+    _cleanup_(boot_nic_freep) struct boot_nic *own = boot_nic_copy(n);
+    VM_VERB(h, v, "plug NIC", vm, h->hv->plug_nic(h->hv_data, v, vm, own));
 }
 
 struct err *host_vm_unplug_nic(struct host *h, const struct verb *v, const char *vm,
@@ -327,7 +341,8 @@ struct err *host_disk_attach(struct host *h, const struct verb *v, const char *o
                              const struct boot_disk *d)
 {
     _cleanup_(freep) char *what = mem_printf("attach disk %u", d->device);
-    VM_VERB(h, v, what, owner, h->disks->attach(h->disks_data, v, owner, d));
+    _cleanup_(boot_disk_freep) struct boot_disk *own = boot_disk_copy(d);
+    VM_VERB(h, v, what, owner, h->disks->attach(h->disks_data, v, owner, own));
 }
 
 struct err *host_disks_attach(struct host *h, const struct verb *v, const struct boot *b)

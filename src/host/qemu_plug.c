@@ -81,6 +81,9 @@ struct err *qemu_plug_disk(void *hv, const struct verb *v, const char *vm,
     if (is_ahci(d))
         return err_OPERATION_NOT_ALLOWED(
             "A CD drive or disk on the emulated bus cannot be plugged while the VM runs");
+    if (d->device >= BOOT_DISKS)
+        return err_OPERATION_NOT_ALLOWED(
+            "Devices with number 16 and up cannot be plugged while the VM runs");
     if (boot_disk(g->boot, d->device))
         return err_internal("guest '%s' has a disk %u already", vm, d->device);
     _cleanup_(freep) char *id = name("disk", d->device);

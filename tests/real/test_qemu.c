@@ -455,6 +455,40 @@ static void a_guest_with_255_disks_boots(void **state)
     start(x);
 }
 
+static void the_screen_is_served_on_a_socket(void **state)
+{
+    struct fixture *x = *state;
+    start(x);
+    _cleanup_(freep) char *path = host_vm_vnc_path(x->h, VM);
+    _cleanup_(fd_closep) int fd = fd_connect_unix(path);
+    assert_true(fd >= 0);
+    char banner[13] = "";
+    assert_int_equal(fd_read_all(fd, banner, 12), 0);
+    assert_string_equal(banner, "RFB 003.008\n");
+}
+
+static void plugging_knows_its_limits(void **state)
+{
+    struct fixture *x = *state;
+    struct boot_disk d = *boot_disk(x->boot, 0);
+    start(x);
+    d.device = 16;
+    must_fail(host_vm_plug_disk(x->h, &x->v, VM, &d));
+    d.device = 1;
+    d.bus = BOOT_EMULATED;
+    must_fail(host_vm_plug_disk(x->h, &x->v, VM, &d));
+    must(host_vm_unplug_disk(x->h, &x->v, VM, 9, false)); /* nothing there is fine */
+    struct boot_nic n = {.id = "vif0", .mac = "02:00:00:00:00:01"};
+    must(host_vm_plug_nic(x->h, &x->v, VM, &n));
+    must_fail(host_vm_plug_nic(x->h, &x->v, VM, &n));
+    x->v.deadline = clock_now() + USEC_PER_SEC / 2;
+    struct err *e = host_vm_unplug_nic(x->h, &x->v, VM, 0, false); /* this guest lets nothing go */
+    assert_true(err_is(e, "DEVICE_DETACH_TIMEOUT"));
+    assert_string_equal(err_param(e, 1), "vif0");
+    err_free(e);
+    x->v.deadline = 0;
+}
+
 static void a_uefi_guest_runs_its_firmware(void **state)
 {
     struct fixture *x = *state;
@@ -508,6 +542,8 @@ int main(int argc, char **argv)
         TEST(a_bad_record_fails_with_qemus_words_and_leaves_nothing),
         TEST(a_disk_grows_and_is_told),
         TEST(a_guest_with_255_disks_boots),
+        TEST(the_screen_is_served_on_a_socket),
+        TEST(plugging_knows_its_limits),
         TEST(a_uefi_guest_runs_its_firmware),
         TEST(the_probe_guest_runs_in_software),
     };
