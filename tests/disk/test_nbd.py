@@ -47,6 +47,23 @@ def test_random_writes_compare(diskd, tmp_path):
     run("qemu-img", "compare", "-f", "vpc", "-F", "raw", diskd.path("a.vhd"), plain)
 
 
+@pytest.mark.parametrize("fmt", ["vhd", "vhd-fixed"])
+def test_content_by_another_reader(diskd, tmp_path, fmt):
+    """libvhdi, over FUSE, byte by byte."""
+    uri = diskd.disk("a.vhd", fmt, 12 * MIB)
+    plain, there = str(tmp_path / "plain"), tmp_path / "there"
+    with open(plain, "wb") as f:
+        f.write(os.urandom(3 * MIB) + bytes(5 * MIB) + os.urandom(MIB) + bytes(3 * MIB))
+    run("nbdcopy", "--flush", plain, uri)
+    diskd.deactivate("a.vhd")
+    there.mkdir()
+    run("vhdimount", diskd.path("a.vhd"), str(there))
+    try:
+        run("cmp", plain, str(there / "vhdi1"))
+    finally:
+        run("umount", "-l", str(there))
+
+
 def test_map_and_info(diskd):
     uri = diskd.disk("a.vhd", "vhd", 16 * MIB)
     qemu_io(uri, "write -P 1 2M 2M", "write -P 1 12M 64k")
