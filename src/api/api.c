@@ -21,7 +21,6 @@ struct err *api_new(const struct api_config *cfg, struct api **ret)
         .host = cfg->host,
         .world = cfg->world,
         .auth = cfg->auth,
-        .pool_secret = mem_strdup(cfg->pool_secret ? cfg->pool_secret : ""),
     };
     api->rbac = rbac_new();
     api->sessions = sessions_new(api);
@@ -45,7 +44,6 @@ void api_free(struct api *api)
     events_free(api->events);
     sessions_free(api->sessions);
     rbac_free(api->rbac);
-    free(api->pool_secret);
     free(api);
 }
 

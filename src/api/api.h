@@ -47,10 +47,9 @@ struct tasks;
 struct api_config {
     struct db *db;
     struct tasks *tasks;
-    struct host *host;       /* handed to handlers in struct op; may be NULL */
-    void *world;             /* likewise, for handlers that run on a loop */
-    struct auth *auth;       /* who may log in (auth.h); NULL: nobody with a password */
-    const char *pool_secret; /* of slave_login; NULL or "": none */
+    struct host *host; /* handed to handlers in struct op; may be NULL */
+    void *world;       /* likewise, for handlers that run on a loop */
+    struct auth *auth; /* who may log in (auth.h); NULL: nobody with a password */
 };
 
 struct err *api_new(const struct api_config *, struct api **ret);

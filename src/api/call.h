@@ -35,7 +35,6 @@ struct api {
     struct host *host;
     void *world;
     struct auth *auth;
-    char *pool_secret;
     struct rbac *rbac;
     struct sessions *sessions;
     struct events *events;

@@ -14,7 +14,10 @@ static struct err *wrong(const char *what, const char *expected)
     return err_internal("cannot read '%s': %s expected", what, expected);
 }
 
-/* ---- one value ---- */
+/* ---- one value; `what` names it in the error ---- */
+
+static struct err *decode_value(const struct val *in, const struct type *t, const char *what,
+                                struct val **ret);
 
 static struct err *decode_bool(const struct val *in, const char *what, struct val **ret)
 {
@@ -192,8 +195,8 @@ static struct err *decode_record(const struct val *in, const struct type *t, con
     return NULL;
 }
 
-struct err *decode_value(const struct val *in, const struct type *t, const char *what,
-                         struct val **ret)
+static struct err *decode_value(const struct val *in, const struct type *t, const char *what,
+                                struct val **ret)
 {
     switch (t->kind) {
     case TYPE_BOOL:
@@ -336,16 +339,6 @@ void decode_free(void *args)
 const char *decode_str(const struct msg_desc *m, const void *args, unsigned i)
 {
     return *(const char **)arg_at(m, args, i);
-}
-
-const char *decode_named(const struct msg_desc *m, const void *args, const char *name)
-{
-    for (unsigned i = 0; i < m->n_params; i++) {
-        enum type_kind k = m->params[i].type->kind;
-        if (str_eq(m->params[i].name, name) && (k == TYPE_STRING || k == TYPE_REF))
-            return decode_str(m, args, i);
-    }
-    return NULL;
 }
 
 struct val *decode_arg(const struct msg_desc *m, const void *args, unsigned i)

@@ -14,10 +14,6 @@
 #include "base/val.h"
 #include "state/desc.h"
 
-/* One value; `what` names it in the error. */
-struct err *decode_value(const struct val *in, const struct type *t, const char *what,
-                         struct val **ret) _must_use_;
-
 /* How many of `params` (the session included, if the message takes one) are too many or missing:
  * MESSAGE_PARAMETER_COUNT_MISMATCH. */
 struct err *decode_check_count(const struct msg_desc *m, const char *name, const struct val *params)
@@ -29,8 +25,7 @@ struct err *decode_args(const struct msg_desc *m, const struct val *params, size
                         void **ret) _must_use_;
 void decode_free(void *args); /* NULL is fine */
 
-/* The argument of that number or name as it is in the struct, for strings and refs. */
+/* The argument of that number as it is in the struct, for strings and refs. */
 const char *decode_str(const struct msg_desc *m, const void *args, unsigned i);
-const char *decode_named(const struct msg_desc *m, const void *args, const char *name);
 /* Any argument as a value, with a new reference. */
 struct val *decode_arg(const struct msg_desc *m, const void *args, unsigned i);
