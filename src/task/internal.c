@@ -150,6 +150,17 @@ void internal_kick(struct tasks *ts)
         runner_submit(ts->pool, try_run, q);
 }
 
+/* The same work, not begun yet: it will see what there is to be seen now. Called locked. */
+static bool is_queued(const struct tasks *ts, const struct op_run *r)
+{
+    for (const struct queued *q = ts->waiting; q; q = q->next) {
+        if (!q->trying && str_eq(q->run->kind_name, r->kind_name) &&
+            str_eq(q->run->op.self, r->op.self))
+            return true;
+    }
+    return false;
+}
+
 void tasks_run_internal(struct tasks *ts, const char *kind, int cls, const char *ref, int operation,
                         struct val *ctx)
 {
@@ -166,9 +177,17 @@ void tasks_run_internal(struct tasks *ts, const char *kind, int cls, const char 
     struct queued *q = mem_new(struct queued);
     q->run = r;
     pthread_mutex_lock(&ts->lock);
-    *ts->waiting_last = q;
-    ts->waiting_last = &q->next;
+    bool needless = !ctx && is_queued(ts, r);
+    if (!needless) {
+        *ts->waiting_last = q;
+        ts->waiting_last = &q->next;
+    }
     pthread_mutex_unlock(&ts->lock);
+    if (needless) {
+        op_run_free(r);
+        free(q);
+        return;
+    }
     internal_kick(ts);
 }
 

@@ -75,7 +75,7 @@ struct err *tasks_call(struct tasks *ts, const struct run_request *rq, struct va
 
 /* Work of the house itself on an object: queued per object in order of arrival, waits for claims
  * instead of failing. `kind` is a registered step table; `ctx` its first context (a map of strings,
- * taken over, may be NULL). */
+ * taken over, may be NULL; without one, work that is queued already is not queued twice). */
 void tasks_run_internal(struct tasks *ts, const char *kind, int cls, const char *ref, int operation,
                         struct val *ctx);
 
