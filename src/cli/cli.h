@@ -42,6 +42,9 @@ struct cli_stream {
     void *arg;
     ssize_t (*read)(void *arg, void *p, size_t size);
     int (*write)(void *arg, const void *p, size_t size); /* all of it */
+    /* The client has a session: from now on reads may wait for a human or a transfer. Until then a
+     * stranger must not hold the thread. May be NULL. */
+    void (*be_patient)(void *arg);
 };
 
 struct cli_conn {

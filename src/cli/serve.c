@@ -106,6 +106,8 @@ static struct err *run(struct cmd *c, const struct cli_conn *conn)
     TRY(check_known(c));
     if (!is_help(c))
         TRY(open_session(c, &conn->peer, &own));
+    if (c->session && conn->stream.be_patient)
+        conn->stream.be_patient(conn->stream.arg);
     struct err *e = run_known(c);
     log_command(c, e);
     if (e)

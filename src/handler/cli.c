@@ -20,6 +20,11 @@ static int write_all(void *arg, const void *p, size_t size)
     return net_stream_write(arg, p, size);
 }
 
+static void be_patient(void *arg)
+{
+    net_stream_set_patience(arg, USEC_NEVER);
+}
+
 static int read_body(const struct net_request *req, struct net_stream *s, struct buf *ret)
 {
     if (!req->head->has_length || req->head->length > BODY_MAX) {
@@ -41,11 +46,10 @@ void handler_cli(void *arg, const struct net_request *req, struct net_stream *s)
     buf_init(&body, BODY_MAX);
     if (read_body(req, s, &body) == 0) {
         struct cli_backend backend = cli_backend_api(h->api);
-        net_stream_set_patience(s, USEC_NEVER);
         cli_serve(&backend, &(struct cli_conn){
                                 .peer = handler_peer(h, req),
                                 .body = {buf_str(&body), body.size},
-                                .stream = {s, read_some, write_all},
+                                .stream = {s, read_some, write_all, be_patient},
                             });
     }
     net_stream_close(s);

@@ -102,7 +102,7 @@ static void serve(struct view words, bool trusted)
     thin_put_hello(&k.in);
     cli_serve(&backend, &(struct cli_conn){.peer = {trusted, ""},
                                            .body = words,
-                                           .stream = {&k, client_read, client_write}});
+                                           .stream = {&k, client_read, client_write, NULL}});
     if (k.out.size < THIN_HELLO_SIZE)
         abort();
     buf_done(&k.in);

@@ -342,6 +342,7 @@ struct client {
     struct buf in; /* what the client sends */
     size_t at;
     struct buf raw;
+    bool trusted_with_time; /* reads may wait for ever */
 };
 
 static ssize_t client_read(void *arg, void *p, size_t size)
@@ -358,6 +359,11 @@ static int client_write(void *arg, const void *p, size_t size)
 {
     buf_put(&((struct client *)arg)->raw, p, size);
     return 0;
+}
+
+static void client_be_patient(void *arg)
+{
+    ((struct client *)arg)->trusted_with_time = true;
 }
 
 /* What the user sees: standard output as it is, standard error lines with "! ", then the status. */
@@ -382,6 +388,8 @@ static void transcript(struct client *k, struct buf *out)
     }
 }
 
+static bool was_patient;
+
 static void run_as(struct world *w, bool trusted, const char *words, const char *answer,
                    struct buf *out)
 {
@@ -395,10 +403,12 @@ static void run_as(struct world *w, bool trusted, const char *words, const char 
         buf_puts(&k.in, answer);
         thin_put(&k.in, &(struct thin_msg){.tag = THIN_END});
     }
-    cli_serve(&backend, &(struct cli_conn){.peer = {trusted, ""},
-                                           .body = view_of(words),
-                                           .stream = {&k, client_read, client_write}});
+    cli_serve(&backend,
+              &(struct cli_conn){.peer = {trusted, ""},
+                                 .body = view_of(words),
+                                 .stream = {&k, client_read, client_write, client_be_patient}});
     transcript(&k, out);
+    was_patient = k.trusted_with_time;
     buf_done(&k.in);
     buf_done(&k.raw);
 }
@@ -669,8 +679,10 @@ static void strangers_need_a_password(void **state)
     buf_init(&out, 1 << 16);
     run_as(w, false, "vm-list\n--minimal\nusername=root\npassword=right", NULL, &out);
     assert_string_equal(buf_str(&out), UUID_DEMO "," UUID_OTHER "\n[0]");
+    assert_true(was_patient);
     buf_clear(&out);
     run_as(w, false, "vm-list\nusername=root\npassword=wrong", NULL, &out);
+    assert_false(was_patient);
     assert_string_equal(buf_str(&out), "! Authentication failed\n! For usage run: 'xe help'\n[1]");
     buf_clear(&out);
     run_as(w, false, "vm-list", NULL, &out);
