@@ -4,11 +4,10 @@
 device of 64 MiB.
 """
 import array
-import ctypes
+import functools
 import json
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import tempfile
@@ -26,6 +25,14 @@ def pytest_collection_modifyitems(items):
         return
     for item in items:
         item.add_marker(pytest.mark.skip(reason="cairn-privd is about root"))
+
+
+@functools.cache
+def propagation():
+    """What is mounted in a namespace of its own stays there, except in a changed root."""
+    private = ["unshare", "-m", "--propagation", "private", "true"]
+    done = subprocess.run(private, stderr=subprocess.DEVNULL)
+    return "unchanged" if done.returncode else "private"
 
 
 class Privd:
@@ -49,7 +56,7 @@ class Privd:
 
     def start(self):
         with open(self.log, "ab") as log:
-            self.process = subprocess.Popen(["unshare", "-m", "--propagation", "private",
+            self.process = subprocess.Popen(["unshare", "-m", "--propagation", propagation(),
                                              *self.argv()],
                                             stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         wait(lambda: answers(self.socket), "cairn-privd listens")

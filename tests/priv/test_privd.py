@@ -370,7 +370,7 @@ class privd_for:
 
     def __init__(self, privd, uid):
         self.path = f"{privd.folder}/other"
-        self.argv = ["nsenter", "-m", "-t", str(privd.process.pid), PROGRAM, "--socket", self.path,
+        self.argv = ["nsenter", "-m", "-r", "-t", str(privd.process.pid), PROGRAM, "--socket", self.path,
                      "--peer-uid", str(uid), "--mount-dir", privd.mounts]
 
     def __enter__(self):
