@@ -157,7 +157,14 @@ static struct err *drive_disk(struct op *op, const struct drive *d, struct boot_
 
 /* ---- steps ---- */
 
-static struct err *open_disk(struct op *op)
+/* Verbs of the host about a disk, by its record and by its number. */
+typedef struct err *(*give_fn)(struct host *h, const struct verb *v, const char *vm,
+                               const struct boot_disk *disk);
+typedef struct err *(*take_fn)(struct host *h, const struct verb *v, const char *vm,
+                               unsigned device);
+
+/* Both do nothing for a VM that does not run. */
+static struct err *give_disk(struct op *op, give_fn verb)
 {
     _cleanup_(drive_done) struct drive d = {0};
     struct boot_disk *disk = NULL;
@@ -166,12 +173,12 @@ static struct err *open_disk(struct op *op)
         return NULL;
     TRY(drive_disk(op, &d, &disk));
     struct verb v = op_verb(op, VERB_TIME);
-    struct err *e = host_disk_attach(op->host, &v, d.vm->uuid, disk);
+    struct err *e = verb(op->host, &v, d.vm->uuid, disk);
     boot_disk_free(disk);
     return e;
 }
 
-static struct err *close_disk(struct op *op)
+static struct err *take_disk(struct op *op, take_fn verb)
 {
     _cleanup_(drive_done) struct drive d = {0};
     unsigned number;
@@ -180,7 +187,17 @@ static struct err *close_disk(struct op *op)
     if (!d.live)
         return NULL;
     struct verb v = op_verb(op, VERB_TIME);
-    return host_disk_detach(op->host, &v, d.vm->uuid, number);
+    return verb(op->host, &v, d.vm->uuid, number);
+}
+
+static struct err *open_disk(struct op *op)
+{
+    return give_disk(op, host_disk_attach);
+}
+
+static struct err *close_disk(struct op *op)
+{
+    return take_disk(op, host_disk_detach);
 }
 
 static struct err *plug_disk(struct op *op)
@@ -309,28 +326,12 @@ struct err *msg_VBD_unplug_force(struct op *op, const struct args_VBD_unplug_for
 
 static struct err *insert_cd(struct op *op)
 {
-    _cleanup_(drive_done) struct drive d = {0};
-    struct boot_disk *disk = NULL;
-    TRY(drive_get(op, &d));
-    if (!d.live)
-        return NULL;
-    TRY(drive_disk(op, &d, &disk));
-    struct verb v = op_verb(op, VERB_TIME);
-    struct err *e = host_vm_insert_cd(op->host, &v, d.vm->uuid, disk);
-    boot_disk_free(disk);
-    return e;
+    return give_disk(op, host_vm_insert_cd);
 }
 
 static struct err *eject_cd(struct op *op)
 {
-    _cleanup_(drive_done) struct drive d = {0};
-    unsigned number;
-    TRY(drive_get(op, &d));
-    TRY(drive_number(&d, &number));
-    if (!d.live)
-        return NULL;
-    struct verb v = op_verb(op, VERB_TIME);
-    return host_vm_eject_cd(op->host, &v, d.vm->uuid, number);
+    return take_disk(op, host_vm_eject_cd);
 }
 
 static struct err *mark_inserted(struct op *op)

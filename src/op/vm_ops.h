@@ -23,6 +23,8 @@ struct err *mark_halted(struct op *op) _must_use_;   /* a commit step */
 
 /* The image of the memory: context "suspend_VDI", else the VM's. */
 struct err *suspend_image(struct op *op, struct image *ret) _must_use_;
+/* Builds the guest, paused, from its boot record and that image. */
+struct err *restore_guest(struct op *op) _must_use_;
 
 /* vdi_op.c: a volume and its record, made and taken away; used by provision, suspend, VDI.*. */
 struct vdi_make {

@@ -275,7 +275,7 @@ struct err *suspend_image(struct op *op, struct image *ret)
     return boot_build_image(op, s, vdi, false, ret);
 }
 
-static struct err *restore(struct op *op)
+struct err *restore_guest(struct op *op)
 {
     _cleanup_(boot_freep) struct boot *b = NULL;
     struct image from = {0};
@@ -322,7 +322,7 @@ static const struct step resume_steps[] = {
     {"reserve memory", reserve, unreserve, .weight = 1},
     {"renew boot record", renew_record, NULL, .weight = 1},
     {"attach disks", attach_disks, detach_disks, .weight = 3},
-    {"restore guest", restore, kill_guest, .weight = 10},
+    {"restore guest", restore_guest, kill_guest, .weight = 10},
     {"unpause", unpause_guest, NULL, .weight = 1},
     {"mark running", mark_resumed, NULL, .weight = 1, .commit = true},
     {"delete image", delete_suspend_image, NULL, .weight = 1},

@@ -333,18 +333,6 @@ static struct err *save_guest(struct op *op)
     return e;
 }
 
-static struct err *restore_from(struct op *op)
-{
-    _cleanup_(boot_freep) struct boot *b = NULL;
-    struct image from = {0};
-    TRY(op_boot(op, &b));
-    TRY(suspend_image(op, &from));
-    struct verb v = op_verb(op, 10 * VERB_TIME);
-    struct err *e = host_vm_build(op->host, &v, b, &from);
-    image_done(&from);
-    return e;
-}
-
 /* The guest may still run, stand still in the middle of being saved, or be saved and gone. */
 static struct err *unsave_guest(struct op *op)
 {
@@ -355,7 +343,7 @@ static struct err *unsave_guest(struct op *op)
     if (info.state == GUEST_RUNNING)
         return NULL;
     if (info.state == GUEST_ABSENT)
-        TRY(restore_from(op));
+        TRY(restore_guest(op));
     struct verb v = op_verb(op, VERB_TIME);
     return host_vm_unpause(op->host, &v, uuid);
 }
