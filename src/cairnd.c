@@ -9,7 +9,6 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
-#include <sys/file.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
@@ -56,16 +55,21 @@ struct daemon {
     bool lost; /* the store has another writer */
 };
 
-/* One daemon per run folder: the pid file is locked for as long as we live. */
+/* One daemon per run folder: the pid file is locked for as long as we live. A record lock, because
+ * no child has a share in it: one that is just being spawned would keep an open file's lock beyond
+ * the end of a daemon that was killed. */
 static struct err *take_lock(struct daemon *d)
 {
     _cleanup_(freep) char *path = mem_printf("%s/cairnd.pid", d->config.run_dir);
     d->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
     if (d->lock_fd < 0)
         return err_errno(errno, "cannot open '%s'", path);
-    if (flock(d->lock_fd, LOCK_EX | LOCK_NB) < 0)
-        return err_internal("another cairnd runs on '%s'; its pid stands in '%s'",
-                            d->config.run_dir, path);
+    struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET}, holder = whole;
+    if (fcntl(d->lock_fd, F_SETLK, &whole) < 0) {
+        (void)fcntl(d->lock_fd, F_GETLK, &holder);
+        return err_internal("another cairnd, process %d, runs on '%s'", (int)holder.l_pid,
+                            d->config.run_dir);
+    }
     char text[32];
     int n = snprintf(text, sizeof(text), "%d\n", (int)getpid());
     if (ftruncate(d->lock_fd, 0) < 0 || pwrite(d->lock_fd, text, (size_t)n, 0) != n)

@@ -71,7 +71,7 @@ def test_map_and_info(diskd):
     assert [(e["offset"], e["length"], e["type"]) for e in extents] == [
         (0, 2 * MIB, 3), (2 * MIB, 2 * MIB, 0), (4 * MIB, 8 * MIB, 3), (12 * MIB, 65536, 0),
         (12 * MIB + 65536, 4 * MIB - 65536, 3)]
-    info = json.loads(run("nbdinfo", "--json", uri).stdout)["exports"][0]
+    info = json.loads(run("nbdinfo", "--no-content", "--json", uri).stdout)["exports"][0]
     assert info["export-size"] == 16 * MIB and info["can_flush"] and info["can_trim"]
     assert info["can_zero"] and info["can_multi_conn"] and info["block_size_minimum"] == 512
     names = json.loads(run("nbdinfo", "--list", "--json", uri).stdout)
@@ -153,7 +153,7 @@ def test_requests_wait_for_the_image(diskd):
 def test_readonly(diskd):
     diskd.disk("a.vhd", "vhd", 4 * MIB, readonly=True)
     uri = nbd_uri(diskd, "a.vhd")
-    assert json.loads(run("nbdinfo", "--json", uri).stdout)["exports"][0]["is_read_only"]
+    assert json.loads(run("nbdinfo", "--no-content", "--json", uri).stdout)["exports"][0]["is_read_only"]
     assert run("qemu-io", "-f", "raw", "-c", "write 0 512", uri, check=False).returncode
     qemu_io(uri, "read -P 0 0 1M", options=["-r"])
 
