@@ -265,6 +265,7 @@ def test_daemon_and_diskd_killed_together(host, vm):
 def test_reboot_takes_the_next_domid(host, vm):
     host.x.VM.start(vm, False, False)
     domid = int(state(host, vm)[1])
+    host.rounds(vm, 2)  # a reset within its first milliseconds can leave the firmware hanging
     host.x.VM.hard_reboot(vm)
     assert int(state(host, vm)[1]) == domid + 1
     host.rounds(vm, 3)
