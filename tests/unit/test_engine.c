@@ -608,7 +608,7 @@ static void test_chain_reads(void **state)
     expect(&d, 4 * MIB, 2 * MIB, 9);
     expect(&d, 6 * MIB, 2 * MIB, 0); /* behind the parent's end */
     close_disk(&d);
-    patch(child_path, 512 + 40, "x", 1);
+    patch(child_path, 512 + 40, (uint8_t[16]){0}, 16); /* nobody's uuid */
     assert_int_equal(chain_open(items, 2, true, &d.chain, &why), -EINVAL);
     assert_non_null(strstr(why.text, "is not the parent"));
 }
