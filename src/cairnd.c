@@ -52,7 +52,11 @@ struct daemon {
     struct ctl *ctl;
     struct chores *chores;
     struct handlers handlers;
-    bool lost; /* the store has another writer */
+    bool lost;                        /* the store has another writer */
+    bool again;                       /* start anew when everything is closed */
+    int inherited[NET_INHERITED_MAX]; /* copies of sockets that were handed over, for then */
+    bool inherited_tls[NET_INHERITED_MAX];
+    unsigned n_inherited;
 };
 
 /* One daemon per run folder: the pid file is locked for as long as we live. A record lock, because
@@ -101,6 +105,21 @@ static void on_lost(void *arg)
     struct daemon *d = arg;
     log_err("event=store-lost it has gone on without us, stopping");
     loop_post(d->loop, stop_lost, d);
+}
+
+static void stop_again(void *arg)
+{
+    struct daemon *d = arg;
+    d->again = true;
+    loop_stop(d->loop);
+}
+
+/* For ops_config: any thread. */
+static void restart(void *arg)
+{
+    struct daemon *d = arg;
+    log_info("event=restarting");
+    loop_post(d->loop, stop_again, d);
 }
 
 static struct err *open_state(struct daemon *d)
@@ -153,6 +172,8 @@ static struct err *open_operations(struct daemon *d)
         .templates_dir = c->templates_dir,
         .version = CAIRN_VERSION,
         .shutdown_wait_s = c->shutdown_wait_s,
+        .restart = restart,
+        .restart_arg = d,
     };
     TRY(ops_new(&oc, &d->ops));
     tasks_set_world(d->tasks, d->ops);
@@ -216,6 +237,8 @@ static struct err *open_sockets(struct daemon *d)
     bool tls[NET_INHERITED_MAX];
     unsigned inherited = net_inherited(tls);
     for (unsigned i = 0; i < inherited; i++) {
+        d->inherited_tls[i] = tls[i];
+        d->inherited[d->n_inherited++] = fcntl(3 + (int)i, F_DUPFD_CLOEXEC, 3 + NET_INHERITED_MAX);
         if (tls[i] && !d->tls)
             TRY(open_tls(d));
         TRY(net_listen_fd(d->net, 3 + (int)i, tls[i] ? d->tls : NULL));
@@ -395,6 +418,35 @@ static int block_signals(void)
     return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
+/* Sockets that were handed over are handed on; the numbers 3, 4, … are free again by now. */
+static void hand_on_sockets(struct daemon *d)
+{
+    _cleanup_(buf_done) struct buf names;
+    buf_init(&names, 256);
+    for (unsigned i = 0; i < d->n_inherited; i++) {
+        (void)dup2(d->inherited[i], 3 + (int)i);
+        buf_puts(&names, i ? ":" : "");
+        buf_puts(&names, d->inherited_tls[i] ? "https" : "http");
+    }
+    char number[16];
+    snprintf(number, sizeof(number), "%u", d->n_inherited);
+    setenv("LISTEN_FDS", number, 1);
+    setenv("LISTEN_FDNAMES", buf_str(&names), 1);
+    snprintf(number, sizeof(number), "%d", (int)getpid());
+    setenv("LISTEN_PID", number, 1);
+}
+
+/* The same process begins anew, as if it had been started again: guests and disks run on. */
+static int start_again(struct daemon *d, char **argv)
+{
+    const char *program = strchr(argv[0], '/') ? argv[0] : "/proc/self/exe";
+    if (d->n_inherited)
+        hand_on_sockets(d);
+    execv(program, argv);
+    log_err("event=cannot-restart program=%s errno=%d", program, errno);
+    return 1;
+}
+
 static int run(struct daemon *d)
 {
     enum log_level level;
@@ -416,8 +468,10 @@ int main(int argc, char **argv)
     enum options_mode mode;
     config_init(&d.config);
     struct err *e = options_read(&d.config, argc, argv, &mode);
-    if (!e && mode == OPTIONS_RUN)
-        return run(&d);
+    if (!e && mode == OPTIONS_RUN) {
+        int code = run(&d);
+        return d.again ? start_again(&d, argv) : code;
+    }
     if (!e)
         config_print(&d.config);
     config_done(&d.config);

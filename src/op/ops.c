@@ -65,3 +65,11 @@ void ops_free(struct ops *ops)
     rstr_unref(ops->pool_ref);
     free(ops);
 }
+
+struct err *ops_restart(struct ops *ops)
+{
+    if (!ops->cfg.restart)
+        return err_internal("this process cannot begin anew by itself");
+    ops->cfg.restart(ops->cfg.restart_arg);
+    return NULL;
+}

@@ -37,6 +37,10 @@ struct ops_config {
     const char *templates_dir; /* data/templates */
     const char *version;       /* product version, "0.1.0" */
     uint64_t shutdown_wait_s;  /* for a guest to obey; 0: 60 */
+    /* Ends this process in good order and begins a new one in its place; returns at once. NULL:
+     * nobody can. Any thread. */
+    void (*restart)(void *arg);
+    void *restart_arg;
 };
 
 void ops_register(void);
@@ -55,6 +59,10 @@ struct err *ops_recover(struct ops *ops) _must_use_;
 /* For host_config.fact; any thread, does not block. `arg` is a struct ops **: facts may come before
  * ops_new has returned and are then dropped. */
 void ops_fact(void *arg, const struct host_fact *fact);
+
+/* Asks for a new process in place of this one, as soon as what is under way has ended or unwound;
+ * guests and their disks run on. Any thread; returns at once. */
+struct err *ops_restart(struct ops *ops) _must_use_;
 
 /* Every 5 s or so: host metrics, memory of guests, ages. */
 struct err *ops_tick(struct ops *ops) _must_use_;
