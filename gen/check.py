@@ -36,6 +36,8 @@ class Checker:
                 self.check_field(cls, f)
             for m in cls.explicit:
                 self.check_message(cls, m)
+        for h in self.model.handlers.values():
+            self.check_handler(h)
         if not self.errors:
             self.check_relations()
             self.check_ops()
@@ -91,6 +93,18 @@ class Checker:
         except BadValue as e:
             self.complain(place, str(e))
             return None
+
+    def check_handler(self, h):
+        """A handler's permission is called http/NAME, a sub-permission http/NAME/KEY."""
+        if not h.roles:
+            self.complain(h.place, f"handler {h.name} names no role")
+        for role in [h.roles] + [s.role for s in h.subs]:
+            if role:
+                self.check_role(h.place, role)
+        same = [o.name for o in self.model.handlers.values()
+                if (o.method, o.path) == (h.method, h.path)]
+        if same[0] != h.name:
+            self.complain(h.place, f"{h.method} {h.path} belongs to handler {same[0]}")
 
     # ---- classes, fields, messages ---------------------------------------------------------------
 

@@ -28,6 +28,16 @@ def desc_c(model):
     return Desc(model).emit()
 
 
+def permissions(model):
+    """(name, role) of those that belong to no message: declared ones and those of handlers."""
+    out = list(model.permissions)
+    for h in model.handlers.values():
+        if not h.flags & {"own-check", "house"}:
+            out.append((f"http/{h.name}", h.roles))
+        out += [(f"http/{h.name}/{s.key}", s.role) for s in h.subs]
+    return out
+
+
 class Desc:
     def __init__(self, model):
         self.model = model
@@ -263,7 +273,7 @@ class Desc:
                  for r in self.model.roles]
         asserts = [f"_Static_assert({c.role(r.name)} == {i}, \"role.model and desc.h agree\");"
                    for i, r in enumerate(self.model.roles)]
-        perms = [f"{{{c.string(n)}, {c.role(r)}}}" for n, r in self.model.permissions]
+        perms = [f"{{{c.string(n)}, {c.role(r)}}}" for n, r in permissions(self.model)]
         alerts = [f"{{{c.string(n)}, {p}}}" for n, p in sorted(self.model.alerts)]
         return asserts + [
             "const struct role_desc desc_roles[] = {", c.wrap(roles), "};",

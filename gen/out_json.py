@@ -18,6 +18,7 @@ def as_json(model):
         "enums": {e.name: e.values for e in model.enums.values()},
         "classes": [class_json(k) for k in model.api_classes()],
         "relations": relations(model),
+        "handlers": [handler_json(h) for h in model.handlers.values()],
     }
 
 
@@ -29,6 +30,13 @@ def without_empty(d):
 def error_json(e):
     return without_empty({"params": e.params, "inferred": e.inferred, "unraised": e.unraised,
                           "doc": e.doc})
+
+
+def handler_json(h):
+    return without_empty({
+        "name": h.name, "method": h.method, "path": h.path, "role": h.roles, "form": h.form,
+        "subs": {s.key: s.role for s in h.subs}, "flags": sorted(h.flags), "task": h.task,
+        "body": h.body, "needs": h.needs, "queries": [list(q) for q in h.queries], "doc": h.doc})
 
 
 def life_json(life):

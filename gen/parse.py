@@ -8,8 +8,8 @@ statement.
 
 import re
 
-from tree import (Class, Enum, Error, Field, KeyRole, Life, Message, ModelError, Model, OpRule,
-                  Param, Place, Release, Role, Type, VOID)
+from tree import (Class, Enum, Error, Field, Handler, KeyRole, Life, Message, ModelError, Model,
+                  OpRule, Param, Place, Release, Role, Type, VOID)
 
 TOKEN = re.compile(r'''\s*(?:
     (?P<string>"(?:[^"\\]|\\["\\n])*") |
@@ -28,6 +28,9 @@ MESSAGE_FLAGS = ("async", "hidden", "no-session", "pool-internal", "secret", "no
                  "not-forwarded", "native")
 OP_MARKS = ("template", "template-only", "default-template", "snapshot", "snapshot-only",
             "control-domain")
+METHODS = ("GET", "PUT", "POST", "CONNECT", "OPTIONS", "DELETE", "PATCH")
+HANDLER_FLAGS = ("sdk", "client-cert", "own-check", "master", "house", "unimplemented")
+HANDLER_FORMS = ("rpc", "simple", "raw", "files")
 PLANS = ("host", "storage", "network", "pool", "xen", "device", "ha", "update", "legacy")
 
 
@@ -150,7 +153,8 @@ def parse_top(cur, model):
     """Returns the class if the statement opens one."""
     place, word = cur.place(), cur.word("a keyword")
     parsers = {"release": parse_release, "role": parse_role, "permission": parse_permission,
-               "error": parse_error, "alert": parse_alert, "class": parse_class}
+               "error": parse_error, "alert": parse_alert, "class": parse_class,
+               "handler": parse_handler}
     if word not in parsers:
         raise ModelError(place, f"unknown statement '{word}'")
     out = parsers[word](cur, place, model)
@@ -206,6 +210,51 @@ def parse_alert(cur, place, model):
     if priority not in ("1", "2", "3", "4", "5"):
         cur.fail("a priority is 1 to 5")
     model.alerts.append((name, int(priority)))
+
+
+def parse_handler(cur, place, model):
+    h = Handler(place, cur.word("a name"), cur.word("a method"), cur.string("a path"))
+    if h.method not in METHODS:
+        raise ModelError(place, f"unknown method '{h.method}'")
+    if not h.path.startswith("/"):
+        raise ModelError(place, f"the path '{h.path}' does not begin with '/'")
+    if h.name in model.handlers:
+        raise ModelError(place, f"handler {h.name} is declared twice")
+    while cur.kind() == "word":
+        parse_handler_clause(cur, h)
+    if cur.accept("("):
+        parse_queries(cur, h)
+    h.doc = parse_doc(cur)
+    model.handlers[h.name] = h
+
+
+def parse_handler_clause(cur, h):
+    place, word = cur.place(), cur.take()
+    if word in HANDLER_FLAGS:
+        h.flags.add(word)
+    elif word in HANDLER_FORMS:
+        h.form = word
+    elif word == "roles":
+        h.roles = cur.word("a role")
+    elif word == "sub":
+        parse_key(cur, h.subs)
+    elif word == "task":
+        h.task = cur.string("what the task is called")
+    elif word == "body":
+        h.body = cur.string("what flows")
+    elif word == "needs":
+        h.needs = cur.string("which parameters")
+    else:
+        raise ModelError(place, f"unknown clause '{word}' of a handler")
+
+
+def parse_queries(cur, h):
+    while not cur.accept(")"):
+        if h.queries:
+            cur.expect(",")
+        name = cur.string("a parameter") if cur.kind() == "string" else cur.word("a parameter")
+        cur.expect(":")
+        h.queries.append((name, cur.word("a type")))
 
 
 def parse_class(cur, place, model):

@@ -198,6 +198,25 @@ class Error:
 
 
 @dataclass
+class Handler:
+    """What a path of the HTTP server means."""
+
+    place: Place
+    name: str
+    method: str
+    path: str  # a prefix
+    roles: str = ""
+    form: str = "stream"  # or rpc, simple, raw: how net/ calls it; files: net/ itself
+    subs: list = attr(default_factory=list)  # KeyRole: further permissions
+    flags: set = attr(default_factory=set)
+    task: str = ""  # the label of the task that it always has; "": only a task it is given
+    body: str = ""
+    needs: str = ""
+    queries: list = attr(default_factory=list)  # (name, type)
+    doc: str = ""
+
+
+@dataclass
 class Release:
     name: str
     major: int
@@ -222,6 +241,7 @@ class Model:
     alerts: list = attr(default_factory=list)  # (name, priority)
     classes: dict = attr(default_factory=dict)
     enums: dict = attr(default_factory=dict)
+    handlers: dict = attr(default_factory=dict)
 
     def api_classes(self):
         return [c for c in self.classes.values() if not c.internal()]

@@ -255,6 +255,7 @@ static struct err *open_net(struct daemon *d)
 {
     d->handlers = (struct handlers){.api = d->api,
                                     .db = d->db,
+                                    .tasks = d->tasks,
                                     .host = d->host,
                                     .development = d->config.development,
                                     .owner = getuid()};

@@ -55,6 +55,9 @@ void api_set_world(struct api *api, void *world)
 void api_session_done(struct api_session *s)
 {
     rstr_unref(s->ref);
+    rstr_unref(s->user_name);
+    rstr_unref(s->user_sid);
+    rstr_unref(s->originator);
     *s = (struct api_session){0};
 }
 
@@ -64,6 +67,10 @@ struct err *api_authenticate(struct api *api, const char *session, struct api_se
     TRY(session_find(api->sessions, session, &s));
     *ret = (struct api_session){
         .ref = rstr_ref(s->ref),
+        .user_name = rstr_ref(s->user_name),
+        .user_sid = rstr_ref(s->user_sid),
+        .originator = rstr_ref(s->originator),
+        .local = s->local,
         .superuser = s->superuser,
         .pool = s->pool,
         .roles = s->roles,

@@ -104,8 +104,10 @@ struct err *api_login(struct api *, const struct api_peer *, const char *user, c
 
 /* What a session may do: copied facts. */
 struct api_session {
-    const char *ref; /* rstr */
-    bool superuser;  /* not role-checked */
+    const char *ref;                               /* rstr */
+    const char *user_name, *user_sid, *originator; /* rstr */
+    bool local;                                    /* over the local socket */
+    bool superuser;                                /* not role-checked */
     bool pool;
     uint32_t roles; /* bit 1<<enum role, lower ones included */
 };

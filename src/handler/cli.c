@@ -6,6 +6,7 @@
 
 #include <errno.h>
 
+#include "gen/http.h"
 #include "handler/handler.h"
 
 #define BODY_MAX 204800 /* as upstream's limit of a command */
@@ -39,7 +40,7 @@ static int read_body(const struct net_request *req, struct net_stream *s, struct
     return r;
 }
 
-void handler_cli(void *arg, const struct net_request *req, struct net_stream *s)
+void http_post_cli(void *arg, const struct net_request *req, struct net_stream *s)
 {
     struct handlers *h = arg;
     _cleanup_(buf_done) struct buf body;

@@ -10,6 +10,7 @@
 #include "base/rstr.h"
 #include "base/str.h"
 #include "gen/error.h"
+#include "gen/http.h"
 #include "gen/typed.h"
 #include "handler/handler.h"
 #include "host/host.h"
@@ -94,7 +95,7 @@ static int greet(const struct net_request *req, struct net_stream *s)
     return net_stream_head(s, 200, NULL, NULL, 0);
 }
 
-void handler_console(void *arg, const struct net_request *req, struct net_stream *s)
+void http_connect_console(void *arg, const struct net_request *req, struct net_stream *s)
 {
     int fd = -1;
     struct err *e = authorised(arg, req, &fd);
@@ -109,4 +110,9 @@ void handler_console(void *arg, const struct net_request *req, struct net_stream
         return;
     }
     net_stream_relay(s, fd);
+}
+
+void http_connect_console_ws(void *arg, const struct net_request *req, struct net_stream *s)
+{
+    http_connect_console(arg, req, s);
 }

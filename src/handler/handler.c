@@ -1,43 +1,36 @@
-/* handler.c: the table of routes. Longest prefix wins; see handler.h. */
+/* handler.c: the model's handlers as routes. Longest prefix wins; see handler.h. */
 #include "handler/handler.h"
 
 #include "base/mem.h"
+#include "gen/http.h"
+#include "handler/http.h"
 
-static const struct net_route routes[] = {
-    {.method = "POST",
-     .path_prefix = "/",
-     .name = "post_root",
-     .kind = NET_RPC,
-     .call = handler_rpc_xml},
-    {.method = "POST",
-     .path_prefix = "/jsonrpc",
-     .name = "post_jsonrpc",
-     .kind = NET_RPC,
-     .call = handler_rpc_json},
-    {.method = "OPTIONS",
-     .path_prefix = "/",
-     .name = "options",
-     .kind = NET_SIMPLE,
-     .call = handler_options},
-    {.method = "POST",
-     .path_prefix = "/cli",
-     .name = "post_cli",
-     .kind = NET_TAKEOVER,
-     .takeover = handler_cli},
-    {.method = "CONNECT",
-     .path_prefix = "/console",
-     .name = "connect_console",
-     .kind = NET_TAKEOVER,
-     .takeover = handler_console},
-    {.method = "GET",
-     .path_prefix = "/console",
-     .name = "connect_console_ws",
-     .kind = NET_TAKEOVER,
-     .takeover = handler_console},
-};
+static void refuse_unimplemented(void *arg, const struct net_request *req, struct net_stream *s)
+{
+    (void)net_stream_error(s, 501, "this path is known, but nothing serves it yet");
+    net_stream_close(s);
+}
+
+static struct net_route route_of(const struct http_desc *d)
+{
+    static const enum net_kind kinds[] = {
+        [HTTP_RPC] = NET_RPC, [HTTP_SIMPLE] = NET_SIMPLE, [HTTP_STREAM] = NET_TAKEOVER};
+    bool refused = d->flags & HTTP_UNIMPLEMENTED;
+    return (struct net_route){.method = d->method,
+                              .path_prefix = d->path,
+                              .name = d->name,
+                              .kind = kinds[d->form],
+                              .call = d->call,
+                              .takeover = refused ? refuse_unimplemented : d->takeover};
+}
 
 const struct net_route *handler_routes(unsigned *ret_n)
 {
-    *ret_n = ARRAY_LEN(routes);
+    static struct net_route routes[HTTP_N];
+    unsigned n = 0;
+    for (unsigned i = 0; i < HTTP_N; i++)
+        if (http_descs[i].form != HTTP_FILES)
+            routes[n++] = route_of(&http_descs[i]);
+    *ret_n = n;
     return routes;
 }

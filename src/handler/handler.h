@@ -1,11 +1,12 @@
 /*
  * handler.h: what the paths of the HTTP server mean.
  *
- * The routes that cairnd gives to net/: the RPC paths, the command line, consoles. Each handler is
- * a file of its own with one entry in the table of handler.c; what they share (whose session is
- * this, may it) is in handler_auth.c.
+ * model/http.model says which there are; each is a function http_NAME in a file of this folder
+ * (gen/http.h has the prototypes, a missing one is a link error). Those that stream are called by
+ * transfer.c, which knows session, permission and task; what the others share (whose session is
+ * this) is in handler_auth.c.
  *
- *     static struct handlers h = {.api = api, .db = db, .host = host};
+ *     static struct handlers h = {.api = api, .db = db, .tasks = tasks, .host = host};
  *     unsigned n;
  *     const struct net_route *routes = handler_routes(&n);
  *     net_new(&(struct net_config){.routes = routes, .n_routes = n, .arg = &h}, &net);
@@ -20,11 +21,13 @@
 
 struct db;
 struct host;
+struct tasks;
 
 /* Given to every handler; outlives the net. Everything is borrowed. */
 struct handlers {
     struct api *api;
     struct db *db;
+    struct tasks *tasks;
     struct host *host;
     bool development; /* the owner of the daemon is trusted on the local socket too */
     uid_t owner;
@@ -50,9 +53,3 @@ struct err *handler_authenticate(struct handlers *h, const struct net_request *r
 void handler_session_done(struct handlers *h, struct handler_session *s);
 /* Answers on a stream what an error means in HTTP: 401, 403, 404 or 500. Frees the error. */
 void handler_refuse(struct net_stream *s, struct err *e);
-
-void handler_rpc_xml(void *arg, const struct net_request *req, struct net_reply *reply);
-void handler_rpc_json(void *arg, const struct net_request *req, struct net_reply *reply);
-void handler_options(void *arg, const struct net_request *req, struct net_reply *reply);
-void handler_console(void *arg, const struct net_request *req, struct net_stream *s);
-void handler_cli(void *arg, const struct net_request *req, struct net_stream *s);

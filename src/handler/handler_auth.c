@@ -69,6 +69,8 @@ static unsigned status_of(const struct err *e)
         {"RBAC_PERMISSION_DENIED", 403},
         {"HANDLE_INVALID", 404},
         {"UUID_INVALID", 404},
+        {"INVALID_VALUE", 400},
+        {"IMPORT_ERROR_CANNOT_HANDLE_CHUNKED", 403},
     };
     for (size_t i = 0; i < ARRAY_LEN(table); i++)
         if (err_is(e, table[i].code))

@@ -5,6 +5,7 @@
  * answer comes back there, and so does the news that the client has left. So nothing is locked.
  */
 #include "base/str.h"
+#include "gen/http.h"
 #include "handler/handler.h"
 
 struct rpc {
@@ -61,17 +62,27 @@ static void serve(struct handlers *h, enum rpc_format format, const struct net_r
     net_reply_on_gone(reply, on_gone, r);
 }
 
-void handler_rpc_xml(void *arg, const struct net_request *req, struct net_reply *reply)
+void http_post_root(void *arg, const struct net_request *req, struct net_reply *reply)
 {
     serve(arg, RPC_XML, req, reply);
 }
 
-void handler_rpc_json(void *arg, const struct net_request *req, struct net_reply *reply)
+void http_post_RPC2(void *arg, const struct net_request *req, struct net_reply *reply)
+{
+    serve(arg, RPC_XML, req, reply);
+}
+
+void http_post_json(void *arg, const struct net_request *req, struct net_reply *reply)
+{
+    serve(arg, RPC_XML, req, reply);
+}
+
+void http_post_jsonrpc(void *arg, const struct net_request *req, struct net_reply *reply)
 {
     serve(arg, RPC_JSON, req, reply);
 }
 
-void handler_options(void *arg, const struct net_request *req, struct net_reply *reply)
+void http_post_root_options(void *arg, const struct net_request *req, struct net_reply *reply)
 {
     (void)arg;
     _cleanup_(freep) char *asked = view_dup(http_find(req->head, "access-control-request-headers"));
@@ -83,4 +94,14 @@ void handler_options(void *arg, const struct net_request *req, struct net_reply 
         {"Access-Control-Allow-Methods", "PUT"},
     };
     net_reply_send(reply, 200, "text/plain", headers, ARRAY_LEN(headers), NULL);
+}
+
+void http_post_json_options(void *arg, const struct net_request *req, struct net_reply *reply)
+{
+    http_post_root_options(arg, req, reply);
+}
+
+void http_post_jsonrpc_options(void *arg, const struct net_request *req, struct net_reply *reply)
+{
+    http_post_root_options(arg, req, reply);
 }

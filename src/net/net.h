@@ -151,6 +151,9 @@ int net_stream_read_all(struct net_stream *s, void *p, size_t size) _must_use_;
 int net_stream_write(struct net_stream *s, const void *p, size_t size) _must_use_;
 /* How long a read may wait; default stall_time, USEC_NEVER: for ever. */
 void net_stream_set_patience(struct net_stream *s, usec_t wait);
+/* While reads and writes wait, `stop` is asked every quarter of a second; once it says yes, what
+ * waits and all that follows fails with -ECANCELED. NULL: nobody is asked. */
+void net_stream_watch(struct net_stream *s, bool (*stop)(void *arg), void *arg);
 /* The head of an answer that ends with the connection: status, the usual headers, `headers`. */
 int net_stream_head(struct net_stream *s, unsigned status, const char *content_type,
                     const struct net_header *headers, unsigned n_headers) _must_use_;
@@ -171,5 +174,7 @@ bool net_wants_websocket(const struct net_request *req);
  * client offers it; NULL: none. */
 int net_stream_websocket(struct net_stream *s, const struct net_request *req, const char *protocol)
     _must_use_;
-/* Closes and frees. A handler ends with exactly one of close, take_fd, relay. */
+/* Closes with a reset, so that a client does not take half an answer for a whole one; frees. */
+void net_stream_abort(struct net_stream *s); /* NULL is fine */
+/* Closes and frees. A handler ends with exactly one of close, abort, take_fd, relay. */
 void net_stream_close(struct net_stream *s); /* NULL is fine */

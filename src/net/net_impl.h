@@ -137,6 +137,8 @@ struct net_stream {
     struct buf early;
     size_t early_at;
     usec_t patience;
+    bool (*stop)(void *arg); /* or NULL */
+    void *stop_arg;
     bool websocket;
     struct net_stream *next;               /* in the queue */
     struct net_stream *all_next, **all_at; /* in net.streams */

@@ -129,20 +129,39 @@ void streams_stop(struct net *n)
 
 /* ---- reading and writing ---- */
 
+#define SLICE_MS 250 /* between two looks at `stop` */
+
+static bool is_stopped(const struct net_stream *s)
+{
+    return s->stop && s->stop(s->stop_arg);
+}
+
+/* How long the next poll may last, of what is left; -1: for ever. */
+static int slice_of(const struct net_stream *s, usec_t left)
+{
+    usec_t ms = left / USEC_PER_MSEC;
+    if (s->stop)
+        return ms > SLICE_MS ? SLICE_MS : (int)ms;
+    return left == USEC_NEVER || ms > INT32_MAX ? -1 : (int)ms;
+}
+
 /* Waits until the socket is ready for `events`. */
 static int wait_for(struct net_stream *s, short events, usec_t patience)
 {
     struct pollfd p = {.fd = s->fd, .events = events};
-    usec_t ms = patience / USEC_PER_MSEC;
-    int timeout = patience == USEC_NEVER || ms > INT32_MAX ? -1 : (int)ms;
-    for (;;) {
-        int n = poll(&p, 1, timeout);
+    for (usec_t left = patience;;) {
+        int slice = slice_of(s, left);
+        int n = poll(&p, 1, slice);
         if (n > 0)
             return 0;
-        if (n == 0)
-            return -ETIMEDOUT;
-        if (errno != EINTR)
+        if (n < 0 && errno != EINTR)
             return -errno;
+        if (is_stopped(s))
+            return -ECANCELED;
+        usec_t waited = n == 0 && slice > 0 ? (usec_t)slice * USEC_PER_MSEC : 0;
+        if (n == 0 && left != USEC_NEVER && (waited == 0 || left - waited < USEC_PER_MSEC))
+            return -ETIMEDOUT;
+        left -= left == USEC_NEVER ? 0 : waited;
     }
 }
 
@@ -252,6 +271,12 @@ void net_stream_set_patience(struct net_stream *s, usec_t wait)
     s->patience = wait;
 }
 
+void net_stream_watch(struct net_stream *s, bool (*stop)(void *arg), void *arg)
+{
+    s->stop = stop;
+    s->stop_arg = arg;
+}
+
 int net_stream_head(struct net_stream *s, unsigned status, const char *content_type,
                     const struct net_header *headers, unsigned n_headers)
 {
@@ -299,20 +324,36 @@ static void drain(struct net_stream *s)
         total += (size_t)n;
 }
 
+static void leave(struct net_stream *s)
+{
+    net_peer_leave(s->net, &s->request->req.peer);
+    int fd = s->fd;
+    stream_free(s); /* off the list first: nobody shuts a recycled number down */
+    fd_close(fd);
+}
+
+void net_stream_abort(struct net_stream *s)
+{
+    if (!s)
+        return;
+    tls_free(s->tls); /* without a good-bye: that is how TLS tells a torn connection */
+    struct linger now = {.l_onoff = 1, .l_linger = 0};
+    (void)setsockopt(s->fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+    leave(s);
+}
+
 void net_stream_close(struct net_stream *s)
 {
     if (!s)
         return;
+    s->stop = NULL;
     if (s->tls) {
         tls_shutdown(s->tls);
         send_tls(s);
         tls_free(s->tls);
     }
     drain(s);
-    net_peer_leave(s->net, &s->request->req.peer);
-    int fd = s->fd;
-    stream_free(s); /* off the list first: nobody shuts a recycled number down */
-    fd_close(fd);
+    leave(s);
 }
 
 int net_stream_take_fd(struct net_stream *s, struct buf *ret_early)

@@ -141,18 +141,24 @@ static struct err *write_progress(struct txn *t, void *arg)
     return NULL;
 }
 
+static double share_of_step(const struct op_run *r)
+{
+    const struct op_kind *k = r->kind;
+    unsigned all = 0;
+    for (unsigned i = 0; i < k->n_steps; i++)
+        all += k->steps[i].weight;
+    return all ? (double)k->steps[r->step].weight / all : 0;
+}
+
 void op_progress(struct op *op, double fraction)
 {
     struct op_run *r = op->run;
     usec_t now = clock_now();
-    if (!*op->task || !r->kind || r->undoing)
+    if (!*op->task || (!r->kind && !r->transfer) || r->undoing)
         return;
     if (fraction > 0 && now - r->last_progress < PROGRESS_EVERY_US)
         return;
-    unsigned all = 0;
-    for (unsigned i = 0; i < r->kind->n_steps; i++)
-        all += r->kind->steps[i].weight;
-    double share = all ? (double)r->kind->steps[r->step].weight / all : 0;
+    double share = r->kind ? share_of_step(r) : 1;
     struct progress_arg p = {op->task, r->progress + share * fraction};
     r->last_progress = now;
     err_free(db_write(op->db, "progress", write_progress, &p));

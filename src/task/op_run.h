@@ -33,6 +33,7 @@ struct op_run {
     bool make_task;  /* the call makes its task ... */
     bool keep_task;  /* ... and leaves it behind at its end */
     bool given_task; /* runs inside a task of the caller's */
+    bool transfer;   /* on the caller's thread; ends a given task, too */
 
     /* claims and journal */
     const char *op_ref;  /* rstr: ref of the journal row */
@@ -94,5 +95,7 @@ void task_row_end(struct txn *t, struct op_run *r);
 /* The task of a dead process, as its journal row remembers it. */
 void task_row_revive(struct txn *t, struct tasks *ts, const struct rec_op *op);
 void task_row_progress(struct txn *t, const char *ref, double progress);
+/* A transfer begins in it: it can be cancelled and has come nowhere yet. */
+void task_row_taken_over(struct txn *t, const char *ref);
 /* `cancel` in or out of allowed_operations. */
 void task_row_cancellable(struct txn *t, const char *ref, bool can);

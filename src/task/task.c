@@ -140,7 +140,7 @@ struct op_run *op_run_new(struct tasks *ts)
 
 void op_run_free(struct op_run *r)
 {
-    if (r->args)
+    if (r->args && !r->transfer)
         (r->free_args ? r->free_args : free)(r->args);
     claim_list_free(r->claims, r->n_claims);
     caller_done(&r->op.caller);
@@ -164,10 +164,15 @@ static void set_label(struct op_run *r, const struct run_request *rq)
     rstr_set(&r->label, rq->label ? rq->label : name);
 }
 
+/* Do calls of it make a task, even if nobody waits for it? */
+static bool has_task(const struct msg_desc *m)
+{
+    return m && !(desc_classes[m->cls]->flags & CLASS_NO_TASK) && (m->flags & MSG_ASYNC);
+}
+
 static struct op_run *make_run(struct tasks *ts, const struct run_request *rq)
 {
     struct op_run *r = op_run_new(ts);
-    bool no_task = desc_classes[rq->msg->cls]->flags & CLASS_NO_TASK;
     r->op.msg = rq->msg;
     rstr_set(&r->op.self, rq->self ? rq->self : "");
     caller_done(&r->op.caller);
@@ -177,11 +182,15 @@ static struct op_run *make_run(struct tasks *ts, const struct run_request *rq)
     r->free_args = rq->free_args;
     r->async = rq->async;
     r->given_task = rq->task != NULL;
-    r->make_task = !r->given_task && (rq->async || (!no_task && (rq->msg->flags & MSG_ASYNC)));
-    r->keep_task = rq->async && !r->given_task;
+    r->transfer = !rq->msg;
+    r->make_task = !r->given_task && (rq->async || has_task(rq->msg));
+    r->keep_task = r->transfer ? r->given_task || rq->async : rq->async && !r->given_task;
     if (rq->subtask_of)
         r->subtask_of = rstr_new(rq->subtask_of);
-    set_label(r, rq);
+    if (rq->msg)
+        set_label(r, rq);
+    else
+        rstr_set(&r->label, rq->label);
     rstr_unref(r->op.task);
     r->op.task = r->given_task ? rstr_new(rq->task) : r->make_task ? ref_new() : rstr_new("");
     r->holder = *r->op.task ? r->op.task : r->op_ref;
@@ -192,7 +201,7 @@ static struct op_run *make_run(struct tasks *ts, const struct run_request *rq)
 
 static bool needs_journal(const struct op_run *r)
 {
-    return r->n_claims > 0 || r->async;
+    return r->n_claims > 0 || (r->async && !r->transfer);
 }
 
 static struct err *take_claims(struct txn *t, struct op_run *r)
@@ -216,6 +225,8 @@ static struct err *begin_txn(struct txn *t, void *arg)
     r->failed = refused;
     if (r->make_task)
         TRY(task_row_add(t, r));
+    if (r->transfer && *r->op.task)
+        task_row_taken_over(t, r->op.task);
     if (refused) {
         task_row_end(t, r);
         return NULL;
@@ -276,7 +287,7 @@ static void begun(void *arg, struct err *e, uint64_t generation)
         op_run_free(r);
         return;
     }
-    if (ts->cfg.single)
+    if (ts->cfg.single || r->transfer)
         run_call(r);
     else
         runner_submit(is_ender(r) ? ts->enders : ts->pool, run_call, r);
@@ -284,7 +295,8 @@ static void begun(void *arg, struct err *e, uint64_t generation)
 
 static bool nothing_to_write(const struct op_run *r)
 {
-    return !r->make_task && !r->given_task && !(r->op.msg->op && *r->op.self);
+    bool claims = r->op.msg && r->op.msg->op && *r->op.self;
+    return !r->make_task && !r->given_task && !claims;
 }
 
 void tasks_run(struct tasks *ts, const struct run_request *rq, tasks_started_fn started,
@@ -380,6 +392,26 @@ struct err *tasks_call(struct tasks *ts, const struct run_request *rq, struct va
     struct waiter w = {0};
     tasks_run(ts, rq, NULL, wake_waiter, &w);
     waitable_wait(&w.over, NULL, USEC_NEVER);
+    if (ret && !w.e)
+        *ret = w.result;
+    else
+        val_unref(w.result);
+    return w.e;
+}
+
+/* ---- transfers ---- */
+
+struct err *tasks_transfer(struct tasks *ts, const struct run_request *rq, struct val **ret)
+{
+    struct waiter w = {0};
+    struct op_run *r = make_run(ts, rq);
+    r->done = wake_waiter;
+    r->done_arg = &w;
+    tasks_enlist(ts, r);
+    if (ts->stopping)
+        not_begun(r, err_TOO_MANY_PENDING_TASKS());
+    else
+        begun(r, nothing_to_write(r) ? NULL : db_write(ts->cfg.db, "begin", begin_txn, r), 0);
     if (ret && !w.e)
         *ret = w.result;
     else

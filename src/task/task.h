@@ -72,6 +72,13 @@ void tasks_run(struct tasks *ts, const struct run_request *rq, tasks_started_fn 
                tasks_done_fn done, void *arg);
 /* The same and waits for the end. Never on a loop. */
 struct err *tasks_call(struct tasks *ts, const struct run_request *rq, struct val **ret) _must_use_;
+/* A transfer: like a call, but of no message (rq->msg is NULL, rq->label says what it is), and run
+ * on the calling thread, which belongs to a connection; it takes no place of the pool. With
+ * rq->task it takes that pending task over and ends it, else rq->async makes one of its own, which
+ * is kept; with neither there is none. The task can be cancelled from the start; rq->args are not
+ * freed. */
+struct err *tasks_transfer(struct tasks *ts, const struct run_request *rq, struct val **ret)
+    _must_use_;
 
 /* Work of the house itself on an object: queued per object in order of arrival, waits for claims
  * instead of failing. `kind` is a registered step table; `ctx` its first context (a map of strings,

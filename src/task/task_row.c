@@ -81,6 +81,12 @@ void task_row_cancellable(struct txn *t, const char *ref, bool can)
     val_assign(&row->allowed_operations, ops);
 }
 
+void task_row_taken_over(struct txn *t, const char *ref)
+{
+    task_row_progress(t, ref, 0);
+    task_row_cancellable(t, ref, true);
+}
+
 static void end_failed(struct rec_task *row, const struct err *e)
 {
     struct val *info = val_set();
@@ -113,7 +119,7 @@ static void end_row(struct tasks *ts, struct rec_task *row, const struct val *re
 
 void task_row_end(struct txn *t, struct op_run *r)
 {
-    if (!*r->op.task || r->given_task)
+    if (!*r->op.task || (r->given_task && !r->transfer))
         return;
     struct rec_task *row = txn_edit_task(t, r->op.task);
     if (!row)

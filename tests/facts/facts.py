@@ -6,8 +6,8 @@ roles, errors. They were written down from the published interface, independentl
 are what the model, the replies and the role checks are tested against. One item stands on a line,
 so a change reads well in a diff.
 
-    facts.py SOURCE_DIR    writes the files anew from a directory with classes.json, enums.json and
-                           errors.json in the form of the published interface
+    facts.py SOURCE_DIR    writes the files anew from a directory with classes.json, enums.json,
+                           errors.json and http.json in the form of the published interface
 
 Tests use load() for the committed files, from_source() and from_model() for the two sides.
 """
@@ -17,7 +17,7 @@ import os
 import sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-FILES = ("classes", "enums", "errors", "roles")
+FILES = ("classes", "enums", "errors", "http", "roles")
 EMPTY = ("", False, [], {}, None)
 
 
@@ -33,7 +33,7 @@ def load():
 
 def from_source(folder):
     raw = {}
-    for name in ("classes", "enums", "errors"):
+    for name in ("classes", "enums", "errors", "http"):
         with open(os.path.join(folder, name + ".json"), encoding="utf-8") as f:
             raw[name] = json.load(f)
     top = raw["classes"]
@@ -45,11 +45,19 @@ def from_source(folder):
         "enums": {"enums": raw["enums"]["enums"], "alerts": raw["enums"]["message_names"]},
         "errors": {"errors": {k: v for k, v in sorted(errors["errors"].items())},
                    "inferred": sorted(errors["inferred"])},
+        "http": {"handlers": [source_handler(h) for h in raw["http"]["handlers"]]},
         "roles": {"roles": [some({"name": n, "uuid": ranks[n]["uuid"],
                                   "internal": ranks[n]["internal"]})
                             for n in reversed(top["legend"]["role_order"])],
                   "permissions": top["extra_permissions"], "releases": top["releases"]},
     }
+
+
+def source_handler(h):
+    return some({"name": h["name"], "method": h["m"], "path": h["path"], "role": h["role"],
+                 "subs": h.get("sub"), "sdk": h.get("sdk"), "client-cert": h.get("cc"),
+                 "own-check": h.get("norbac"), "master": h.get("master"), "queries": h["q"],
+                 "needs": " and ".join(h.get("req", []))})
 
 
 def some(d):
@@ -133,6 +141,8 @@ def from_model(model):
         "errors": {"errors": {k: None if v.get("unraised") else v.get("params", [])
                               for k, v in sorted(errors.items())},
                    "inferred": sorted(k for k, v in errors.items() if v.get("inferred"))},
+        "http": {"handlers": [model_handler(h) for h in model["handlers"]
+                              if "house" not in h.get("flags", [])]},
         "roles": {"roles": model["roles"], "permissions": model["permissions"],
                   "releases": model["releases"]},
     }
@@ -168,6 +178,12 @@ def model_field(f):
     if "default" in f:
         out["default"] = f["default"]
     return some(out)
+
+
+def model_handler(h):
+    keys = ("name", "method", "path", "role", "subs", "queries", "needs")
+    flags = {f: f in h.get("flags", []) for f in ("sdk", "client-cert", "own-check", "master")}
+    return some({**{k: h.get(k) for k in keys}, **flags})
 
 
 def model_message(c, m):

@@ -73,6 +73,15 @@ class ModelAgrees(unittest.TestCase):
     def test_relations(self):
         self.assertEqual(self.model["classes"]["relations"], self.facts["classes"]["relations"])
 
+    def test_handlers(self):
+        theirs = self.facts["http"]["handlers"]
+        ours = by_name(self.model["http"]["handlers"])
+        self.assertEqual(sorted(ours), sorted(h["name"] for h in theirs))
+        self.assertEqual(len(theirs), 57)
+        for h in theirs:
+            with self.subTest(h["name"]):
+                self.assertEqual(ours[h["name"]], h)
+
     def test_enums_errors_roles(self):
         for part in ("enums", "errors", "roles"):
             for key, theirs in self.facts[part].items():

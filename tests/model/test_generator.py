@@ -17,6 +17,7 @@ sys.path.insert(0, os.path.join(TOP, "gen"))
 from check import check  # noqa: E402
 from out_c import error_h, msg_c, msg_h, rec_h  # noqa: E402
 from out_desc import desc_c  # noqa: E402
+from out_http import http_c, http_h  # noqa: E402
 from out_text import api_lock, coverage_md, read_covered  # noqa: E402
 from parse import parse  # noqa: E402
 
@@ -55,7 +56,8 @@ class Golden(unittest.TestCase):
     def outputs(self, name):
         model, errors = run("good", name)
         self.assertEqual(errors, [])
-        return "\n".join(emit(model) for emit in (api_lock, rec_h, error_h, msg_h, msg_c, desc_c))
+        return "\n".join(emit(model) for emit in (api_lock, rec_h, error_h, msg_h, msg_c, desc_c,
+                                                  http_h, http_c))
 
     def test_each(self):
         for name in snippets("good"):
