@@ -30,6 +30,7 @@ enum conn_state { HEAD, BODY, OWED, SEND, LINGER, END };
 #define PIPELINE_MAX 65536 /* bytes that may wait while an answer is owed */
 #define LINGER_TIME  (2 * USEC_PER_SEC)
 #define TLS_OUT_MAX  262144
+#define FEED_MAX     1048576 /* bytes of an answer in pieces that may be on their way */
 #define SEND_TURN    1048576 /* bytes sent before others have a turn */
 #define SLOWEST      16384 /* bytes per second that a body or an answer has to make on the whole */
 
@@ -268,7 +269,7 @@ static int flush(struct conn *c)
         if (n < 0)
             return errno == EAGAIN || errno == EINTR ? 0 : -errno;
         sent += (size_t)n;
-        if (c->state == SEND)
+        if (c->state == SEND || (c->r && c->r->begun))
             note_progress(c);
     }
     if (has_output(c))
@@ -290,8 +291,8 @@ static void begin_send(struct conn *c)
     buf_put(&c->out, r->answer_head.data, r->answer_head.size);
     c->body = r->answer_body;
     r->answer_body = (struct buf){0};
-    c->close = c->refused || !r->head.keep_alive;
-    c->state = r->status ? SEND : END;
+    c->close = c->refused || r->begun || !r->head.keep_alive;
+    c->state = r->status || r->begun ? SEND : END;
     begin_transfer(c, c->body.size);
     log_debug("event=request method=%s path=%s peer=%s status=%u bytes=%zu us=%llu",
               r->method ? r->method : "-", r->path ? r->path : "-",
@@ -316,6 +317,13 @@ static bool prefix_fits(const char *prefix, const char *path)
     return strncmp(prefix, path, strlen(prefix)) == 0;
 }
 
+/* Is `e` nearer than `best`? A named method before any method. */
+static bool is_nearer(const struct net_route *e, const struct net_route *best)
+{
+    size_t a = strlen(e->path_prefix), b = best ? strlen(best->path_prefix) : 0;
+    return !best || a > b || (a == b && str_eq(best->method, "*"));
+}
+
 /* The route with the longest prefix; *ret_method tells whether the method has any. */
 static const struct net_route *find_route(const struct net *n, const char *method, const char *path,
                                           bool *ret_method)
@@ -323,21 +331,26 @@ static const struct net_route *find_route(const struct net *n, const char *metho
     const struct net_route *best = NULL;
     for (unsigned i = 0; i <= n->config.n_routes; i++) {
         const struct net_route *e = i < n->config.n_routes ? &n->config.routes[i] : &n->files;
-        if (!e->method || !str_eq(e->method, method))
+        bool named = e->method && str_eq(e->method, method);
+        if (!named && !(e->method && str_eq(e->method, "*")))
             continue;
-        *ret_method = true;
-        if (prefix_fits(e->path_prefix, path) &&
-            (!best || strlen(e->path_prefix) > strlen(best->path_prefix)))
+        *ret_method = *ret_method || named;
+        if (prefix_fits(e->path_prefix, path) && is_nearer(e, best))
             best = e;
     }
+    if (best && best->kind == NET_FILES)
+        best = n->files.method ? &n->files : NULL;
     return best;
 }
 
 /* A preflight is answered for every path under which something may be read from elsewhere. */
 static bool is_preflight(const struct net *n, const struct net_reply *r)
 {
-    bool any;
+    bool any = false;
     if (!str_eq(r->method, "OPTIONS"))
+        return false;
+    const struct net_route *own = find_route(n, "OPTIONS", r->path, &any);
+    if (own && str_eq(own->method, "*"))
         return false;
     const struct net_route *post = find_route(n, "POST", r->path, &any);
     const struct net_route *get = find_route(n, "GET", r->path, &any);
@@ -568,6 +581,14 @@ static void give_up(struct conn *c)
     refuse(c, 408, "The request did not arrive in time");
 }
 
+/* All pieces of an answer are sent for now. */
+static void note_drained(struct conn *c)
+{
+    set_timer(c, USEC_NEVER);
+    if (c->r->drained)
+        c->r->drained(c->r->drained_arg);
+}
+
 static void conn_run(struct conn *c)
 {
     if (c->running)
@@ -583,12 +604,16 @@ static void conn_run(struct conn *c)
     if (!c)
         return; /* taken over */
     c->running = false;
-    if (!is_over(c) && c->state != SEND && has_output(c) && flush(c) < 0)
-        c->state = END; /* handshakes, 100 Continue */
-    if (is_over(c))
+    bool pending = c->state != SEND && has_output(c);
+    if (!is_over(c) && pending && flush(c) < 0)
+        c->state = END; /* handshakes, 100 Continue, pieces of an answer */
+    if (is_over(c)) {
         conn_close(c);
-    else
-        rewatch(c);
+        return;
+    }
+    rewatch(c);
+    if (pending && c->r && c->r->begun && !has_output(c))
+        note_drained(c); /* last: it may end the connection */
 }
 
 void conn_answer(struct conn *c, struct net_reply *r)
@@ -596,6 +621,28 @@ void conn_answer(struct conn *c, struct net_reply *r)
     c->r = r;
     begin_send(c);
     conn_run(c);
+}
+
+/* A connection that breaks here is closed from the loop, for the caller still holds the reply. */
+void conn_feed(struct conn *c, const void *p, size_t size)
+{
+    c->out.max = FEED_MAX;
+    c->transfer_end = USEC_NEVER;
+    bool idle = !has_output(c);
+    buf_put(&c->out, p, size);
+    if (!buf_ok(&c->out) || (idle && flush(c) < 0)) {
+        set_timer(c, 0);
+        return;
+    }
+    if (idle)
+        set_timer(c, has_output(c) ? c->net->config.stall_time : USEC_NEVER);
+    if (!c->running)
+        rewatch(c);
+}
+
+bool conn_is_drained(const struct conn *c)
+{
+    return !has_output(c);
 }
 
 static void on_socket(void *arg, int fd, unsigned events)

@@ -82,7 +82,7 @@ struct err *net_new(const struct net_config *config, struct net **ret)
 {
     for (unsigned i = 0; i < config->n_routes; i++) {
         const struct net_route *r = &config->routes[i];
-        if (r->kind == NET_TAKEOVER ? !r->takeover : !r->call)
+        if (r->kind != NET_FILES && (r->kind == NET_TAKEOVER ? !r->takeover : !r->call))
             return err_internal("route '%s %s' has no handler", r->method, r->path_prefix);
     }
     struct net *n = mem_new(struct net);

@@ -65,16 +65,17 @@ struct net_request {
 };
 
 enum net_kind {
-    NET_RPC,     /* body up to rpc_body_max; CORS headers are added */
-    NET_SIMPLE,  /* body up to 64 KiB */
-    NET_TAKEOVER /* the connection becomes a stream */
+    NET_RPC,      /* body up to rpc_body_max; CORS headers are added */
+    NET_SIMPLE,   /* body up to 64 KiB */
+    NET_TAKEOVER, /* the connection becomes a stream */
+    NET_FILES     /* what would be found without this route: a file of web_root */
 };
 
 typedef void (*net_call_fn)(void *arg, const struct net_request *req, struct net_reply *reply);
 typedef void (*net_takeover_fn)(void *arg, const struct net_request *req, struct net_stream *s);
 
 struct net_route {
-    const char *method;      /* upper case */
+    const char *method;      /* upper case; "*": any, the handler refuses by itself what it must */
     const char *path_prefix; /* "/" matches every path */
     const char *name;        /* of the handler: the realm of a 401, the name in logs */
     enum net_kind kind;
@@ -140,6 +141,18 @@ void net_reply_drop(struct net_reply *r);
 /* Calls fn(arg) on the net thread if the client leaves before the answer was sent. The reply still
  * has to be given back, in fn or later. To be called inside the handler only. */
 void net_reply_on_gone(struct net_reply *r, loop_fn fn, void *arg);
+
+/* ---- answers without an end, such as server-sent events ----
+ * On the request's net thread. The connection closes behind the answer. The reply is given back by
+ * net_reply_drop(), which lets what was said so far go out first. */
+void net_reply_begin(struct net_reply *r, unsigned status, const char *content_type,
+                     const struct net_header *headers, unsigned n_headers);
+/* Says more. Up to 1 MiB may be on its way: who has much to say waits until it is drained. */
+void net_reply_more(struct net_reply *r, const void *p, size_t size);
+bool net_reply_is_drained(
+    const struct net_reply *r); /* nothing is on its way, or nobody is there */
+/* Calls fn(arg) each time what could not be sent at once has gone out. */
+void net_reply_on_drained(struct net_reply *r, loop_fn fn, void *arg);
 
 /* ---- taken-over connections; the functions block and belong to one thread at a time ---- */
 

@@ -89,6 +89,9 @@ void conn_start(void *conn);
 void conn_close(struct conn *c);
 /* The owed answer arrived (or the reply was dropped). */
 void conn_answer(struct conn *c, struct net_reply *r);
+/* The owed answer comes in pieces: sends one more. */
+void conn_feed(struct conn *c, const void *p, size_t size);
+bool conn_is_drained(const struct conn *c);
 
 /* ---- reply.c ---- */
 
@@ -106,6 +109,10 @@ struct net_reply {
     atomic_bool given_back; /* the answer is on its way: leaving is no news any more */
     loop_fn gone;
     void *gone_arg;
+
+    bool begun;      /* the answer comes in pieces: net_reply_begin() */
+    loop_fn drained; /* of such an answer; NULL: nobody asks */
+    void *drained_arg;
 
     unsigned status; /* the answer; 0: drop */
     struct buf answer_head, answer_body;

@@ -104,6 +104,8 @@ static void set_answer(struct net_reply *r, unsigned status, const char *content
     }
     put_answer_head(&r->answer_head, status, (int64_t)r->answer_body.size, r->head.keep_alive,
                     content_type, cors, headers, n_headers);
+    if (r->method && str_eq(r->method, "HEAD"))
+        buf_done(&r->answer_body);
 }
 
 void reply_set_error(struct net_reply *r, unsigned status, const char *why)
@@ -168,6 +170,34 @@ void net_reply_drop(struct net_reply *r)
 {
     r->status = 0;
     hand_back(r);
+}
+
+void net_reply_begin(struct net_reply *r, unsigned status, const char *content_type,
+                     const struct net_header *headers, unsigned n_headers)
+{
+    _cleanup_(buf_done) struct buf head;
+    buf_init(&head, HEAD_MAX);
+    put_answer_head(&head, status, -1, false, content_type, r->route && r->route->cors, headers,
+                    n_headers);
+    r->begun = true;
+    net_reply_more(r, head.data, head.size);
+}
+
+void net_reply_more(struct net_reply *r, const void *p, size_t size)
+{
+    if (r->conn)
+        conn_feed(r->conn, p, size);
+}
+
+bool net_reply_is_drained(const struct net_reply *r)
+{
+    return !r->conn || conn_is_drained(r->conn);
+}
+
+void net_reply_on_drained(struct net_reply *r, loop_fn fn, void *arg)
+{
+    r->drained = fn;
+    r->drained_arg = arg;
 }
 
 void net_reply_on_gone(struct net_reply *r, loop_fn fn, void *arg)

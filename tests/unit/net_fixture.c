@@ -62,11 +62,6 @@ static void big(void *arg, const struct net_request *req, struct net_reply *repl
     net_reply_send(reply, 200, "text/plain", NULL, 0, &b);
 }
 
-static void deny(void *arg, const struct net_request *req, struct net_reply *reply)
-{
-    net_reply_error(reply, 401, "who are <you>?");
-}
-
 static void on_gone(void *arg)
 {
     net_reply_drop(arg);
@@ -84,6 +79,42 @@ static void park(void *arg, const struct net_request *req, struct net_reply *rep
     parked = reply;
     pthread_cond_broadcast(&changed);
     pthread_mutex_unlock(&lock);
+}
+
+/* Tells 2000 times 1000 bytes, never more than fits, then ends. */
+static unsigned n_told;
+static const char piece[1000] = "piece";
+
+static void tell_more(void *arg)
+{
+    struct net_reply *reply = arg;
+    while (n_told < 2000 && net_reply_is_drained(reply)) {
+        net_reply_more(reply, piece, sizeof(piece));
+        n_told++;
+    }
+    if (n_told == 2000)
+        net_reply_drop(reply);
+}
+
+static void feed(void *arg, const struct net_request *req, struct net_reply *reply)
+{
+    n_told = 0;
+    net_reply_on_drained(reply, tell_more, reply);
+    net_reply_begin(reply, 200, "text/plain", NULL, 0);
+    tell_more(reply);
+}
+
+/* A first piece; the test or the client ends it. */
+static void feed_park(void *arg, const struct net_request *req, struct net_reply *reply)
+{
+    net_reply_begin(reply, 200, "text/plain", NULL, 0);
+    net_reply_more(reply, "first", 5);
+    park(arg, req, reply);
+}
+
+static void deny(void *arg, const struct net_request *req, struct net_reply *reply)
+{
+    net_reply_error(reply, 401, "who are <you>?");
 }
 
 /* Upper case of all that comes, until "." */
@@ -167,6 +198,11 @@ static const struct net_route routes[] = {
     {"GET", "/tell", "tell", NET_SIMPLE, .call = tell},
     {"GET", "/tell/more", "tell_more", NET_SIMPLE, .cors = true, .call = tell},
     {"GET", "/big", "big", NET_SIMPLE, .call = big},
+    {"GET", "/feed", "feed", NET_SIMPLE, .call = feed},
+    {"GET", "/feed/park", "feed_park", NET_SIMPLE, .cors = true, .call = feed_park},
+    {"*", "/any", "any", NET_SIMPLE, .cors = true, .call = tell},
+    {"PUT", "/any", "any_put", NET_SIMPLE, .call = big},
+    {"GET", "/console.html", "console_page", NET_FILES, .cors = false},
     {"GET", "/deny", "deny_handler", NET_SIMPLE, .call = deny},
     {"PUT", "/shout", "shout", NET_TAKEOVER, .takeover = shout},
     {"POST", "/shout", "shout", NET_TAKEOVER, .takeover = shout},
@@ -208,6 +244,7 @@ int setup(void **state)
     snprintf(web, sizeof(web), "%s/web", dir);
     mkdir(web, 0755);
     write_file("web/index.html", "<p>hello");
+    write_file("web/console.html", "<p>console");
     write_file("web/.secret", "x");
     write_file("secret", "x");
     return 0;

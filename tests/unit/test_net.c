@@ -69,6 +69,49 @@ static void continue_is_said_when_expected(void **state)
     free(hear_all(fd));
 }
 
+static void an_answer_may_come_in_pieces(void **state)
+{
+    const char *head = "HTTP/1.1 200 OK\r\nconnection: close\r\ncache-control: no-cache, no-store"
+                       "\r\ncontent-type: text/plain\r\n";
+    int fd = dial(port);
+    say(fd, "GET /feed HTTP/1.1\r\n\r\n");
+    hear(fd, head);
+    size_t n = 2;
+    char chunk[65536];
+    for (ssize_t r; (r = read(fd, chunk, sizeof(chunk))) > 0;)
+        n += (size_t)r;
+    assert_int_equal(n, 4 + 2000 * 1000);
+    close(fd);
+
+    fd = dial(port);
+    say(fd, "GET /feed/park HTTP/1.1\r\n\r\n");
+    hear(fd, head);
+    hear(fd, CORS "\r\nfirst");
+    wait_parked();
+    close(fd);
+    pthread_mutex_lock(&lock);
+    while (!n_gone)
+        pthread_cond_wait(&changed, &lock);
+    n_gone = 0;
+    pthread_mutex_unlock(&lock);
+}
+
+static void a_route_may_take_any_method(void **state)
+{
+    _cleanup_(freep) char *patch = ask("PATCH /any/x HTTP/1.1\r\nConnection: close\r\n\r\n");
+    assert_string_equal(patch,
+                        ANSWER("23", "close", "text/plain") CORS "\r\nPATCH /x a=- tcp uid=-1");
+    _cleanup_(freep) char *options = ask("OPTIONS /any HTTP/1.1\r\nConnection: close\r\n\r\n");
+    assert_non_null(strstr(options, "OPTIONS  a=- tcp"));
+    _cleanup_(freep) char *head = ask("HEAD /any HTTP/1.1\r\nConnection: close\r\n\r\n");
+    assert_string_equal(head, ANSWER("20", "close", "text/plain") CORS "\r\n");
+    _cleanup_(freep) char *put = ask("PUT /any HTTP/1.1\r\nConnection: close\r\n\r\n");
+    assert_non_null(strstr(put, "content-length: 6291456"));
+    _cleanup_(freep) char *page = ask("GET /console.html HTTP/1.1\r\n\r\n");
+    assert_non_null(strstr(page, "<p>console"));
+    assert_non_null(strstr(page, "Content-Security-Policy: default-src 'self'"));
+}
+
 static void refusals_have_their_codes(void **state)
 {
     status_is("nonsense\r\n\r\n", "HTTP/1.1 400 ");
@@ -343,6 +386,8 @@ int main(void)
         T(pipelined_requests_are_answered_in_order),
         T(a_request_may_come_byte_by_byte),
         T(continue_is_said_when_expected),
+        T(an_answer_may_come_in_pieces),
+        T(a_route_may_take_any_method),
         T(refusals_have_their_codes),
         T(a_refused_upload_still_hears_why),
         T(preflights_are_answered),
