@@ -20,9 +20,9 @@
  *     TRY(api_call(api, session, "VM.get_all", NULL, &result));
  *     TRY(api_call(api, session, "session.logout", NULL, NULL));
  *
- * Threads: api_rpc and api_rpc_drop belong to the loop that the request names, and the answer comes
- * on it; api_authenticate never waits; api_call and api_login wait and must not be called on a
- * loop. All may be called from many threads at once.
+ * Threads: api_rpc, api_start and their drops belong to the loop that the request names, and the
+ * answer comes on it; api_authenticate never waits; api_call and api_login wait and must not be
+ * called on a loop. All may be called from many threads at once.
  */
 #pragma once
 
@@ -89,6 +89,46 @@ struct api_rpc *api_rpc(struct api *, const struct api_request *, api_reply_fn r
 /* Before the answer, when nobody waits for it any more: `reply` will not be called. A parked
  * event.from ends, an operation goes on. */
 void api_rpc_drop(struct api_rpc *);
+
+/* ---- calls as values, from a loop ---- */
+
+struct row;
+struct snap;
+
+struct api_start {
+    struct loop *loop; /* the calling one */
+    struct api_peer peer;
+    const char *session;      /* NULL: the message takes none */
+    const char *name;         /* may begin with "Async." */
+    const struct val *params; /* as for api_call */
+    const char *user_agent;   /* or NULL */
+    /* Not 0: a write of a field, or a destroy, that needs no handler is refused with STALE_RECORD
+     * if the object has changed after that generation. */
+    uint64_t unless_after;
+};
+
+/* What it came to; all borrowed. get_record, get_all_records and get_all_records_where give rows of
+ * a snapshot instead of a value. */
+struct api_answer {
+    const struct err *e;
+    const struct val *value; /* NULL: void */
+    const struct row *const *rows;
+    size_t n_rows;
+    struct snap *snap;   /* of rows; else NULL */
+    uint64_t generation; /* of a write without a handler; else 0 */
+};
+typedef void (*api_answer_fn)(void *arg, const struct api_answer *answer);
+
+struct api_started; /* a call under way */
+
+/* As api_rpc: NULL if the answer was given already. */
+struct api_started *api_start(struct api *, const struct api_start *, api_answer_fn answer,
+                              void *arg);
+void api_started_drop(struct api_started *);
+
+/* The row of an object as calls see it, those of class role included. NULL if there is none. */
+const struct row *api_row(struct api *, const struct snap *, int cls, const char *ref);
+const struct row *api_row_by_uuid(struct api *, const struct snap *, int cls, const char *uuid);
 
 /* ---- calls in process ---- */
 

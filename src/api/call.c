@@ -149,6 +149,25 @@ static struct err *call_and_wait(struct call *c, const char *name, const struct 
     return in.e;
 }
 
+void call_set_peer(struct call *c, const struct api_peer *peer)
+{
+    bool local = !peer->address || !*peer->address;
+    c->trusted = peer->trusted;
+    c->client = local ? mem_strdup("unix") : mem_printf("tcp %s", peer->address);
+}
+
+void call_drop(struct call *c)
+{
+    call_ref(c);
+    c->dropped = true;
+    if (c->native_drop)
+        c->native_drop(c);
+    mutex_lock(&c->lock);
+    c->homeless = true;
+    mutex_unlock(&c->lock);
+    call_unref(c);
+}
+
 static char *copy_or_null(const char *s)
 {
     return s ? mem_strdup(s) : NULL;
@@ -167,12 +186,6 @@ struct err *api_call(struct api *api, const char *session, const char *name,
     return call_and_wait(c, name, all, ret);
 }
 
-static char *client_name(const struct api_peer *peer)
-{
-    bool local = !peer->address || !*peer->address;
-    return local ? mem_strdup("unix") : mem_printf("tcp %s", peer->address);
-}
-
 struct err *api_login(struct api *api, const struct api_peer *peer, const char *user,
                       const char *password, const char *originator, const char **ret_session)
 {
@@ -183,8 +196,7 @@ struct err *api_login(struct api *api, const struct api_peer *peer, const char *
     val_add_str(params, originator ? originator : "");
     struct call *c = mem_new(struct call);
     call_init(c, api, answer_inbox);
-    c->trusted = peer->trusted;
-    c->client = client_name(peer);
+    call_set_peer(c, peer);
     TRY(call_and_wait(c, "session.login_with_password", params, &got));
     *ret_session = rstr_ref(val_get_str(got));
     return NULL;
@@ -331,8 +343,7 @@ struct api_rpc *api_rpc(struct api *api, const struct api_request *rq, api_reply
     *r = (struct api_rpc){.req = parsed, .reply = reply, .arg = arg};
     call_init(c, api, answer_rpc);
     c->loop = rq->loop;
-    c->trusted = rq->peer.trusted;
-    c->client = client_name(&rq->peer);
+    call_set_peer(c, &rq->peer);
     c->task_id = copy_or_null(rq->task_id);
     c->subtask_of = copy_or_null(rq->subtask_of);
     c->originator = copy_or_null(rq->originator);
@@ -349,12 +360,5 @@ struct api_rpc *api_rpc(struct api *api, const struct api_request *rq, api_reply
 
 void api_rpc_drop(struct api_rpc *r)
 {
-    struct call *c = call_ref(&r->call);
-    c->dropped = true;
-    if (c->native_drop)
-        c->native_drop(c);
-    mutex_lock(&c->lock);
-    c->homeless = true;
-    mutex_unlock(&c->lock);
-    call_unref(c);
+    call_drop(&r->call);
 }

@@ -73,7 +73,8 @@ struct call {
     bool dropped;            /* nobody waits for the answer */
     struct mutex lock;
     bool homeless; /* under the lock: the loop may be gone, posts run where they are made */
-    void *native;  /* state of the message that is answered here (event.c, session.c) */
+    uint64_t unless_after, generation; /* of an implicit write (api_start) */
+    void *native; /* state of the message that is answered here (event.c, session.c) */
     void (*native_drop)(struct call *c); /* it may end early; NULL: it goes on */
 
     void (*answer)(struct call *c, struct err *e, struct val *result); /* takes both over */
@@ -82,6 +83,9 @@ struct call {
 /* The call is the holder's; `answer` gets the result. */
 void call_init(struct call *c, struct api *api,
                void (*answer)(struct call *, struct err *, struct val *));
+void call_set_peer(struct call *c, const struct api_peer *peer);
+/* Nobody waits for the answer any more; the loop may end. At home. */
+void call_drop(struct call *c);
 struct call *call_ref(struct call *c);
 void call_unref(struct call *c); /* any thread; frees with free() */
 

@@ -164,11 +164,13 @@ static struct err *check_role(const struct call *c)
 struct write_call {
     struct implicit_write w; /* first */
     struct call *c;
+    uint64_t generation;
 };
 
 static void write_end(struct call *c)
 {
     struct write_call *w = steal(&c->native);
+    c->generation = w->generation;
     struct val *made = w->w.made ? val_rstr(w->w.made) : NULL;
     rstr_unref(w->w.made);
     free(w);
@@ -181,7 +183,9 @@ static void write_end(struct call *c)
 
 static void on_written(void *arg, struct err *e, uint64_t generation)
 {
-    struct call *c = ((struct write_call *)arg)->c;
+    struct write_call *w = arg;
+    struct call *c = w->c;
+    w->generation = generation;
     c->e = e;
     call_post(c, write_end);
 }
@@ -209,7 +213,8 @@ static void run_implicit(struct call *c)
         return;
     }
     struct write_call *w = mem_new(struct write_call);
-    *w = (struct write_call){{.msg = c->msg, .args = c->args}, c};
+    *w = (struct write_call){.w = {.msg = c->msg, .args = c->args, .unless_after = c->unless_after},
+                             .c = c};
     c->native = w;
     db_write_async(c->api->db, "implicit", implicit_txn, w, on_written);
 }

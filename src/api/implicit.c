@@ -53,6 +53,17 @@ static const struct row *rows_next(struct rows *s, const struct row *r)
 
 #define rows_each(r, s) for (const struct row *r = rows_next((s), NULL); r; r = rows_next((s), r))
 
+const struct row *implicit_row(const struct snap *s, const struct rbac *r, int cls, const char *ref)
+{
+    return rows_get(&(struct rows){s, r, desc_classes[cls], 0}, ref);
+}
+
+const struct row *implicit_row_by_uuid(const struct snap *s, const struct rbac *r, int cls,
+                                       const char *uuid)
+{
+    return rows_by_uuid(&(struct rows){s, r, desc_classes[cls], 0}, uuid);
+}
+
 /* ---- reading ---- */
 
 static struct err *need_row(const struct rows *s, const struct msg_desc *m, const void *args,
@@ -344,10 +355,21 @@ static struct err *delete_row(struct txn *t, const struct implicit_write *w,
     return NULL;
 }
 
+static struct err *check_fresh(struct txn *t, const struct implicit_write *w)
+{
+    bool has_object = w->unless_after && w->msg->kind != MSG_MAKE;
+    const struct row *r =
+        has_object ? txn_row(t, w->msg->cls, decode_str(w->msg, w->args, 0)) : NULL;
+    if (!r || r->modified <= w->unless_after)
+        return NULL;
+    return err_make("STALE_RECORD", __FILE__, __LINE__, 1, r->ref);
+}
+
 struct err *implicit_txn(struct txn *t, void *arg)
 {
     struct implicit_write *w = arg;
     const struct class_desc *cls = desc_classes[w->msg->cls];
+    TRY(check_fresh(t, w));
     const struct field_desc *f = w->msg->field >= 0 ? &cls->fields[w->msg->field] : NULL;
     switch (w->msg->kind) {
     case MSG_SETTER:

@@ -27,6 +27,11 @@ struct records {
     const struct row **v;
     size_t n, cap;
 };
+/* One object, wherever its class is kept. */
+const struct row *implicit_row(const struct snap *s, const struct rbac *r, int cls,
+                               const char *ref);
+const struct row *implicit_row_by_uuid(const struct snap *s, const struct rbac *r, int cls,
+                                       const char *uuid);
 bool implicit_is_records(const struct msg_desc *m);
 struct err *implicit_records(struct snap *s, const struct rbac *r, const struct msg_desc *m,
                              const void *args, struct records *ret) _must_use_;
@@ -35,7 +40,8 @@ void records_done(struct records *);
 struct implicit_write {
     const struct msg_desc *msg;
     const void *args;
-    const char *made; /* out: ref of a created row, rstr of the caller's */
+    uint64_t unless_after; /* not 0: STALE_RECORD if the object changed after that generation */
+    const char *made;      /* out: ref of a created row, rstr of the caller's */
 };
 /* A txn_fn; arg is a struct implicit_write. */
 struct err *implicit_txn(struct txn *t, void *arg) _must_use_;
