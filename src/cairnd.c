@@ -171,6 +171,8 @@ static struct err *open_operations(struct daemon *d)
         .iso_dir = c->iso_dir,
         .templates_dir = c->templates_dir,
         .version = CAIRN_VERSION,
+        .product_brand = c->product_brand,
+        .product_version = c->product_version,
         .shutdown_wait_s = c->shutdown_wait_s,
         .restart = restart,
         .restart_arg = d,

@@ -55,6 +55,8 @@ static const struct key texts[] = {
     KEY(templates_dir, CAIRN_DATA_DIR "/templates", CAIRN_SOURCE_DIR "/data/templates", NULL),
     KEY(web_dir, CAIRN_DATA_DIR "/web", "@/web", NULL),
     KEY(hostname, "", NULL, NULL),
+    KEY(product_brand, "Cairn", NULL, NULL),
+    KEY(product_version, "8.4.0", NULL, NULL),
     KEY(log_level, "info", NULL, levels),
 };
 

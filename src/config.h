@@ -41,9 +41,11 @@ struct config {
     char *diskd;          /* program */
     char *privd_socket;   /* "" where none runs; as root the daemon then starts one of its own */
     char *plugins_dir;
-    char *templates_dir; /* data of the guest templates */
-    char *web_dir;       /* static files of GET / */
-    char *hostname;      /* of the host record; the machine's own by default */
+    char *templates_dir;   /* data of the guest templates */
+    char *web_dir;         /* static files of GET / */
+    char *hostname;        /* of the host record; the machine's own by default */
+    char *product_brand;   /* what clients are told this is */
+    char *product_version; /* and which version they may take it for */
     char *log_level;
     uint64_t memory_mib;      /* offered to guests; 0: what the machine has less a reserve */
     uint64_t shutdown_wait_s; /* how long a clean shutdown waits for the guest */

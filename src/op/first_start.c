@@ -18,23 +18,40 @@
 #define API_MAJOR 2
 #define API_MINOR 23
 #define MARK      "cairn:role" /* in other_config of the SRs and networks made here */
+/* What clients compare to know what a host of this API can do. */
+#define PLATFORM_VERSION "3.4.0"
+#define XENCENTER        "2.21"
 
 /* ---- host ---- */
+
+/* "QEMU 7.2.22" -> "7.2.22": clients read three numbers. */
+static void hypervisor_number(const char *name, char *out, size_t size)
+{
+    unsigned n[3] = {0};
+    const char *digits = name + strcspn(name, "0123456789");
+    (void)sscanf(digits, "%u.%u.%u", &n[0], &n[1], &n[2]);
+    snprintf(out, size, "%u.%u.%u", n[0], n[1], n[2]);
+}
 
 static struct val *software_version(const struct ops *ops)
 {
     struct utsname un = {0};
     struct val *v = val_map();
     uname(&un);
-    _cleanup_(freep) char *text = mem_printf("Cairn %s", ops->cfg.version);
-    char api[16];
+    const struct ops_config *c = &ops->cfg;
+    _cleanup_(freep) char *text = mem_printf("%s %s", c->product_brand, c->product_version);
+    char api[16], hypervisor[32];
     snprintf(api, sizeof(api), "%d.%d", API_MAJOR, API_MINOR);
-    val_put_str(v, "product_brand", "Cairn");
-    val_put_str(v, "product_version", ops->cfg.version);
+    hypervisor_number(host_caps(c->host)->hypervisor, hypervisor, sizeof(hypervisor));
+    val_put_str(v, "product_brand", c->product_brand);
+    val_put_str(v, "product_version", c->product_version);
     val_put_str(v, "product_version_text", text);
     val_put_str(v, "product_version_text_short", text);
     val_put_str(v, "platform_name", "Cairn");
-    val_put_str(v, "platform_version", ops->cfg.version);
+    val_put_str(v, "platform_version", PLATFORM_VERSION);
+    val_put_str(v, "xen", hypervisor);
+    val_put_str(v, "xencenter_min", XENCENTER);
+    val_put_str(v, "xencenter_max", XENCENTER);
     val_put_str(v, "xapi", api);
     val_put_str(v, "xapi_build", ops->cfg.version);
     val_put_str(v, "build_number", ops->cfg.version);
@@ -71,7 +88,6 @@ static void new_host(struct rec_host *h, const struct ops *ops)
     rstr_set(&h->name_description, "A Cairn host");
     h->enabled = true;
     rstr_set(&h->sched_policy, "linux");
-    rstr_set(&h->edition, "cairn");
 }
 
 static void refresh_host(struct txn *t, struct rec_host *h, const struct ops *ops)
@@ -297,6 +313,7 @@ static void put_pool(struct txn *t, struct ops *ops)
     struct rec_pool *pool = old ? txn_edit_pool(t, old->row.ref) : txn_add_pool(t);
     rstr_assign(&pool->master, ops->host_ref);
     val_assign(&pool->cpu_info, cpu_info(host_caps(ops->cfg.host)));
+    licence_put(t, txn_edit_host(t, ops->host_ref), pool);
     rstr_assign(&ops->pool_ref, pool->row.ref);
 }
 

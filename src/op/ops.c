@@ -41,6 +41,8 @@ struct err *ops_new(const struct ops_config *cfg, struct ops **ret)
     ops->cfg.hostname = rstr_new(cfg->hostname ? cfg->hostname : "localhost");
     ops->cfg.address = rstr_new(cfg->address ? cfg->address : "127.0.0.1");
     ops->cfg.version = rstr_new(cfg->version ? cfg->version : "0.0.0");
+    ops->cfg.product_brand = rstr_new(cfg->product_brand ? cfg->product_brand : "Cairn");
+    ops->cfg.product_version = rstr_new(cfg->product_version ? cfg->product_version : "8.4.0");
     ops->cfg.sr_dir = text_or_null(cfg->sr_dir);
     ops->cfg.iso_dir = text_or_null(cfg->iso_dir);
     ops->cfg.templates_dir = text_or_null(cfg->templates_dir);
@@ -58,6 +60,8 @@ void ops_free(struct ops *ops)
     rstr_unref(ops->cfg.hostname);
     rstr_unref(ops->cfg.address);
     rstr_unref(ops->cfg.version);
+    rstr_unref(ops->cfg.product_brand);
+    rstr_unref(ops->cfg.product_version);
     rstr_unref(ops->cfg.sr_dir);
     rstr_unref(ops->cfg.iso_dir);
     rstr_unref(ops->cfg.templates_dir);

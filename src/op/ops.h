@@ -31,12 +31,14 @@ struct ops_config {
     struct tasks *tasks;
     struct host *host;
     const char *hostname;
-    const char *address;       /* where clients reach the host, for console locations */
-    const char *sr_dir;        /* of `Local storage`; NULL: none is made */
-    const char *iso_dir;       /* of `ISO library`; NULL: none */
-    const char *templates_dir; /* data/templates */
-    const char *version;       /* product version, "0.1.0" */
-    uint64_t shutdown_wait_s;  /* for a guest to obey; 0: 60 */
+    const char *address;         /* where clients reach the host, for console locations */
+    const char *sr_dir;          /* of `Local storage`; NULL: none is made */
+    const char *iso_dir;         /* of `ISO library`; NULL: none */
+    const char *templates_dir;   /* data/templates */
+    const char *version;         /* our own, "0.1.0" */
+    const char *product_brand;   /* what clients are told we are; NULL: "Cairn" */
+    const char *product_version; /* and which version they may take us for; NULL: the default */
+    uint64_t shutdown_wait_s;    /* for a guest to obey; 0: 60 */
     /* Ends this process in good order and begins a new one in its place; returns at once. NULL:
      * nobody can. Any thread. */
     void (*restart)(void *arg);

@@ -107,6 +107,11 @@ int64_t domid_next(struct txn *t);
 void alert_add(struct txn *t, const char *name, int64_t priority, enum cls cls,
                const char *obj_uuid, const char *body);
 
+/* ---- licence.c ---- */
+
+/* What clients are told of licences: editions, parameters, restrictions. On core. */
+void licence_put(struct txn *t, struct rec_host *host, struct rec_pool *pool);
+
 /* ---- sr_ref.c ---- */
 
 /* How the storage layer is told of an SR; strings borrowed from the snapshot. SR_NO_PBDS and
