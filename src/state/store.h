@@ -83,6 +83,14 @@ enum store_mode { STORE_WRITE, STORE_FOLLOW };
 struct err *store_sqlite_open(const char *path, enum store_mode mode, struct store **ret)
     _must_use_;
 
+/* The same for writing a new file whose epochs go on behind `epoch`: it shall replace another. */
+struct err *store_sqlite_open_after(const char *path, uint64_t epoch, struct store **ret)
+    _must_use_;
+/* Makes whoever writes the store at `path` lost. fn is called while nobody can write to it; if it
+ * fails, nothing has happened. */
+struct err *store_sqlite_supersede(const char *path, struct err *(*fn)(void *arg), void *arg)
+    _must_use_;
+
 /* A pool's etcd, over its JSON gateway. */
 struct store_etcd_config {
     const char *endpoint; /* "http://127.0.0.1:2379", or several with commas */

@@ -60,7 +60,8 @@ struct store_sqlite {
     char *path;
     sqlite3 *db;
     sqlite3_stmt *stmt[SQL_N];
-    int notify; /* inotify on the file; -1 in a writer */
+    int notify;     /* inotify on the file; -1 in a writer */
+    uint64_t after; /* the epoch to take lies behind this one, too */
 };
 
 static struct store_sqlite *sqlite_of(struct store *s)
@@ -306,6 +307,7 @@ static struct err *take_epoch(struct store_sqlite *s)
         e = get_number(s, "format", &format);
     if (!e && format > FORMAT)
         e = err_internal("the store '%s' was written by a newer version", s->path);
+    epoch = epoch > s->after ? epoch : s->after;
     if (!e)
         e = set_number(s, "epoch", epoch + 1);
     if (!e)
@@ -353,13 +355,15 @@ static const struct store_ops sqlite_ops = {
     .close = sqlite_close,
 };
 
-struct err *store_sqlite_open(const char *path, enum store_mode mode, struct store **ret)
+static struct err *open_store(const char *path, enum store_mode mode, uint64_t after,
+                              struct store **ret)
 {
     struct store_sqlite *s = mem_new(struct store_sqlite);
     s->base = (struct store){
         .ops = &sqlite_ops, .max_rows = 16 * TXN_MAX_ROWS, .max_bytes = 16 * TXN_MAX_BYTES};
     s->path = mem_strdup(path);
     s->notify = -1;
+    s->after = after;
     struct err *e = open_file(s, mode);
     if (e) {
         sqlite_close(&s->base);
@@ -367,4 +371,29 @@ struct err *store_sqlite_open(const char *path, enum store_mode mode, struct sto
     }
     *ret = &s->base;
     return NULL;
+}
+
+struct err *store_sqlite_open(const char *path, enum store_mode mode, struct store **ret)
+{
+    return open_store(path, mode, 0, ret);
+}
+
+struct err *store_sqlite_open_after(const char *path, uint64_t epoch, struct store **ret)
+{
+    return open_store(path, STORE_WRITE, epoch, ret);
+}
+
+struct err *store_sqlite_supersede(const char *path, struct err *(*fn)(void *arg), void *arg)
+{
+    _cleanup_(store_closep) struct store *base = NULL;
+    uint64_t epoch = 0;
+    TRY(open_store(path, STORE_FOLLOW, 0, &base));
+    struct store_sqlite *s = sqlite_of(base);
+    TRY(run(s, SQL_BEGIN));
+    struct err *e = get_number(s, "epoch", &epoch);
+    if (!e)
+        e = set_number(s, "epoch", epoch + 1);
+    if (!e)
+        e = fn(arg);
+    return finish(s, e, true);
 }
