@@ -12,6 +12,13 @@
  *     {name}            parameters name:key=value as a map
  *     [name]            a list with commas as a set of strings
  *     %name=text        what a missing parameter stands for
+ *     <name>            the contents of the client's file that the parameter names; with ? behind
+ *                       the name nothing if it is missing
+ *     /name             the last part of that file's name
+ *     @field=argument   a member of a record; such arguments in a row make one
+ *
+ * In a command that talks to the client a map's "key:file=name" gives the key the contents of that
+ * file. MESSAGE may be "A|B": B if --force is given.
  *
  *     -> text           prints what the message returns
  *     -> VM             prints the uuid of the reference that it returns (-> PIFs: of each)
@@ -34,30 +41,22 @@ static void call_done(struct call *call)
     call->message = NULL;
 }
 
-static void call_parse(const char *line, struct call *ret)
+static void call_parse(const char *line, bool force, struct call *ret)
 {
     const char *arrow = strstr(line, " -> ");
-    struct view rest = {line, arrow ? (size_t)(arrow - line) : strlen(line)}, message;
-    view_split(&rest, ' ', &message);
-    *ret = (struct call){view_dup(message), rest, view_of(arrow ? arrow + 4 : "")};
+    struct view rest = {line, arrow ? (size_t)(arrow - line) : strlen(line)}, forced, message;
+    view_split(&rest, ' ', &forced);
+    bool choice = view_split(&forced, '|', &message);
+    *ret = (struct call){view_dup(choice && force ? forced : message), rest,
+                         view_of(arrow ? arrow + 4 : "")};
+}
+
+char *call_message(const char *call)
+{
+    return mem_strndup(call, strcspn(call, " |"));
 }
 
 /* ---- arguments ---- */
-
-static struct err *comma_refs(struct cmd *c, const char *cls, const char *list, struct val **ret)
-{
-    _cleanup_(val_unrefp) struct val *refs = val_set();
-    struct view rest = view_of(list), item;
-    while (rest.size) {
-        _cleanup_(freep) char *ref = NULL;
-        view_split(&rest, ',', &item);
-        _cleanup_(freep) char *uuid = view_dup(view_trim(item));
-        TRY(cmd_by_uuid(c, cls, uuid, &ref));
-        val_add_str(refs, ref);
-    }
-    *ret = steal(&refs);
-    return NULL;
-}
 
 /* "Class:param", "Class:param?", "Class:param*" */
 static struct err *ref_argument(struct cmd *c, struct view word, struct val **ret)
@@ -72,26 +71,15 @@ static struct err *ref_argument(struct cmd *c, struct view word, struct val **re
         *last = '\0';
     const char *value = args_get(&c->args, param);
     if (many)
-        return comma_refs(c, cls, value ? value : "", ret);
-    if (!value && optional && strcmp(cls, "host") == 0)
-        TRY(cmd_this_host(c, &ref));
-    else if (!value && optional)
-        ref = mem_strdup(CMD_NULL);
+        return cmd_refs(c, cls, value ? value : "", ret);
+    if (optional && strcmp(cls, "host") == 0)
+        TRY(cmd_host(c, param, &ref));
+    else if (optional)
+        TRY(cmd_optional_ref(c, cls, param, &ref));
     else
         TRY(cmd_need_ref(c, cls, param, &ref));
     *ret = val_str(ref);
     return NULL;
-}
-
-static struct val *comma_strings(const char *list)
-{
-    struct val *set = val_set();
-    struct view rest = view_of(list), item;
-    while (rest.size) {
-        view_split(&rest, ',', &item);
-        val_add(set, val_str_n(item.p, item.size));
-    }
-    return set;
 }
 
 static struct err *number_argument(const char *name, const char *value, char kind, struct val **ret)
@@ -130,6 +118,61 @@ static struct err *plain_argument(struct cmd *c, struct view word, struct val **
     return NULL;
 }
 
+static struct err *file_text(struct cmd *c, const char *file, struct val **ret)
+{
+    _cleanup_(buf_done) struct buf text;
+    buf_init(&text, 1);
+    TRY(talk_load(c->talk, file, &text));
+    *ret = val_str_n(buf_str(&text), text.size);
+    return NULL;
+}
+
+/* "<name>", "<name?>" without the brackets */
+static struct err *file_argument(struct cmd *c, const char *name, struct val **ret)
+{
+    bool optional = str_ends(name, "?");
+    _cleanup_(freep) char *param = mem_strndup(name, strlen(name) - optional);
+    const char *file = args_get(&c->args, param);
+    if (!file && !optional)
+        return cli_missing(param);
+    if (file)
+        return file_text(c, file, ret);
+    *ret = val_str("");
+    return NULL;
+}
+
+static struct err *file_name_argument(struct cmd *c, const char *param, struct val **ret)
+{
+    const char *file;
+    TRY(args_need(&c->args, param, &file));
+    const char *slash = strrchr(file, '/');
+    *ret = val_str(slash ? slash + 1 : file);
+    return NULL;
+}
+
+static struct err *map_argument(struct cmd *c, const char *name, struct val **ret)
+{
+    static const char suffix[] = ":file";
+    _cleanup_(val_unrefp) struct val *given = args_map(&c->args, name), *map = val_map();
+    if (!(c->desc->flags & XE_WITH_FD)) {
+        *ret = steal(&given);
+        return NULL;
+    }
+    for (size_t i = 0; i < val_count(given); i++) {
+        const char *key = val_key_at(given, i), *value = val_str_at(given, i);
+        struct val *text = NULL;
+        if (!str_ends(key, suffix)) {
+            val_put_str(map, key, value);
+            continue;
+        }
+        _cleanup_(freep) char *stem = mem_strndup(key, strlen(key) - strlen(suffix));
+        TRY(file_text(c, value, &text));
+        val_put(map, stem, text);
+    }
+    *ret = steal(&map);
+    return NULL;
+}
+
 static struct err *argument(struct cmd *c, struct view word, const struct object *o,
                             struct val **ret)
 {
@@ -139,9 +182,13 @@ static struct err *argument(struct cmd *c, struct view word, const struct object
     if (strchr("%#.!", *text))
         return plain_argument(c, word, ret);
     if (*text == '{')
-        *ret = args_map(&c->args, name);
-    else if (*text == '[')
-        *ret = comma_strings(args_or(&c->args, name, ""));
+        return map_argument(c, name, ret);
+    if (*text == '<')
+        return file_argument(c, name, ret);
+    if (*text == '/')
+        return file_name_argument(c, text + 1, ret);
+    if (*text == '[')
+        *ret = cmd_strings(args_or(&c->args, name, ""));
     else if (view_eq(word, "pool")) {
         TRY(cmd_pool(c, &ref));
         *ret = val_str(ref);
@@ -162,19 +209,10 @@ static struct err *print_record(struct cmd *c, const struct val *v)
     for (size_t i = 0; i < val_count(v); i++) {
         _cleanup_(val_unrefp) struct val *shown = NULL;
         TRY(column_show(c, &plain, val_at(v, i), NULL, &shown));
-        _cleanup_(freep) char *label = mem_printf("%s ( RO)", val_key_at(v, i));
         _cleanup_(freep) char *text = column_text(&plain, shown);
-        val_put_str(record, label, text);
+        val_put_str(record, val_key_at(v, i), text);
     }
     cmd_print_record(c, record);
-    return NULL;
-}
-
-static struct err *print_uuid(struct cmd *c, const char *cls, const char *ref)
-{
-    _cleanup_(freep) char *message = mem_printf("%s.get_uuid", cls), *uuid = NULL;
-    TRY(cmd_call_str(c, &uuid, message, ref));
-    cmd_print(c, uuid);
     return NULL;
 }
 
@@ -187,7 +225,8 @@ static struct err *print_set(struct cmd *c, const struct val *v)
             continue;
         }
         TRY(column_show(c, &plain, val_at(v, i), NULL, &shown));
-        cmd_print(c, val_get_str(shown));
+        _cleanup_(freep) char *text = column_text(&plain, shown);
+        cmd_print(c, text);
     }
     return NULL;
 }
@@ -204,13 +243,13 @@ static struct err *print_result(struct cmd *c, const struct call *call, const st
         strcmp(cls, "records") != 0) {
         cls[strlen(cls) - 1] = '\0';
         val_each (ref, v)
-            TRY(print_uuid(c, cls, ref));
+            TRY(cmd_print_uuid(c, cls, ref));
         return NULL;
     }
     if (val_kind(v) == VAL_SET)
         return print_set(c, v);
     if (desc_class_by_name(cls) && val_kind(v) == VAL_STRING)
-        return print_uuid(c, cls, val_get_str(v));
+        return cmd_print_uuid(c, cls, val_get_str(v));
     TRY(column_show(c, &plain, v, NULL, &shown));
     _cleanup_(freep) char *text = column_text(&plain, shown);
     cmd_print(c, text);
@@ -219,18 +258,49 @@ static struct err *print_result(struct cmd *c, const struct call *call, const st
 
 /* ---- running ---- */
 
+/* "@field=argument": into the record that the last of the arguments is, or a new one. */
+static struct err *member(struct cmd *c, struct view word, const struct object *o,
+                          struct val **record)
+{
+    struct view field, value = view_cut(word, 1);
+    struct val *v = NULL;
+    view_split(&value, '=', &field);
+    _cleanup_(freep) char *name = view_dup(field);
+    TRY(argument(c, value, o, &v));
+    if (!*record)
+        *record = val_map();
+    val_put(*record, name, v);
+    return NULL;
+}
+
+static struct err *arguments(struct cmd *c, struct view rest, const struct object *o,
+                             struct val *params)
+{
+    _cleanup_(val_unrefp) struct val *record = NULL;
+    struct view word;
+    while (rest.size) {
+        struct val *v = NULL;
+        view_split(&rest, ' ', &word);
+        if (*word.p == '@') {
+            TRY(member(c, word, o, &record));
+            continue;
+        }
+        if (record)
+            val_add(params, steal(&record));
+        TRY(argument(c, word, o, &v));
+        val_add(params, v);
+    }
+    if (record)
+        val_add(params, steal(&record));
+    return NULL;
+}
+
 static struct err *call_once(struct cmd *c, const struct object *o, void *arg)
 {
     const struct call *call = arg;
     _cleanup_(val_unrefp) struct val *params = val_set();
     _cleanup_(val_unrefp) struct val *result = NULL;
-    struct view rest = call->args, word;
-    while (rest.size) {
-        struct val *v = NULL;
-        view_split(&rest, ' ', &word);
-        TRY(argument(c, word, o, &v));
-        val_add(params, v);
-    }
+    TRY(arguments(c, call->args, o, params));
     TRY(cmd_call_v(c, &result, call->message, params));
     return print_result(c, call, result);
 }
@@ -239,7 +309,7 @@ struct err *call_run(struct cmd *c)
 {
     static const unsigned flags[] = {XE_VM_SELECTORS, XE_HOST_SELECTORS, XE_SR_SELECTORS};
     _cleanup_(call_done) struct call call = {0};
-    call_parse(c->desc->call, &call);
+    call_parse(c->desc->call, c->force, &call);
     for (size_t i = 0; i < ARRAY_LEN(flags); i++)
         if (c->desc->flags & flags[i])
             return select_each(c, flags[i], call_once, &call);

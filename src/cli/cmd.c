@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/rstr.h"
+#include "cli/progress.h"
 
 /* ---- calling ---- */
 
@@ -44,6 +45,8 @@ struct err *cmd_call_v(struct cmd *c, struct val **ret, const char *message,
                        const struct val *params)
 {
     _cleanup_(val_unrefp) struct val *result = NULL;
+    if (c->progress && progress_is_for(message))
+        return progress_call(c, ret, message, params);
     TRY(c->backend->call(c->backend->arg, c->session, message, params, &result));
     if (ret)
         *ret = result ? steal(&result) : val_ref(val_void());
@@ -71,6 +74,46 @@ struct err *cmd_need_ref(struct cmd *c, const char *cls, const char *param, char
     const char *uuid;
     TRY(args_need(&c->args, param, &uuid));
     return cmd_by_uuid(c, cls, uuid, ret);
+}
+
+struct err *cmd_optional_ref(struct cmd *c, const char *cls, const char *param, char **ret)
+{
+    if (args_get(&c->args, param))
+        return cmd_need_ref(c, cls, param, ret);
+    *ret = mem_strdup(CMD_NULL);
+    return NULL;
+}
+
+struct err *cmd_refs(struct cmd *c, const char *cls, const char *uuids, struct val **ret)
+{
+    _cleanup_(val_unrefp) struct val *refs = val_set();
+    struct view rest = view_of(uuids), item;
+    while (rest.size) {
+        view_split(&rest, ',', &item);
+        _cleanup_(freep) char *uuid = view_dup(view_trim(item)), *ref = NULL;
+        TRY(cmd_by_uuid(c, cls, uuid, &ref));
+        val_add_str(refs, ref);
+    }
+    *ret = steal(&refs);
+    return NULL;
+}
+
+struct val *cmd_strings(const char *list)
+{
+    struct val *set = val_set();
+    struct view rest = view_of(list), item;
+    while (rest.size) {
+        view_split(&rest, ',', &item);
+        val_add(set, val_str_n(item.p, item.size));
+    }
+    return set;
+}
+
+struct err *cmd_host(struct cmd *c, const char *param, char **ret)
+{
+    if (args_get(&c->args, param))
+        return cmd_need_ref(c, "host", param, ret);
+    return cmd_this_host(c, ret);
 }
 
 struct err *cmd_record(struct cmd *c, const char *cls, const char *ref, const struct val **ret)
@@ -120,6 +163,16 @@ struct err *cmd_this_host(struct cmd *c, char **ret)
     return cmd_call_str(c, ret, "session.get_this_host", c->session);
 }
 
+/* ---- the tables ---- */
+
+const struct xe_command *cmd_find(const char *name)
+{
+    for (unsigned i = 0; i < xe_n_commands; i++)
+        if (strcmp(xe_commands[i].name, name) == 0)
+            return &xe_commands[i];
+    return NULL;
+}
+
 /* ---- output ---- */
 
 char *cmd_escape(const char *text)
@@ -140,6 +193,14 @@ void cmd_print(struct cmd *c, const char *text)
         talk_print(c->talk, text);
     else
         vec_push(&c->collected, cmd_escape(text));
+}
+
+struct err *cmd_print_uuid(struct cmd *c, const char *cls, const char *ref)
+{
+    _cleanup_(freep) char *message = mem_printf("%s.get_uuid", cls), *uuid = NULL;
+    TRY(cmd_call_str(c, &uuid, message, ref));
+    cmd_print(c, uuid);
+    return NULL;
 }
 
 void cmd_say(struct cmd *c, const char *fmt, ...)
@@ -207,11 +268,9 @@ void cmd_flush(struct cmd *c)
 
 struct err *cmd_confirm(struct cmd *c)
 {
-    bool force;
     _cleanup_(buf_done) struct buf answer;
     buf_init(&answer, 1);
-    TRY(args_bool(&c->args, "force", false, &force));
-    if (force)
+    if (c->force)
         return NULL;
     talk_print(c->talk, "Type 'yes' to continue");
     TRY(talk_prompt(c->talk, &answer));

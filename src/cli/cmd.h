@@ -24,6 +24,8 @@ struct cmd {
     const struct xe_command *desc;
     const char *session; /* rstr */
     bool minimal;
+    bool force;            /* --force */
+    bool progress;         /* --progress: long messages tell how far they are */
     bool verbose_errors;   /* --trace: the raw code too */
     struct val *records;   /* map ref -> record, of what was looked at; see cmd_record() */
     VEC(char *) collected; /* what --minimal prints at the end */
@@ -40,6 +42,8 @@ struct cmd_impl {
                           NULL: reading and implicit messages only */
 };
 const struct cmd_impl *cmd_find_impl(const char *name);
+/* The command of that name in the tables, or NULL. */
+const struct xe_command *cmd_find(const char *name);
 
 /* ---- calling ---- */
 
@@ -60,6 +64,14 @@ struct err *cmd_call_str(struct cmd *c, char **ret, const char *message, const c
 struct err *cmd_by_uuid(struct cmd *c, const char *cls, const char *uuid, char **ret) _must_use_;
 /* The same from a parameter that must be there. */
 struct err *cmd_need_ref(struct cmd *c, const char *cls, const char *param, char **ret) _must_use_;
+/* The same from a parameter that may be missing: then the null reference. */
+struct err *cmd_optional_ref(struct cmd *c, const char *cls, const char *param, char **ret)
+    _must_use_;
+/* References of a list of uuids with commas between them. */
+struct err *cmd_refs(struct cmd *c, const char *cls, const char *uuids, struct val **ret)
+    _must_use_;
+/* The host of a parameter; without it the one that serves this session. */
+struct err *cmd_host(struct cmd *c, const char *param, char **ret) _must_use_;
 /* The record of an object, borrowed until the command ends; *ret is NULL if it is gone. Looked up
  * once. */
 struct err *cmd_record(struct cmd *c, const char *cls, const char *ref, const struct val **ret)
@@ -77,6 +89,8 @@ struct err *cmd_this_host(struct cmd *c, char **ret) _must_use_;
 /* A line of data. Under --minimal it is collected (commas escaped) and printed joined at the end.
  */
 void cmd_print(struct cmd *c, const char *text);
+/* The uuid of an object, as such a line. */
+struct err *cmd_print_uuid(struct cmd *c, const char *cls, const char *ref) _must_use_;
 /* A message to a human: dropped under --minimal. */
 void cmd_say(struct cmd *c, const char *fmt, ...) _printf_(2, 3);
 void cmd_warn(struct cmd *c, const char *fmt, ...) _printf_(2, 3); /* standard error */
@@ -90,6 +104,9 @@ char *cmd_escape(const char *text);
 /* Asks on a terminal for a "yes"; with force=true it does not ask. CLI_EXIT after a no. */
 struct err *cmd_confirm(struct cmd *c) _must_use_;
 
+/* A list with commas as a set of strings. */
+struct val *cmd_strings(const char *list);
+
 /* ---- interpreters ---- */
 
 /* Runs <class>-<verb> if the command is one; *ret_known tells. (generic.c) */
@@ -97,6 +114,8 @@ struct err *generic_run(struct cmd *c, bool *ret_known) _must_use_;
 const struct xe_family *generic_find(const char *command, enum xe_verb *ret_verb);
 /* Runs desc->call. (call.c) */
 struct err *call_run(struct cmd *c) _must_use_;
+/* The message that such a call is about; the caller's (free). */
+char *call_message(const char *call);
 
 /* Says what went wrong, on the client's standard error. (complain.c) */
 void complain(struct cmd *c, const struct err *e);

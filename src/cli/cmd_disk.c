@@ -168,7 +168,7 @@ static struct err *vm_disk_remove(struct cmd *c)
     return select_each(c, XE_VM_SELECTORS, remove_disk, NULL);
 }
 
-/* ---- vbd-create, vbd-unplug ---- */
+/* ---- vbd-create ---- */
 
 /* One of a few words in any case, as the API spells it. */
 static struct err *one_of(struct cmd *c, const char *param, const char *const *words,
@@ -188,7 +188,7 @@ static struct err *vbd_create(struct cmd *c)
 {
     static const char *const modes[] = {"RW", "RO", NULL};
     static const char *const types[] = {"Disk", "CD", "Floppy", NULL};
-    _cleanup_(freep) char *vm = NULL, *vdi = NULL, *vbd = NULL, *uuid = NULL;
+    _cleanup_(freep) char *vm = NULL, *vdi = NULL, *vbd = NULL;
     struct drive d = {0};
     TRY(cmd_need_ref(c, "VM", "vm-uuid", &vm));
     if (args_get(&c->args, "vdi-uuid"))
@@ -203,18 +203,7 @@ static struct err *vbd_create(struct cmd *c)
     d.vm = vm;
     d.vdi = vdi;
     TRY(drive_create(c, &d, &vbd));
-    TRY(cmd_uuid_of(c, "VBD", vbd, &uuid));
-    cmd_print(c, uuid);
-    return NULL;
-}
-
-static struct err *vbd_unplug(struct cmd *c)
-{
-    bool force;
-    _cleanup_(freep) char *vbd = NULL;
-    TRY(args_bool(&c->args, "force", false, &force));
-    TRY(cmd_need_ref(c, "VBD", "uuid", &vbd));
-    return cmd_call(c, NULL, force ? "VBD.unplug_force" : "VBD.unplug", "s", vbd);
+    return cmd_print_uuid(c, "VBD", vbd);
 }
 
 const struct cmd_impl cmd_disk_table[] = {
@@ -230,9 +219,5 @@ const struct cmd_impl cmd_disk_table[] = {
      .help = "List the disks of a snapshot.",
      .needs = "VM.snapshot"},
     {.name = "vbd-create", .run = vbd_create, .help = "Give a VM a drive; prints its uuid."},
-    {.name = "vbd-unplug",
-     .run = vbd_unplug,
-     .help = "Unplug a drive from a running VM.",
-     .needs = "VBD.unplug"},
     {.name = NULL},
 };

@@ -6,9 +6,9 @@
 #include "state/desc.h"
 
 static const struct cmd_impl *const tables[] = {
-    cmd_vm_table,      cmd_vm_copy_table,  cmd_install_table, cmd_disk_table,
-    cmd_cd_table,      cmd_storage_table,  cmd_host_table,    cmd_misc_table,
-    cmd_console_table, cmd_diagnose_table, cmd_help_table,
+    cmd_vm_table,      cmd_vm_copy_table, cmd_install_table, cmd_disk_table,     cmd_cd_table,
+    cmd_storage_table, cmd_host_table,    cmd_license_table, cmd_files_table,    cmd_event_table,
+    cmd_message_table, cmd_access_table,  cmd_console_table, cmd_diagnose_table, cmd_help_table,
 };
 
 const struct cmd_impl *cmd_find_impl(const char *name)
@@ -21,14 +21,6 @@ const struct cmd_impl *cmd_find_impl(const char *name)
 }
 
 /* ---- what a command is ---- */
-
-static const struct xe_command *find_command(const char *name)
-{
-    for (unsigned i = 0; i < xe_n_commands; i++)
-        if (strcmp(xe_commands[i].name, name) == 0)
-            return &xe_commands[i];
-    return NULL;
-}
 
 static bool is_implemented(const char *message)
 {
@@ -44,7 +36,7 @@ static bool is_there(const struct xe_command *d)
         return !impl->needs || is_implemented(impl->needs);
     if (!d->call)
         return false;
-    _cleanup_(freep) char *message = mem_strndup(d->call, strcspn(d->call, " "));
+    _cleanup_(freep) char *message = call_message(d->call);
     return is_implemented(message);
 }
 
@@ -135,7 +127,7 @@ static const char *description(const struct xe_command *d)
         return "This host does not implement this command yet.";
     if (impl)
         return impl->help;
-    _cleanup_(freep) char *message = mem_strndup(d->call, strcspn(d->call, " "));
+    _cleanup_(freep) char *message = call_message(d->call);
     const struct msg_desc *m = desc_msg(message);
     return m ? m->doc : "";
 }
@@ -206,7 +198,7 @@ static void explain_family(struct cmd *c, const struct xe_family *f, enum xe_ver
 static struct err *help_about(struct cmd *c, const char *name)
 {
     enum xe_verb verb;
-    const struct xe_command *d = find_command(name);
+    const struct xe_command *d = cmd_find(name);
     const struct xe_family *f = generic_find(name, &verb);
     if (d)
         explain(c, d);

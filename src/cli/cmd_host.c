@@ -4,51 +4,33 @@
 #include "cli/cmd_tables.h"
 #include "cli/select.h"
 
-/* uuid=, else this host. */
-static struct err *some_host(struct cmd *c, char **ret)
+/* Of what is known about CPUs, the sets of features alone. */
+static void print_features(struct cmd *c, const struct val *info)
 {
-    if (args_get(&c->args, "uuid"))
-        return cmd_need_ref(c, "host", "uuid", ret);
-    return cmd_this_host(c, ret);
-}
-
-static struct err *cpu_info(struct cmd *c, struct val **ret)
-{
-    _cleanup_(freep) char *host = NULL;
-    TRY(some_host(c, &host));
-    return cmd_call(c, ret, "host.get_cpu_info", "s", host);
-}
-
-static struct err *host_cpu_info(struct cmd *c)
-{
-    _cleanup_(val_unrefp) struct val *info = NULL;
-    TRY(cpu_info(c, &info));
-    cmd_print_record(c, info);
-    return NULL;
-}
-
-/* The sets of features alone. */
-static struct err *host_get_cpu_features(struct cmd *c)
-{
-    _cleanup_(val_unrefp) struct val *info = NULL, *features = val_map();
-    TRY(cpu_info(c, &info));
+    _cleanup_(val_unrefp) struct val *features = val_map();
     for (size_t i = 0; i < val_count(info); i++)
         if (str_starts(val_key_at(info, i), "features"))
             val_put_str(features, val_key_at(info, i), val_str_at(info, i));
     cmd_print_record(c, features);
+}
+
+static struct err *host_get_cpu_features(struct cmd *c)
+{
+    _cleanup_(freep) char *host = NULL;
+    _cleanup_(val_unrefp) struct val *info = NULL;
+    TRY(cmd_host(c, "uuid", &host));
+    TRY(cmd_call(c, &info, "host.get_cpu_info", "s", host));
+    print_features(c, info);
     return NULL;
 }
 
 static struct err *pool_get_cpu_features(struct cmd *c)
 {
     _cleanup_(freep) char *pool = NULL;
-    _cleanup_(val_unrefp) struct val *info = NULL, *features = val_map();
+    _cleanup_(val_unrefp) struct val *info = NULL;
     TRY(cmd_pool(c, &pool));
     TRY(cmd_call(c, &info, "pool.get_cpu_info", "s", pool));
-    for (size_t i = 0; i < val_count(info); i++)
-        if (str_starts(val_key_at(info, i), "features"))
-            val_put_str(features, val_key_at(info, i), val_str_at(info, i));
-    cmd_print_record(c, features);
+    print_features(c, info);
     return NULL;
 }
 
@@ -84,9 +66,6 @@ static struct err *pool_eject(struct cmd *c)
 }
 
 const struct cmd_impl cmd_host_table[] = {
-    {.name = "host-cpu-info",
-     .run = host_cpu_info,
-     .help = "Show the CPUs of a host: uuid=, else this one."},
     {.name = "host-get-cpu-features",
      .run = host_get_cpu_features,
      .help = "Show the CPU feature sets of a host."},

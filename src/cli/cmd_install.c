@@ -158,16 +158,13 @@ static struct err *copy_bios_strings(struct cmd *c, const char *vm)
 static struct err *finish(struct cmd *c, const char *vm, const struct val *template, const char *sr,
                           const char *disk_sr)
 {
-    _cleanup_(freep) char *uuid = NULL;
     const char *suspend = sr ? sr : val_map_str(template, "suspend_SR", CMD_NULL);
     TRY(cmd_call(c, NULL, "VM.set_name_description", "ss", vm, "Installed via xe CLI"));
     TRY(cmd_call(c, NULL, "VM.set_suspend_SR", "ss", vm, suspend));
     TRY(point_disks(c, vm, template, disk_sr));
     TRY(cmd_call(c, NULL, "VM.provision", "s", vm));
     TRY(copy_bios_strings(c, vm));
-    TRY(cmd_uuid_of(c, "VM", vm, &uuid));
-    cmd_print(c, uuid);
-    return NULL;
+    return cmd_print_uuid(c, "VM", vm);
 }
 
 /* Whether the template brings disks of its own, which a copy moves to the chosen SR. Without any, a

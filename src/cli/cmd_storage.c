@@ -1,25 +1,8 @@
-/* cmd_storage.c: storage repositories, their connections, disks; networks. */
+/* cmd_storage.c: storage repositories, their connections, disks; network interfaces. */
 #include <string.h>
 
 #include "cli/cmd_tables.h"
 #include "cli/select.h"
-
-/* Prints the uuid of what a message made. */
-static struct err *print_made(struct cmd *c, const char *cls, const struct val *ref)
-{
-    _cleanup_(freep) char *message = mem_printf("%s.get_uuid", cls), *uuid = NULL;
-    TRY(cmd_call_str(c, &uuid, message, val_get_str(ref)));
-    cmd_print(c, uuid);
-    return NULL;
-}
-
-/* host-uuid=, else this host. */
-static struct err *some_host(struct cmd *c, char **ret)
-{
-    if (args_get(&c->args, "host-uuid"))
-        return cmd_need_ref(c, "host", "host-uuid", ret);
-    return cmd_this_host(c, ret);
-}
 
 /* device-config:key=value; a key that ends in -filename carries the contents of that file. */
 static struct err *device_config(struct cmd *c, struct val **ret)
@@ -55,12 +38,12 @@ static struct err *sr_create(struct cmd *c)
     TRY(args_need(&c->args, "type", &type));
     TRY(args_bool(&c->args, "shared", false, &shared));
     TRY(args_int("physical-size", args_or(&c->args, "physical-size", "0"), &size));
-    TRY(some_host(c, &host));
+    TRY(cmd_host(c, "host-uuid", &host));
     TRY(device_config(c, &config));
     TRY(cmd_call(c, &ref, "SR.create", "svissssbv", host, config, size, name,
                  args_or(&c->args, "name-description", ""), type,
                  args_or(&c->args, "content-type", ""), (int)shared, sm));
-    return print_made(c, "SR", ref);
+    return cmd_print_uuid(c, "SR", val_get_str(ref));
 }
 
 static struct err *pbd_create(struct cmd *c)
@@ -75,7 +58,7 @@ static struct err *pbd_create(struct cmd *c)
     val_put(record, "device_config", val_ref(config));
     val_put(record, "other_config", val_ref(val_empty_map()));
     TRY(cmd_call(c, &ref, "PBD.create", "v", record));
-    return print_made(c, "PBD", ref);
+    return cmd_print_uuid(c, "PBD", val_get_str(ref));
 }
 
 /* tags:one= tags:two= */
@@ -109,7 +92,7 @@ static struct err *vdi_create(struct cmd *c)
     val_put(record, "sm_config", args_map(&c->args, "sm-config"));
     val_put(record, "tags", tags_of(&c->args));
     TRY(cmd_call(c, &ref, "VDI.create", "v", record));
-    return print_made(c, "VDI", ref);
+    return cmd_print_uuid(c, "VDI", val_get_str(ref));
 }
 
 static struct err *vdi_resize(struct cmd *c)
@@ -125,46 +108,18 @@ static struct err *vdi_resize(struct cmd *c)
     return cmd_call(c, NULL, online ? "VDI.resize_online" : "VDI.resize", "si", vdi, size);
 }
 
-/* A reference of an optional parameter; the null reference without it. */
-static struct err *optional_ref(struct cmd *c, const char *cls, const char *param, char **ret)
-{
-    if (args_get(&c->args, param))
-        return cmd_need_ref(c, cls, param, ret);
-    *ret = mem_strdup(CMD_NULL);
-    return NULL;
-}
-
 static struct err *vdi_copy(struct cmd *c)
 {
     _cleanup_(freep) char *vdi = NULL, *sr = NULL, *base = NULL, *into = NULL;
     _cleanup_(val_unrefp) struct val *ref = NULL;
     TRY(cmd_need_ref(c, "VDI", "uuid", &vdi));
-    TRY(optional_ref(c, "SR", "sr-uuid", &sr));
-    TRY(optional_ref(c, "VDI", "base-vdi-uuid", &base));
-    TRY(optional_ref(c, "VDI", "into-vdi-uuid", &into));
+    TRY(cmd_optional_ref(c, "SR", "sr-uuid", &sr));
+    TRY(cmd_optional_ref(c, "VDI", "base-vdi-uuid", &base));
+    TRY(cmd_optional_ref(c, "VDI", "into-vdi-uuid", &into));
     if (cmd_is_null(sr) && cmd_is_null(into))
         return cli_fail("Exactly one of sr-uuid and into-vdi-uuid must be given");
     TRY(cmd_call(c, &ref, "VDI.copy", "ssss", vdi, sr, base, into));
-    return print_made(c, "VDI", ref);
-}
-
-static struct err *network_create(struct cmd *c)
-{
-    const char *name, *mtu = args_or(&c->args, "MTU", "1500");
-    int64_t size;
-    bool managed;
-    _cleanup_(val_unrefp) struct val *record = val_map(), *ref = NULL;
-    TRY(args_need(&c->args, "name-label", &name));
-    TRY(args_int("MTU", mtu, &size));
-    TRY(args_bool(&c->args, "managed", true, &managed));
-    val_put_str(record, "name_label", name);
-    val_put_str(record, "name_description", args_or(&c->args, "name-description", ""));
-    val_put_int(record, "MTU", size);
-    val_put_str(record, "bridge", args_or(&c->args, "bridge", ""));
-    val_put_bool(record, "managed", managed);
-    val_put(record, "other_config", val_ref(val_empty_map()));
-    TRY(cmd_call(c, &ref, "network.create", "v", record));
-    return print_made(c, "network", ref);
+    return cmd_print_uuid(c, "VDI", val_get_str(ref));
 }
 
 static struct err *vif_create(struct cmd *c)
@@ -187,16 +142,7 @@ static struct err *vif_create(struct cmd *c)
     val_put_str(record, "qos_algorithm_type", "");
     val_put(record, "qos_algorithm_params", val_ref(val_empty_map()));
     TRY(cmd_call(c, &ref, "VIF.create", "v", record));
-    return print_made(c, "VIF", ref);
-}
-
-static struct err *vif_unplug(struct cmd *c)
-{
-    bool force;
-    _cleanup_(freep) char *vif = NULL;
-    TRY(args_bool(&c->args, "force", false, &force));
-    TRY(cmd_need_ref(c, "VIF", "uuid", &vif));
-    return cmd_call(c, NULL, force ? "VIF.unplug_force" : "VIF.unplug", "s", vif);
+    return cmd_print_uuid(c, "VIF", val_get_str(ref));
 }
 
 const struct cmd_impl cmd_storage_table[] = {
@@ -218,13 +164,8 @@ const struct cmd_impl cmd_storage_table[] = {
      .run = vdi_copy,
      .help = "Copy a disk to another repository or into another disk.",
      .needs = "VDI.copy"},
-    {.name = "network-create", .run = network_create, .help = "Make a network; prints its uuid."},
     {.name = "vif-create",
      .run = vif_create,
      .help = "Give a VM a network interface; mac=random makes up an address."},
-    {.name = "vif-unplug",
-     .run = vif_unplug,
-     .help = "Unplug a network interface from a running VM.",
-     .needs = "VIF.unplug"},
     {.name = NULL},
 };

@@ -4,31 +4,6 @@
 #include "cli/cmd_tables.h"
 #include "cli/select.h"
 
-/* Runs a message on each selected VM; `forced` instead with force=true. */
-struct choice {
-    const char *normal, *forced;
-};
-
-static struct err *run_choice(struct cmd *c, const struct object *o, void *arg)
-{
-    const struct choice *choice = arg;
-    bool force;
-    TRY(args_bool(&c->args, "force", false, &force));
-    return cmd_call(c, NULL, force ? choice->forced : choice->normal, "s", o->ref);
-}
-
-static struct err *vm_shutdown(struct cmd *c)
-{
-    struct choice choice = {"VM.clean_shutdown", "VM.hard_shutdown"};
-    return select_each(c, XE_VM_SELECTORS, run_choice, &choice);
-}
-
-static struct err *vm_reboot(struct cmd *c)
-{
-    struct choice choice = {"VM.clean_reboot", "VM.hard_reboot"};
-    return select_each(c, XE_VM_SELECTORS, run_choice, &choice);
-}
-
 /* The host that on= names by uuid or name; NULL without it. */
 static struct err *host_of_on(struct cmd *c, char **ret)
 {
@@ -52,14 +27,13 @@ static struct err *host_of_on(struct cmd *c, char **ret)
 static struct err *start_one(struct cmd *c, const struct object *o, void *arg)
 {
     (void)arg;
-    bool paused, force;
+    bool paused;
     _cleanup_(freep) char *host = NULL;
     TRY(args_bool(&c->args, "paused", false, &paused));
-    TRY(args_bool(&c->args, "force", false, &force));
     TRY(host_of_on(c, &host));
     if (host)
-        return cmd_call(c, NULL, "VM.start_on", "ssbb", o->ref, host, paused, force);
-    return cmd_call(c, NULL, "VM.start", "sbb", o->ref, paused, force);
+        return cmd_call(c, NULL, "VM.start_on", "ssbb", o->ref, host, paused, (int)c->force);
+    return cmd_call(c, NULL, "VM.start", "sbb", o->ref, paused, (int)c->force);
 }
 
 static struct err *vm_start(struct cmd *c)
@@ -70,13 +44,11 @@ static struct err *vm_start(struct cmd *c)
 static struct err *resume_one(struct cmd *c, const struct object *o, void *arg)
 {
     (void)arg;
-    bool force;
     _cleanup_(freep) char *host = NULL;
-    TRY(args_bool(&c->args, "force", false, &force));
     TRY(host_of_on(c, &host));
     if (host)
-        return cmd_call(c, NULL, "VM.resume_on", "ssbb", o->ref, host, false, force);
-    return cmd_call(c, NULL, "VM.resume", "sbb", o->ref, false, force);
+        return cmd_call(c, NULL, "VM.resume_on", "ssbb", o->ref, host, false, (int)c->force);
+    return cmd_call(c, NULL, "VM.resume", "sbb", o->ref, false, (int)c->force);
 }
 
 static struct err *vm_resume(struct cmd *c)
@@ -86,11 +58,10 @@ static struct err *vm_resume(struct cmd *c)
 
 static struct err *must_force(struct cmd *c)
 {
-    bool force;
-    TRY(args_bool(&c->args, "force", false, &force));
-    return force ? NULL
-                 : cli_fail("This operation is dangerous and may cause data loss. This operation "
-                            "must be forced (use --force).");
+    return c->force
+               ? NULL
+               : cli_fail("This operation is dangerous and may cause data loss. This operation "
+                          "must be forced (use --force).");
 }
 
 static struct err *reset_one(struct cmd *c, const struct object *o, void *arg)
@@ -109,7 +80,6 @@ static struct err *vm_create(struct cmd *c)
 {
     const char *name;
     _cleanup_(val_unrefp) struct val *record = val_map(), *ref = NULL;
-    _cleanup_(freep) char *uuid = NULL;
     TRY(args_need(&c->args, "name-label", &name));
     val_put_str(record, "name_label", name);
     val_put_str(record, "name_description", args_or(&c->args, "name-description", ""));
@@ -120,9 +90,7 @@ static struct err *vm_create(struct cmd *c)
     val_put_int(record, "VCPUs_max", 1);
     val_put_int(record, "VCPUs_at_startup", 1);
     TRY(cmd_call(c, &ref, "VM.create", "v", record));
-    TRY(cmd_uuid_of(c, "VM", val_get_str(ref), &uuid));
-    cmd_print(c, uuid);
-    return NULL;
+    return cmd_print_uuid(c, "VM", val_get_str(ref));
 }
 
 /* Interfaces of the selected VMs. */
@@ -147,14 +115,6 @@ const struct cmd_impl cmd_vm_table[] = {
      .help = "Start a VM: vm=<uuid or name>, paused=true to leave it paused.",
      .needs = "VM.start"},
     {.name = "vm-resume", .run = vm_resume, .help = "Resume a suspended VM.", .needs = "VM.resume"},
-    {.name = "vm-shutdown",
-     .run = vm_shutdown,
-     .help = "Shut a VM down; force=true pulls the plug.",
-     .needs = "VM.clean_shutdown"},
-    {.name = "vm-reboot",
-     .run = vm_reboot,
-     .help = "Reboot a VM; force=true without asking the guest.",
-     .needs = "VM.clean_reboot"},
     {.name = "vm-reset-powerstate",
      .run = vm_reset_powerstate,
      .help = "Declare a VM halted that the host has lost; needs force=true.",

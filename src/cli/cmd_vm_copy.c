@@ -10,12 +10,9 @@
 static struct err *finish_copy(struct cmd *c, const struct val *ref)
 {
     const char *description = args_get(&c->args, "new-name-description");
-    _cleanup_(freep) char *uuid = NULL;
     if (description)
         TRY(cmd_call(c, NULL, "VM.set_name_description", "ss", val_get_str(ref), description));
-    TRY(cmd_uuid_of(c, "VM", val_get_str(ref), &uuid));
-    cmd_print(c, uuid);
-    return NULL;
+    return cmd_print_uuid(c, "VM", val_get_str(ref));
 }
 
 static struct err *copy_one(struct cmd *c, const struct object *o, void *arg)
@@ -37,15 +34,9 @@ static struct err *snapshot_one(struct cmd *c, const struct object *o, void *arg
 {
     (void)arg;
     const char *name;
-    struct view rest = view_of(args_or(&c->args, "ignore-vdi-uuids", "")), item;
-    _cleanup_(val_unrefp) struct val *ref = NULL, *ignored = val_set();
+    _cleanup_(val_unrefp) struct val *ref = NULL, *ignored = NULL;
     TRY(args_need(&c->args, "new-name-label", &name));
-    while (rest.size) {
-        view_split(&rest, ',', &item);
-        _cleanup_(freep) char *uuid = view_dup(view_trim(item)), *vdi = NULL;
-        TRY(cmd_by_uuid(c, "VDI", uuid, &vdi));
-        val_add_str(ignored, vdi);
-    }
+    TRY(cmd_refs(c, "VDI", args_or(&c->args, "ignore-vdi-uuids", ""), &ignored));
     TRY(cmd_call(c, &ref, "VM.snapshot", "ssv", o->ref, name, ignored));
     return finish_copy(c, ref);
 }
@@ -126,6 +117,17 @@ static struct err *snapshot_copy(struct cmd *c)
     TRY(the_snapshot(c, &ref, &record));
     struct object o = {NULL, ref, record};
     return copy_to_sr(c, &o, NULL);
+}
+
+static struct err *snapshot_reset_powerstate(struct cmd *c)
+{
+    _cleanup_(freep) char *ref = NULL;
+    const struct val *record = NULL;
+    TRY(the_snapshot(c, &ref, &record));
+    if (!c->force)
+        return cli_fail("A snapshot whose power state is reset loses its memory image; "
+                        "force=true does it");
+    return cmd_call(c, NULL, "VM.power_state_reset", "s", ref);
 }
 
 static struct err *snapshot_destroy(struct cmd *c)
@@ -298,6 +300,10 @@ const struct cmd_impl cmd_vm_copy_table[] = {
     {.name = "snapshot-destroy",
      .run = snapshot_destroy,
      .help = "Destroy a snapshot's record, not its disks.",
+     .needs = "VM.snapshot"},
+    {.name = "snapshot-reset-powerstate",
+     .run = snapshot_reset_powerstate,
+     .help = "Declare a snapshot halted; its memory image is lost. Needs force=true.",
      .needs = "VM.snapshot"},
     {.name = "snapshot-revert",
      .run = snapshot_revert,

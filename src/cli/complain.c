@@ -9,6 +9,7 @@
 
 #include "cli/cmd.h"
 #include "cli/sentence.h"
+#include "cli/suggest.h"
 #include "gen/error.h"
 #include "state/desc.h"
 
@@ -46,13 +47,39 @@ static char *readable(struct cmd *c, const char *text)
     return mem_strdup(text);
 }
 
+/* Sizes in bytes, of errors about too little memory or space. */
+static bool is_size(const char *param)
+{
+    static const char *const names[] = {"needed", "available", "requested", "maximum"};
+    for (size_t i = 0; i < ARRAY_LEN(names); i++)
+        if (strcmp(names[i], param) == 0)
+            return true;
+    return false;
+}
+
+/* " (4.0 GiB)" behind a size that is large enough to be hard to read; else "". */
+static char *in_units(const char *param, const char *value)
+{
+    static const char *const units[] = {"KiB", "MiB", "GiB", "TiB"};
+    uint64_t n;
+    size_t unit = 0;
+    if (!is_size(param) || str_u64(view_of(value), 0, INT64_MAX, &n) < 0 || n < 1 << 20)
+        return mem_strdup("");
+    double size = (double)n / 1024;
+    for (; size >= 1024 && unit + 1 < ARRAY_LEN(units); unit++)
+        size /= 1024;
+    return mem_printf(" (%.1f %s)", size, units[unit]);
+}
+
 static void say_params(struct cmd *c, const struct err_code *code, const struct err *e)
 {
     unsigned n = err_n_params(e) > code->n_params ? err_n_params(e) : code->n_params;
     for (unsigned i = 0; i < n; i++) {
         _cleanup_(freep) char *value =
             i < err_n_params(e) ? readable(c, err_param(e, i)) : mem_strdup("<unknown>");
-        cmd_warn(c, "%s: %s", i < code->n_params ? code->params[i] : "<extra>", value);
+        const char *name = i < code->n_params ? code->params[i] : "<extra>";
+        _cleanup_(freep) char *units = in_units(name, value);
+        cmd_warn(c, "%s: %s%s", name, value, units);
     }
 }
 
@@ -69,6 +96,8 @@ static void say_api(struct cmd *c, const struct err *e)
     else
         cmd_warn(c, "The server refused: %s.", err_code(e));
     say_params(c, code, e);
+    if (remedy_of(err_code(e)))
+        cmd_warn(c, "What helps: %s.", remedy_of(err_code(e)));
     if (c->verbose_errors)
         cmd_warn(c, "Error code: %s", err_code(e));
 }
@@ -82,6 +111,15 @@ static void say_usage(struct cmd *c, const char *what, const char *detail)
     cmd_warn(c, "For usage run: 'xe help'");
 }
 
+static void say_unknown_command(struct cmd *c, const char *name)
+{
+    const char *meant = suggest_command(name);
+    cmd_warn(c, "Unknown command: %s", name);
+    if (meant)
+        cmd_warn(c, "Did you mean '%s'?", meant);
+    cmd_warn(c, "For usage run: 'xe help'");
+}
+
 void complain(struct cmd *c, const struct err *e)
 {
     if (err_is(e, "CLI_EXIT"))
@@ -91,7 +129,7 @@ void complain(struct cmd *c, const struct err *e)
     else if (err_is(e, "CLI_SYNTAX"))
         say_usage(c, "Syntax error", err_param(e, 0));
     else if (err_is(e, "CLI_UNKNOWN_COMMAND"))
-        say_usage(c, "Unknown command", err_param(e, 0));
+        say_unknown_command(c, err_param(e, 0));
     else if (err_is(e, "CLI_PARAM_MISSING"))
         say_usage(c, "Required parameter not found", err_param(e, 0));
     else if (err_is(e, "SESSION_AUTHENTICATION_FAILED"))

@@ -168,22 +168,6 @@ static struct err *verb_param_get(struct cmd *c, const struct xe_family *f)
 
 /* ---- writing ---- */
 
-/* References of a comma-separated list of uuids. */
-static struct err *refs_of(struct cmd *c, int cls, const char *uuids, struct val **ret)
-{
-    _cleanup_(val_unrefp) struct val *refs = val_set();
-    struct view rest = view_of(uuids), item;
-    while (rest.size) {
-        _cleanup_(freep) char *ref = NULL;
-        view_split(&rest, ',', &item);
-        _cleanup_(freep) char *uuid = view_dup(view_trim(item));
-        TRY(cmd_by_uuid(c, desc_classes[cls]->name, uuid, &ref));
-        val_add_str(refs, ref);
-    }
-    *ret = steal(&refs);
-    return NULL;
-}
-
 static const char *api_name(const struct xe_column *col, const char *text)
 {
     for (const struct xe_shown *s = col->shown; s && s->value; s++)
@@ -226,12 +210,8 @@ static struct err *parse_value(struct cmd *c, const struct xe_column *col, const
         return NULL;
     case TYPE_SET:
         if (t->elem->kind == TYPE_REF)
-            return refs_of(c, t->elem->cls, text, ret);
-        *ret = val_set();
-        for (struct view rest = view_of(text), item; rest.size;) {
-            view_split(&rest, ',', &item);
-            val_add(*ret, val_str_n(item.p, item.size));
-        }
+            return cmd_refs(c, desc_classes[t->elem->cls]->name, text, ret);
+        *ret = cmd_strings(text);
         return NULL;
     default:
         *ret = val_str(api_name(col, text));
@@ -275,10 +255,81 @@ static struct err *write_key(struct cmd *c, const struct object *o, const struct
     return cmd_call(c, NULL, col->add, "sss", o->ref, name, value);
 }
 
-/* All keys at once, for a map that has a message for the whole. */
+/* ---- collections that are only written whole ---- */
+
+/* A map field with some pairs added and one key (may be NULL) taken away. */
+static struct err *changed_map(struct cmd *c, const struct object *o, const struct xe_column *col,
+                               const struct val *added, const char *removed, struct val **ret)
+{
+    _cleanup_(val_unrefp) struct val *shown = NULL, *map = val_map();
+    TRY(column_get(c, o, col, &shown));
+    for (size_t i = 0; i < val_count(shown); i++)
+        if (!removed || strcmp(val_key_at(shown, i), removed) != 0)
+            val_put(map, val_key_at(shown, i), val_ref(val_at(shown, i)));
+    for (size_t i = 0; added && i < val_count(added); i++)
+        val_put(map, val_key_at(added, i), val_ref(val_at(added, i)));
+    *ret = steal(&map);
+    return NULL;
+}
+
+/* Such a set with one member more or less, as the text that its setter takes. */
+static struct err *write_whole_set(struct cmd *c, const struct object *o,
+                                   const struct xe_column *col, const char *member, bool add)
+{
+    _cleanup_(val_unrefp) struct val *shown = NULL;
+    _cleanup_(buf_done) struct buf text;
+    buf_init(&text, 1 << 20);
+    TRY(column_get(c, o, col, &shown));
+    for (size_t i = 0; i < val_count(shown); i++)
+        if (strcmp(val_str_at(shown, i), member) != 0)
+            buf_printf(&text, text.size ? ",%s" : "%s", val_str_at(shown, i));
+    if (add)
+        buf_printf(&text, text.size ? ",%s" : "%s", member);
+    return write_value(c, o, col, col->set, buf_str(&text));
+}
+
+/* Whether members can be changed at all: one by one, or all at once. */
+static bool is_changeable(const struct xe_column *col)
+{
+    return col->add || (col->rw == XE_SRW && col->set) || (col->rw == XE_MRW && col->set_map);
+}
+
+static struct err *add_pairs(struct cmd *c, const struct object *o, const struct xe_column *col)
+{
+    static const char *const own[] = {"uuid", "param-name", "param-key", NULL};
+    _cleanup_(val_unrefp) struct val *added = val_map(), *map = NULL;
+    args_each(p, &c->args) if (!in_list(own, p->name) && !arg_is_standard(p->name))
+        val_put_str(added, api_name(col, p->name), p->value);
+    if (!col->add) {
+        TRY(changed_map(c, o, col, added, NULL, &map));
+        return cmd_call(c, NULL, col->set_map, "sv", o->ref, map);
+    }
+    for (size_t i = 0; i < val_count(added); i++)
+        TRY(cmd_call(c, NULL, col->add, "sss", o->ref, val_key_at(added, i), val_str_at(added, i)));
+    return NULL;
+}
+
+static struct err *remove_member(struct cmd *c, const struct object *o, const struct xe_column *col,
+                                 const char *key)
+{
+    _cleanup_(val_unrefp) struct val *map = NULL;
+    if (!column_is_map(col))
+        return col->remove ? write_value(c, o, col, col->remove, key)
+                           : write_whole_set(c, o, col, key, false);
+    if (col->remove)
+        return cmd_call(c, NULL, col->remove, "ss", o->ref, api_name(col, key));
+    TRY(changed_map(c, o, col, NULL, key, &map));
+    return cmd_call(c, NULL, col->set_map, "sv", o->ref, map);
+}
+
+/* All keys at once, for a map that has a message for the whole. One that is written key by key
+ * elsewhere keeps its other keys. */
 static struct err *write_map(struct cmd *c, const struct object *o, const struct xe_column *col)
 {
-    _cleanup_(val_unrefp) struct val *map = args_map(&c->args, col->name);
+    _cleanup_(val_unrefp) struct val *given = args_map(&c->args, col->name), *map = NULL;
+    if (col->rw != XE_MRW)
+        return cmd_call(c, NULL, col->set_map, "sv", o->ref, given);
+    TRY(changed_map(c, o, col, given, NULL, &map));
     return cmd_call(c, NULL, col->set_map, "sv", o->ref, map);
 }
 
@@ -322,7 +373,6 @@ static struct err *verb_param_set(struct cmd *c, const struct xe_family *f)
 
 static struct err *verb_param_add(struct cmd *c, const struct xe_family *f)
 {
-    static const char *const own[] = {"uuid", "param-name", "param-key", NULL};
     _cleanup_(freep) char *ref = NULL;
     const struct xe_column *col = NULL;
     const char *key = args_get(&c->args, "param-key");
@@ -331,17 +381,15 @@ static struct err *verb_param_add(struct cmd *c, const struct xe_family *f)
     TRY(the_object(c, f, &ref, &o));
     if (!column_is_map(col) && !column_is_set(col) && !col->add)
         return cli_fail("Can only add to parameters of type Set or Map");
-    if (!col->add)
+    if (!is_changeable(col))
         return cli_fail("Parameter is read-only");
-    if (!column_is_map(col)) {
-        if (!key)
-            return cli_fail("When adding a key to a set, use the syntax: *-param-add "
-                            "param-name=<name> param-key=<key>");
-        return write_value(c, &o, col, col->add, key);
-    }
-    args_each(p, &c->args) if (!in_list(own, p->name) && !arg_is_standard(p->name))
-        TRY(cmd_call(c, NULL, col->add, "sss", o.ref, api_name(col, p->name), p->value));
-    return NULL;
+    if (column_is_map(col))
+        return add_pairs(c, &o, col);
+    if (!key)
+        return cli_fail("When adding a key to a set, use the syntax: *-param-add "
+                        "param-name=<name> param-key=<key>");
+    return col->add ? write_value(c, &o, col, col->add, key)
+                    : write_whole_set(c, &o, col, key, true);
 }
 
 static struct err *verb_param_remove(struct cmd *c, const struct xe_family *f)
@@ -356,16 +404,14 @@ static struct err *verb_param_remove(struct cmd *c, const struct xe_family *f)
     TRY(the_object(c, f, &ref, &o));
     if (!column_is_map(col) && !column_is_set(col))
         return cli_fail("Can only remove from parameters of type Set or Map");
-    if (!col->remove)
+    if (!is_changeable(col))
         return cli_fail("Cannot remove parameters from read-only map");
     TRY(column_get(c, &o, col, &shown));
     if (val_kind(shown) == VAL_MAP && !val_map_get(shown, key))
         return cli_fail("Key %s is not in map", key);
     if (val_kind(shown) == VAL_SET && !val_set_has(shown, key))
         return cli_fail("Key %s is not in the set", key);
-    if (column_is_map(col))
-        return cmd_call(c, NULL, col->remove, "ss", o.ref, api_name(col, key));
-    return write_value(c, &o, col, col->remove, key);
+    return remove_member(c, &o, col, key);
 }
 
 /* Takes each member away. */

@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "cli/suggest.h"
+
 /* ---- names of parameters ---- */
 
 /* The longest map column, else set column, whose name and a dash begin the parameter's name. */
@@ -20,6 +22,13 @@ static const struct xe_column *dashed(const struct xe_record *r, const char *nam
     return best;
 }
 
+static struct err *unknown_field(const struct xe_record *r, const char *name)
+{
+    const char *meant = suggest_column(r, name);
+    return meant ? cli_fail("Unknown field '%s'; did you mean '%s'?", name, meant)
+                 : cli_fail("Unknown field '%s'", name);
+}
+
 struct err *param_name_parse(const struct xe_record *r, const char *name, struct param_name *ret)
 {
     const struct xe_column *col = column_find(r, name);
@@ -31,7 +40,7 @@ struct err *param_name_parse(const struct xe_record *r, const char *name, struct
         _cleanup_(freep) char *stem = mem_strndup(name, (size_t)(colon - name));
         col = column_find(r, stem);
         if (!col)
-            return cli_fail("Unknown field '%s'", name);
+            return unknown_field(r, name);
         if (!column_is_map(col) && !column_is_set(col))
             return cli_fail("Field '%s' is not a set or map", col->name);
         *ret = (struct param_name){col, colon + 1};
@@ -41,7 +50,7 @@ struct err *param_name_parse(const struct xe_record *r, const char *name, struct
     if (!col)
         col = dashed(r, name, false);
     if (!col)
-        return cli_fail("Unknown field '%s'", name);
+        return unknown_field(r, name);
     *ret = (struct param_name){col, name + strlen(col->name) + 1};
     return NULL;
 }
@@ -206,12 +215,13 @@ static bool named_in(const char *const *list, const char *name)
     return false;
 }
 
-/* Templates and the control domain are left out, unless the command is for them too. */
+/* Templates and the control domain are left out, unless the command is for them too and something
+ * was selected: nobody means them by saying nothing. */
 static struct err *filter_always(struct cmd *c, const struct selector *sel, struct selection *s,
-                                 const struct xe_record *r)
+                                 const struct xe_record *r, bool selected)
 {
     for (size_t i = 0; i < ARRAY_LEN(sel->always) && sel->always[i].column; i++)
-        if (!(c->desc->flags & sel->always[i].unless))
+        if (!(selected && c->desc->flags & sel->always[i].unless))
             TRY(selection_filter(c, s, r, sel->always[i].column, sel->always[i].value));
     return NULL;
 }
@@ -237,32 +247,45 @@ static struct err *filter_named(struct cmd *c, const struct selector *sel, struc
     return NULL;
 }
 
-static struct err *select_matching(struct cmd *c, const struct selector *sel, struct selection *s)
+/* Whether a parameter of the command line selects objects. */
+static bool is_selecting(struct cmd *c, const struct selector *sel, const struct arg *p)
+{
+    return strcmp(p->name, sel->param) == 0 ||
+           (!arg_is_standard(p->name) && !named_in(c->desc->required, p->name) &&
+            !named_in(c->desc->optional, p->name));
+}
+
+static struct err *select_matching(struct cmd *c, const struct selector *sel, struct selection *s,
+                                   bool *ret_selected)
 {
     const struct xe_record *r = record_find(sel->record);
     /* A host may also be meant by its hostname. */
     const char *either = sel->flag == XE_HOST_SELECTORS ? NULL : sel->param;
     _cleanup_(freep) char *where = selection_where(r, &c->args, "true", either);
     TRY(selection_all(c, r, where, s));
-    TRY(filter_always(c, sel, s, r));
+    *ret_selected = false;
     args_each(p, &c->args)
     {
+        if (!is_selecting(c, sel, p))
+            continue;
+        *ret_selected = true;
         if (strcmp(p->name, sel->param) == 0)
             TRY(filter_named(c, sel, s, r, p->value));
-        else if (!arg_is_standard(p->name) && !named_in(c->desc->required, p->name) &&
-                 !named_in(c->desc->optional, p->name))
+        else
             TRY(selection_filter(c, s, r, p->name, p->value));
     }
-    return NULL;
+    return filter_always(c, sel, s, r, *ret_selected);
 }
 
 struct err *select_objects(struct cmd *c, unsigned flag, struct selection *ret)
 {
     const struct selector *sel = selector_of(flag);
     _cleanup_(selection_done) struct selection s = {0};
-    bool multiple;
+    bool multiple, selected;
     TRY(args_bool(&c->args, "multiple", false, &multiple));
-    TRY(select_matching(c, sel, &s));
+    TRY(select_matching(c, sel, &s, &selected));
+    if (!s.v.n && !selected)
+        return cli_fail("%s; name one by %s=<uuid or name>", sel->none, sel->param);
     if (!s.v.n)
         return cli_fail("%s", sel->none);
     if (s.v.n > 1 && !multiple)

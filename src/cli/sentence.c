@@ -222,14 +222,60 @@ static const struct sentence sentences[] = {
     {"XENAPI_PLUGIN_FAILURE", "The plugin reports a failure."},
 };
 
+/* What an administrator may do, where something holds always. Sorted, too. */
+static const struct sentence remedies[] = {
+    {"DEVICE_ALREADY_EXISTS",
+     "xe vm-param-get uuid=<VM> param-name=allowed-VBD-devices shows free numbers"},
+    {"HOST_DISABLED", "xe host-enable host=<host>"},
+    {"HOST_NOT_DISABLED", "xe host-disable host=<host>"},
+    {"HOST_NOT_ENOUGH_FREE_MEMORY",
+     "shut down or suspend other VMs, or give this one less: xe vm-memory-set"},
+    {"NETWORK_CONTAINS_VIF", "xe vif-list network-uuid=<network> shows them"},
+    {"NO_HOSTS_AVAILABLE", "ask why each host cannot: xe diagnostic-vm-status uuid=<VM>"},
+    {"OPERATION_BLOCKED",
+     "xe vm-param-remove uuid=<VM> param-name=blocked-operations param-key=<operation>"},
+    {"OTHER_OPERATION_IN_PROGRESS",
+     "wait for it, or end it: xe task-list, xe task-cancel uuid=<task>"},
+    {"OUT_OF_SPACE", "make room, or use another repository (xe sr-list)"},
+    {"PROVISION_FAILED_OUT_OF_SPACE", "make room, or name another repository by sr-uuid="},
+    {"RBAC_PERMISSION_DENIED", "ask somebody with a higher role: xe subject-role-add gives one"},
+    {"SR_FULL", "destroy what is not needed (xe vdi-list sr-uuid=<SR>) or use another repository "
+                "(xe sr-list)"},
+    {"SR_HAS_NO_PBDS", "xe pbd-create sr-uuid=<SR> host-uuid=<host>, then xe pbd-plug"},
+    {"SR_HAS_PBD", "xe pbd-list sr-uuid=<SR>, then xe pbd-unplug uuid=<PBD>"},
+    {"SR_NOT_ATTACHED", "xe pbd-list sr-uuid=<SR>, then xe pbd-plug uuid=<PBD>"},
+    {"SR_NOT_EMPTY", "xe vdi-list sr-uuid=<SR> shows what is in it"},
+    {"TOO_MANY_PENDING_TASKS", "wait, or end some: xe task-list, xe task-cancel uuid=<task>"},
+    {"VBD_NOT_EMPTY", "xe vbd-eject uuid=<VBD>"},
+    {"VDI_IN_USE", "xe vbd-list vdi-uuid=<VDI> shows who uses it"},
+    {"VM_CANNOT_DELETE_DEFAULT_TEMPLATE",
+     "xe template-param-set uuid=<template> is-default-template=false"},
+    {"VM_FAILED_SHUTDOWN_ACKNOWLEDGMENT", "shut it down inside, or use force=true"},
+    {"VM_IS_TEMPLATE", "make a VM of it: xe vm-install template=<template> new-name-label=<name>"},
+    {"VM_LACKS_FEATURE", "install the guest tools, or use force=true where the command has it"},
+    {"VM_NO_EMPTY_CD_VBD",
+     "xe vm-cd-eject, or add a drive: xe vbd-create type=CD mode=RO device=<number>"},
+    {"VM_NO_SUSPEND_SR", "xe pool-param-set uuid=<pool> suspend-image-SR=<SR>"},
+    {"VM_SHUTDOWN_TIMEOUT", "shut it down inside, or use force=true"},
+};
+
 static int by_code(const void *key, const void *item)
 {
     return strcmp(key, ((const struct sentence *)item)->code);
 }
 
+static const char *find(const char *code, const struct sentence *table, size_t n)
+{
+    const struct sentence *s = bsearch(code, table, n, sizeof(*table), by_code);
+    return s ? s->text : NULL;
+}
+
 const char *sentence_of(const char *code)
 {
-    const struct sentence *s =
-        bsearch(code, sentences, ARRAY_LEN(sentences), sizeof(sentences[0]), by_code);
-    return s ? s->text : NULL;
+    return find(code, sentences, ARRAY_LEN(sentences));
+}
+
+const char *remedy_of(const char *code)
+{
+    return find(code, remedies, ARRAY_LEN(remedies));
 }

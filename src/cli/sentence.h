@@ -3,3 +3,5 @@
 
 /* A sentence for the code; NULL if there is none. */
 const char *sentence_of(const char *code);
+/* What an administrator may do about it, without full stop; NULL if nothing holds always. */
+const char *remedy_of(const char *code);

@@ -13,16 +13,9 @@
 #include "base/log.h"
 #include "base/rstr.h"
 #include "cli/cmd.h"
+#include "cli/suggest.h"
 
 /* ---- finding ---- */
-
-static const struct xe_command *find_command(const char *name)
-{
-    for (unsigned i = 0; i < xe_n_commands; i++)
-        if (strcmp(xe_commands[i].name, name) == 0)
-            return &xe_commands[i];
-    return NULL;
-}
 
 static struct err *check_required(struct cmd *c, const struct xe_command *d)
 {
@@ -85,7 +78,7 @@ static void log_command(const struct cmd *c, const struct err *e)
 static struct err *check_known(struct cmd *c)
 {
     enum xe_verb verb;
-    c->desc = find_command(c->args.command);
+    c->desc = cmd_find(c->args.command);
     if (c->desc)
         return check_required(c, c->desc);
     if (!is_help(c) && !generic_find(c->args.command, &verb))
@@ -99,11 +92,14 @@ static struct err *run(struct cmd *c, const struct cli_conn *conn)
     TRY(args_parse(conn->body, &c->args));
     TRY(args_bool(&c->args, "minimal", false, &c->minimal));
     TRY(args_bool(&c->args, "trace", false, &c->verbose_errors));
+    TRY(args_bool(&c->args, "force", false, &c->force));
+    TRY(args_bool(&c->args, "progress", false, &c->progress));
     if (!*c->args.command) {
         free(c->args.command);
         c->args.command = mem_strdup("help");
     }
     TRY(check_known(c));
+    suggest_parameters(c);
     if (!is_help(c))
         TRY(open_session(c, &conn->peer, &own));
     if (c->session && conn->stream.be_patient)

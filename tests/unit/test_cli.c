@@ -1,7 +1,4 @@
-/*
- * Tests of src/cli: the tables against the descriptors, and commands against a small world of
- * objects that answers the messages they use.
- */
+/* Tests of src/cli: commands against a small world of objects, by what the user sees. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -11,422 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/rstr.h"
-#include "cli/cli.h"
-#include "cli/cmd.h"
-#include "cli/column.h"
-#include "cli/sentence.h"
-#include "state/desc.h"
-
-/* ---- the tables ---- */
-
-/* Follows a path of fields; the class that it must end in, if any, stands in the descriptors. */
-static void check_path(const char *cls_name, const char *path)
-{
-    struct view rest = view_of(path), head;
-    const struct class_desc *cls = desc_class_by_name(cls_name);
-    bool more;
-    do {
-        more = view_split(&rest, '.', &head);
-        _cleanup_(freep) char *name = view_dup(head);
-        assert_non_null(cls);
-        const struct field_desc *f = desc_field(cls, name);
-        if (!f)
-            fail_msg("%s: no field %s in %s", path, name, cls->name);
-        const struct type *t = f->type->kind == TYPE_SET ? f->type->elem : f->type;
-        cls = t->kind == TYPE_REF ? desc_classes[t->cls] : NULL;
-    } while (more);
-}
-
-static void check_message(const char *name)
-{
-    if (name && !desc_msg(name))
-        fail_msg("no message %s", name);
-}
-
-static void check_column(const struct xe_record *r, const struct xe_column *col)
-{
-    struct view source = view_of(col->source);
-    switch (col->source[0]) {
-    case '@':
-        check_message(col->source + (col->source[1] == '@' ? 2 : 1));
-        break;
-    case '=':
-        check_path(r->cls, col->source + 1);
-        break;
-    case '?':
-        view_split(&source, ':', &(struct view){0});
-        break;
-    case '~':
-        assert_non_null(computed_find(col->source + 1));
-        break;
-    default:
-        check_path(r->cls, col->source);
-    }
-    check_message(col->set);
-    check_message(col->add);
-    check_message(col->remove);
-    check_message(col->set_in_map);
-    check_message(col->set_map);
-}
-
-static void columns_name_what_exists(void **state)
-{
-    (void)state;
-    for (unsigned i = 0; i < xe_n_records; i++)
-        for (unsigned n = 0; n < xe_records[i].n_columns; n++)
-            check_column(&xe_records[i], &xe_records[i].columns[n]);
-}
-
-static void calls_name_messages_and_known_parameters(void **state)
-{
-    (void)state;
-    for (unsigned i = 0; i < xe_n_commands; i++) {
-        const struct xe_command *d = &xe_commands[i];
-        if (!d->call)
-            continue;
-        _cleanup_(freep) char *message = mem_strndup(d->call, strcspn(d->call, " "));
-        check_message(message);
-        if (cmd_find_impl(d->name))
-            fail_msg("%s has code and a call", d->name);
-    }
-}
-
-/* Every hand-written command is one of the table, and the message that it is about exists. */
-static void code_belongs_to_commands(void **state)
-{
-    (void)state;
-    unsigned found = 0;
-    for (unsigned i = 0; i < xe_n_commands; i++) {
-        const struct cmd_impl *impl = cmd_find_impl(xe_commands[i].name);
-        if (!impl)
-            continue;
-        found++;
-        check_message(impl->needs);
-        assert_true(*impl->help);
-    }
-    assert_true(found > 50);
-}
-
-static void sentences_are_sorted(void **state)
-{
-    (void)state;
-    assert_non_null(sentence_of("CANNOT_CONTACT_HOST"));
-    assert_non_null(sentence_of("VM_BAD_POWER_STATE"));
-    assert_non_null(sentence_of("XENAPI_PLUGIN_FAILURE"));
-    assert_null(sentence_of("NO_SUCH_CODE"));
-}
-
-/* ---- a small world ---- */
-
-struct world {
-    struct val *classes;       /* name -> map ref -> record */
-    struct buf calls;          /* one line a call that changes something */
-    const char *fail;          /* message that fails … */
-    struct err *(*with)(void); /* … with this */
-};
-
-static struct val *table(struct world *w, const char *cls)
-{
-    if (!val_map_get(w->classes, cls))
-        val_put(w->classes, cls, val_map());
-    return (struct val *)val_map_get(w->classes, cls);
-}
-
-/* A record with every field at the zero of its type. */
-static struct val *blank(const char *cls, const char *ref, const char *uuid)
-{
-    struct val *r = val_map();
-    const struct class_desc *c = desc_class_by_name(cls);
-    (void)ref;
-    desc_each_field (f, c) {
-        switch (f->type->kind) {
-        case TYPE_BOOL:
-            val_put_bool(r, f->name, false);
-            break;
-        case TYPE_INT:
-            val_put_int(r, f->name, 0);
-            break;
-        case TYPE_FLOAT:
-            val_put(r, f->name, val_float(0));
-            break;
-        case TYPE_DATETIME:
-            val_put(r, f->name, val_datetime(0));
-            break;
-        case TYPE_SET:
-            val_put(r, f->name, val_set());
-            break;
-        case TYPE_MAP:
-            val_put(r, f->name, val_map());
-            break;
-        case TYPE_REF:
-            val_put_str(r, f->name, "OpaqueRef:NULL");
-            break;
-        case TYPE_ENUM:
-            val_put_str(r, f->name, f->type->enm->values[0]);
-            break;
-        default:
-            val_put_str(r, f->name, "");
-        }
-    }
-    val_put_str(r, "uuid", uuid);
-    return r;
-}
-
-static struct val *add(struct world *w, const char *cls, const char *ref, const char *uuid,
-                       const char *name)
-{
-    struct val *r = blank(cls, ref, uuid);
-    if (val_map_get(r, "name_label"))
-        val_put_str(r, "name_label", name);
-    val_put(table(w, cls), ref, r);
-    return r;
-}
-
-static struct err *handle_invalid(const char *cls, const char *ref)
-{
-    return err_make("HANDLE_INVALID", __FILE__, __LINE__, 2, cls, ref);
-}
-
-static struct err *find_uuid(struct world *w, const char *cls, const char *uuid, struct val **ret)
-{
-    const struct val *all = table(w, cls);
-    for (size_t i = 0; i < val_count(all); i++)
-        if (strcmp(val_map_str(val_at(all, i), "uuid", ""), uuid) == 0) {
-            *ret = val_str(val_key_at(all, i));
-            return NULL;
-        }
-    return err_make("UUID_INVALID", __FILE__, __LINE__, 2, cls, uuid);
-}
-
-static struct val *find_name(struct world *w, const char *cls, const char *name)
-{
-    const struct val *all = table(w, cls);
-    struct val *found = val_set();
-    for (size_t i = 0; i < val_count(all); i++)
-        if (strcmp(val_map_str(val_at(all, i), "name_label", ""), name) == 0)
-            val_add_str(found, val_key_at(all, i));
-    return found;
-}
-
-static void note(struct world *w, const char *message, const struct val *params)
-{
-    buf_puts(&w->calls, message);
-    for (size_t i = 0; i < val_count(params); i++) {
-        const struct val *v = val_at(params, i);
-        if (val_kind(v) == VAL_STRING)
-            buf_printf(&w->calls, " %s", val_get_str(v));
-        else if (val_kind(v) == VAL_BOOL)
-            buf_printf(&w->calls, " %s", val_get_bool(v) ? "true" : "false");
-        else if (val_kind(v) == VAL_INT)
-            buf_printf(&w->calls, " %lld", (long long)val_get_int(v));
-        else
-            buf_printf(&w->calls, " {%zu}", val_count(v));
-    }
-    buf_putc(&w->calls, '\n');
-}
-
-static struct err *world_get(struct world *w, const char *cls, const char *verb, const char *self,
-                             struct val **ret, bool *known)
-{
-    const struct val *record = val_map_get(table(w, cls), self);
-    *known = true;
-    if (strcmp(verb, "get_all_records_where") == 0)
-        *ret = val_ref(table(w, cls));
-    else if (strcmp(verb, "get_by_uuid") == 0)
-        return find_uuid(w, cls, self, ret);
-    else if (strcmp(verb, "get_by_name_label") == 0)
-        *ret = find_name(w, cls, self);
-    else if (strcmp(verb, "get_all") == 0) {
-        *ret = val_set();
-        for (size_t i = 0; i < val_count(table(w, cls)); i++)
-            val_add_str(*ret, val_key_at(table(w, cls), i));
-    } else if (strncmp(verb, "get_", 4) == 0 && !record)
-        return handle_invalid(cls, self);
-    else if (strcmp(verb, "get_record") == 0)
-        *ret = val_ref(record);
-    else if (strncmp(verb, "get_", 4) == 0 && val_map_get(record, verb + 4))
-        *ret = val_ref(val_map_get(record, verb + 4));
-    else
-        *known = false;
-    return NULL;
-}
-
-static struct err *world_call(void *arg, const char *session, const char *message,
-                              const struct val *params, struct val **ret)
-{
-    struct world *w = arg;
-    struct view verb = view_of(message), cls_view;
-    const char *self =
-        val_count(params) && val_kind(val_at(params, 0)) == VAL_STRING ? val_str_at(params, 0) : "";
-    bool known;
-    assert_string_equal(session, "OpaqueRef:session");
-    view_split(&verb, '.', &cls_view);
-    _cleanup_(freep) char *cls = view_dup(cls_view);
-    if (w->fail && strcmp(message, w->fail) == 0)
-        return w->with();
-    TRY(world_get(w, cls, verb.p, self, ret, &known));
-    if (known)
-        return NULL;
-    note(w, message, params);
-    if (strcmp(message, "VM.clone") == 0) {
-        add(w, "VM", "OpaqueRef:new", "00000000-0000-0000-0000-0000000000ff", "new");
-        *ret = val_str("OpaqueRef:new");
-    } else if (strcmp(message, "SR.introduce") == 0) {
-        *ret = val_str("OpaqueRef:sr");
-    }
-    return NULL;
-}
-
-static struct err *world_login(void *arg, const struct api_peer *peer, const char *user,
-                               const char *password, const char **ret_session)
-{
-    (void)arg;
-    if (!peer->trusted && (strcmp(user, "root") != 0 || strcmp(password, "right") != 0))
-        return err_make("SESSION_AUTHENTICATION_FAILED", __FILE__, __LINE__, 2, user, "wrong");
-    *ret_session = rstr_new("OpaqueRef:session");
-    return NULL;
-}
-
-static void world_logout(void *arg, const char *session)
-{
-    (void)arg;
-    assert_string_equal(session, "OpaqueRef:session");
-}
-
-#define UUID_DEMO  "11111111-1111-1111-1111-111111111111"
-#define UUID_OTHER "22222222-2222-2222-2222-222222222222"
-#define UUID_TMPL  "33333333-3333-3333-3333-333333333333"
-#define UUID_SR    "44444444-4444-4444-4444-444444444444"
-
-static int setup(void **state)
-{
-    struct world *w = mem_new(struct world);
-    w->classes = val_map();
-    buf_init(&w->calls, 1 << 20);
-    struct val *demo = add(w, "VM", "OpaqueRef:demo", UUID_DEMO, "demo");
-    val_put_str(demo, "power_state", "Running");
-    val_put_str(demo, "affinity", "OpaqueRef:host");
-    struct val *config = val_map(), *tags = val_set();
-    val_put_str(config, "colour", "green");
-    val_put_str(config, "size", "XL");
-    val_add_str(tags, "a");
-    val_add_str(tags, "b,c");
-    val_put(demo, "other_config", config);
-    val_put(demo, "tags", tags);
-    struct val *other = add(w, "VM", "OpaqueRef:other", UUID_OTHER, "a, \\b");
-    val_put_str(other, "power_state", "Halted");
-    struct val *tmpl = add(w, "VM", "OpaqueRef:tmpl", UUID_TMPL, "Other install media");
-    val_put_bool(tmpl, "is_a_template", true);
-    add(w, "host", "OpaqueRef:host", "55555555-5555-5555-5555-555555555555", "box");
-    struct val *pool = add(w, "pool", "OpaqueRef:pool", "66666666-6666-6666-6666-666666666666", "");
-    add(w, "SR", "OpaqueRef:sr", UUID_SR, "Local storage");
-    val_put_str(pool, "default_SR", "OpaqueRef:sr");
-    val_put_str(pool, "master", "OpaqueRef:host");
-    *state = w;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    struct world *w = *state;
-    val_unref(w->classes);
-    buf_done(&w->calls);
-    free(w);
-    return 0;
-}
-
-/* ---- a client ---- */
-
-struct client {
-    struct buf in; /* what the client sends */
-    size_t at;
-    struct buf raw;
-    bool trusted_with_time; /* reads may wait for ever */
-};
-
-static ssize_t client_read(void *arg, void *p, size_t size)
-{
-    struct client *k = arg;
-    size_t left = k->in.size - k->at;
-    size = size < left ? size : left;
-    memcpy(p, k->in.data + k->at, size);
-    k->at += size;
-    return (ssize_t)size;
-}
-
-static int client_write(void *arg, const void *p, size_t size)
-{
-    buf_put(&((struct client *)arg)->raw, p, size);
-    return 0;
-}
-
-static void client_be_patient(void *arg)
-{
-    ((struct client *)arg)->trusted_with_time = true;
-}
-
-/* What the user sees: standard output as it is, standard error lines with "! ", then the status. */
-static void transcript(struct client *k, struct buf *out)
-{
-    size_t at = THIN_HELLO_SIZE;
-    assert_true(k->raw.size >= at);
-    while (at < k->raw.size) {
-        struct thin_msg m;
-        uint32_t size;
-        assert_int_equal(thin_get_size(k->raw.data + at, &size), 0);
-        assert_int_equal(thin_get((struct view){k->raw.data + at + 4, size}, &m), 0);
-        at += 4 + size;
-        if (m.tag == THIN_EXIT)
-            buf_printf(out, "[%u]", m.number);
-        else if (m.tag == THIN_PRINT)
-            buf_printf(out, "%.*s\n", (int)m.strings[0].size, m.strings[0].p);
-        else if (m.tag == THIN_PRINT_STDERR)
-            buf_printf(out, "! %.*s", (int)m.strings[0].size, m.strings[0].p);
-        else
-            buf_printf(out, "<%u>\n", m.tag);
-    }
-}
-
-static bool was_patient;
-
-static void run_as(struct world *w, bool trusted, const char *words, const char *answer,
-                   struct buf *out)
-{
-    struct client k = {.at = 0};
-    struct cli_backend backend = {w, world_call, world_login, world_logout};
-    buf_init(&k.in, 4096);
-    buf_init(&k.raw, 1 << 20);
-    thin_put_hello(&k.in);
-    if (answer) {
-        thin_put(&k.in, &(struct thin_msg){.tag = THIN_CHUNK, .number = (uint32_t)strlen(answer)});
-        buf_puts(&k.in, answer);
-        thin_put(&k.in, &(struct thin_msg){.tag = THIN_END});
-    }
-    cli_serve(&backend,
-              &(struct cli_conn){.peer = {trusted, ""},
-                                 .body = view_of(words),
-                                 .stream = {&k, client_read, client_write, client_be_patient}});
-    transcript(&k, out);
-    was_patient = k.trusted_with_time;
-    buf_done(&k.in);
-    buf_done(&k.raw);
-}
-
-/* Runs the words of one command line (one a line) and compares what the user sees. */
-static void expect(struct world *w, const char *words, const char *seen)
-{
-    _cleanup_(buf_done) struct buf out;
-    buf_init(&out, 1 << 20);
-    run_as(w, true, words, NULL, &out);
-    assert_string_equal(buf_str(&out), seen);
-}
-
-static void expect_calls(struct world *w, const char *calls)
-{
-    assert_string_equal(buf_str(&w->calls), calls);
-    buf_clear(&w->calls);
-}
+#include "cli_fixture.h"
 
 /* ---- listing ---- */
 
@@ -621,7 +203,7 @@ static void install_takes_the_vm_away_on_failure(void **state)
 static void install_without_storage_names_both_parameters(void **state)
 {
     struct world *w = *state;
-    struct val *tmpl = (struct val *)val_map_get(table(w, "VM"), "OpaqueRef:tmpl");
+    struct val *tmpl = (struct val *)val_map_get(world_table(w, "VM"), "OpaqueRef:tmpl");
     struct val *config = val_map();
     val_put_str(config, "disks", "<provision><disk device=\"0\" sr=\"\"/></provision>");
     val_put(tmpl, "other_config", config);
@@ -629,7 +211,7 @@ static void install_without_storage_names_both_parameters(void **state)
            "00000000-0000-0000-0000-0000000000ff\n[0]");
     assert_non_null(strstr(buf_str(&w->calls),
                            "disks <provision><disk device=\"0\" sr=\"" UUID_SR "\"/></provision>"));
-    val_put_str((struct val *)val_map_get(table(w, "pool"), "OpaqueRef:pool"), "default_SR",
+    val_put_str((struct val *)val_map_get(world_table(w, "pool"), "OpaqueRef:pool"), "default_SR",
                 "OpaqueRef:NULL");
     expect(w, "vm-install\ntemplate=Other install media\nnew-name-label=x",
            "! Error: Failed to find a valid default SR for the Pool. Please provide an "
@@ -640,15 +222,16 @@ static void uninstall_tells_what_is_lost_and_asks(void **state)
 {
     struct world *w = *state;
     struct val *vdi =
-        add(w, "VDI", "OpaqueRef:vdi", "77777777-7777-7777-7777-777777777777", "disk");
-    struct val *vbd = add(w, "VBD", "OpaqueRef:vbd", "88888888-8888-8888-8888-888888888888", "");
+        world_add(w, "VDI", "OpaqueRef:vdi", "77777777-7777-7777-7777-777777777777", "disk");
+    struct val *vbd =
+        world_add(w, "VBD", "OpaqueRef:vbd", "88888888-8888-8888-8888-888888888888", "");
     struct val *owner = val_map(), *vbds = val_set();
     val_put_str(owner, "owner", "");
     val_put(vbd, "other_config", owner);
     val_put_str(vbd, "type", "Disk");
     val_put_str(vbd, "VDI", "OpaqueRef:vdi");
     val_add_str(vbds, "OpaqueRef:vbd");
-    val_put((struct val *)val_map_get(table(w, "VM"), "OpaqueRef:demo"), "VBDs", vbds);
+    val_put((struct val *)val_map_get(world_table(w, "VM"), "OpaqueRef:demo"), "VBDs", vbds);
     (void)vdi;
     const char *list = "The following items are about to be destroyed\n"
                        "VM : " UUID_DEMO " (demo)\n"
@@ -697,7 +280,7 @@ static void calls_of_the_table_carry_their_parameters(void **state)
     expect(w, "host-disable\nhost=box", "[0]");
     expect(w, "vm-memory-set\nvm=demo\nmemory=1GiB", "[0]");
     expect_calls(w, "SR.introduce u n  ext  true {0}\n"
-                    "host.disable OpaqueRef:host\n"
+                    "host.disable OpaqueRef:host true\n"
                     "VM.set_memory OpaqueRef:demo 1073741824\n");
     expect(w, "vm-memory-set\nvm=demo\nmemory=much",
            "! Error: Parameter memory must be an integer\n[1]");
@@ -717,15 +300,11 @@ static void help_needs_no_session(void **state)
     expect(w, "help\nvm-fly", "! Error: There is no command 'vm-fly'\n[1]");
 }
 
-#define test(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define test(f) cmocka_unit_test_setup_teardown(f, world_setup, world_teardown)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(columns_name_what_exists),
-        cmocka_unit_test(calls_name_messages_and_known_parameters),
-        cmocka_unit_test(code_belongs_to_commands),
-        cmocka_unit_test(sentences_are_sorted),
         test(lists_have_upstreams_layout),
         test(minimal_prints_first_fields_joined),
         test(filters_look_into_maps_and_sets),
