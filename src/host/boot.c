@@ -81,20 +81,42 @@ static const struct member boot_members[] = {
     {AT(struct boot, rtc_offset_s), M_INT64, -(1LL << 40), 1LL << 40, NULL},
     {AT(struct boot, vnc), M_BOOL, 0, 0, NULL},
     {AT(struct boot, keymap), M_TEXT, 0, 0, NULL},
+#define BOOT_MEMBERS_AT_FIRST 22 /* those above; a record may lack the ones below */
+    {AT(struct boot, balloon), M_BOOL, 0, 0, NULL},
+    {AT(struct boot, target_bytes), M_UINT64, 0, INT64_MAX, NULL},
+    {AT(struct boot, bios_vendor), M_TEXT, 0, 0, NULL},
+    {AT(struct boot, bios_version), M_TEXT, 0, 0, NULL},
+    {AT(struct boot, system_manufacturer), M_TEXT, 0, 0, NULL},
+    {AT(struct boot, system_product), M_TEXT, 0, 0, NULL},
+    {AT(struct boot, system_version), M_TEXT, 0, 0, NULL},
+    {AT(struct boot, system_serial), M_TEXT, 0, 0, NULL},
+    {AT(struct boot, board_manufacturer), M_TEXT, 0, 0, NULL},
+    {AT(struct boot, board_product), M_TEXT, 0, 0, NULL},
+    {AT(struct boot, board_version), M_TEXT, 0, 0, NULL},
+    {AT(struct boot, board_serial), M_TEXT, 0, 0, NULL},
+    {AT(struct boot, board_asset), M_TEXT, 0, 0, NULL},
+    {AT(struct boot, board_location), M_TEXT, 0, 0, NULL},
+    {AT(struct boot, chassis_asset), M_TEXT, 0, 0, NULL},
 };
 
 static void members_copy(const struct member *m, size_t n, const void *from, void *to);
 static void members_done(const struct member *m, size_t n, void *p);
 static struct val *members_to_val(const struct member *m, size_t n, const void *p);
 static struct err *members_from_val(const struct member *m, size_t n, const struct val *v, void *p);
+static struct err *some_from_val(const struct member *m, size_t n, size_t n_needed,
+                                 const struct val *v, void *p);
 
 #define WALK(table) (table), ARRAY_LEN(table)
 
 struct boot *boot_new(const char *vm, const char *name)
 {
     struct boot *b = mem_new(struct boot);
-    struct boot blank = {
-        .acpi = true, .cpus = 1, .cpus_max = 1, .cores_per_socket = 1, .vnc = true};
+    struct boot blank = {.acpi = true,
+                         .cpus = 1,
+                         .cpus_max = 1,
+                         .cores_per_socket = 1,
+                         .vnc = true,
+                         .balloon = true};
     members_copy(WALK(boot_members), &blank, b);
     free(b->vm);
     b->vm = mem_strdup(vm);
@@ -320,7 +342,7 @@ struct err *boot_parse(const char *json, struct boot **ret)
     const struct val *disks = val_map_get(v, "disks"), *nics = val_map_get(v, "nics");
     _cleanup_(val_unrefp) struct val *no_disks = val_without(v, "disks");
     _cleanup_(val_unrefp) struct val *rest = val_without(no_disks, "nics");
-    TRY(members_from_val(WALK(boot_members), rest, b));
+    TRY(some_from_val(WALK(boot_members), BOOT_MEMBERS_AT_FIRST, rest, b));
     TRY(parse_disks(disks, b));
     TRY(parse_nics(nics, b));
     TRY(boot_check(b));
@@ -353,6 +375,8 @@ struct err *boot_check(const struct boot *b)
     if (b->memory_bytes < 1 << 20)
         return err_internal("boot record asks for %llu bytes of memory",
                             (unsigned long long)b->memory_bytes);
+    if (b->target_bytes > b->memory_bytes)
+        return err_internal("boot record asks for more memory than there is");
     if (b->order[strspn(b->order, "cdn")])
         return err_internal("boot order '%s' has other letters than c, d and n", b->order);
     return check_paths(b);
@@ -484,18 +508,31 @@ static struct err *member_from_val(const struct member *m, const struct val *v, 
     return fits ? NULL : err_internal("boot record has a wrong value for '%s'", m->name);
 }
 
-/* All members must be there, and no others. What was read stays in `p`, for members_done. */
-static struct err *members_from_val(const struct member *m, size_t n, const struct val *v, void *p)
+/* The first n_needed members must be there, and no others than the n. What was read stays in `p`,
+ * for members_done. */
+static struct err *some_from_val(const struct member *m, size_t n, size_t n_needed,
+                                 const struct val *v, void *p)
 {
+    size_t found = 0;
     if (val_kind(v) != VAL_MAP)
         return err_internal("boot record has a list where an object is expected");
     for (size_t i = 0; i < n; i++) {
         const struct val *item = val_map_get(v, m[i].name);
-        if (!item)
+        if (!item && i < n_needed)
             return err_internal("boot record lacks '%s'", m[i].name);
+        if (!item && m[i].kind == M_TEXT)
+            *(char **)slot(&m[i], p) = mem_strdup("");
+        if (!item)
+            continue;
         TRY(member_from_val(&m[i], item, p));
+        found++;
     }
-    if (val_count(v) != n)
+    if (val_count(v) != found)
         return err_internal("boot record has unknown members");
     return NULL;
+}
+
+static struct err *members_from_val(const struct member *m, size_t n, const struct val *v, void *p)
+{
+    return some_from_val(m, n, n, v, p);
 }

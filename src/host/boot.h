@@ -81,8 +81,17 @@ struct boot {
     uint64_t memory_bytes;
     int64_t rtc_offset_s; /* the guest's clock starts at UTC plus this */
 
+    bool balloon;          /* it has a device to give memory back with */
+    uint64_t target_bytes; /* how much of its memory it shall use; 0: all */
+
     bool vnc;
     char *keymap; /* "" for en-us */
+
+    /* What the firmware says about maker and product; "" leaves it to the firmware. */
+    char *bios_vendor, *bios_version;
+    char *system_manufacturer, *system_product, *system_version, *system_serial;
+    char *board_manufacturer, *board_product, *board_version, *board_serial;
+    char *board_asset, *board_location, *chassis_asset;
 
     struct boot_disk *disks; /* by device number, ascending */
     size_t n_disks;
@@ -99,6 +108,12 @@ static inline void boot_freep(struct boot **b)
 }
 struct boot *boot_copy(const struct boot *b);
 
+/* The memory that the guest shall use. */
+static inline uint64_t boot_target(const struct boot *b)
+{
+    return b->target_bytes ? b->target_bytes : b->memory_bytes;
+}
+
 /* Adds the device or replaces the one of the same number. */
 void boot_set_disk(struct boot *b, const struct boot_disk *d);
 void boot_set_nic(struct boot *b, const struct boot_nic *n);
@@ -109,7 +124,8 @@ struct boot_disk *boot_disk_by_id(const struct boot *b, const char *id);
 struct boot_nic *boot_nic(const struct boot *b, unsigned device);
 struct boot_nic *boot_nic_by_id(const struct boot *b, const char *id);
 
-/* JSON and back. Parsing refuses unknown members, bad ranges and duplicate device numbers. */
+/* JSON and back. Parsing refuses unknown members, bad ranges and duplicate device numbers. A record
+ * of an earlier version lacks what came later: that guest has none of it. */
 char *boot_format(const struct boot *b);
 struct err *boot_parse(const char *json, struct boot **ret) _must_use_;
 /* What boot_parse checks, for a record built by hand. */

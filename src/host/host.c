@@ -260,6 +260,22 @@ struct err *host_vm_unplug_nic(struct host *h, const struct verb *v, const char 
     VM_VERB(h, v, "unplug NIC", vm, h->hv->unplug_nic(h->hv_data, v, vm, device, force));
 }
 
+struct err *host_vm_set_cpus(struct host *h, const struct verb *v, const char *vm, unsigned cpus)
+{
+    VM_VERB(h, v, "set CPUs", vm, h->hv->set_cpus(h->hv_data, v, vm, cpus));
+}
+
+struct err *host_vm_set_memory(struct host *h, const struct verb *v, const char *vm, uint64_t bytes)
+{
+    VM_VERB(h, v, "set memory", vm, h->hv->set_memory(h->hv_data, v, vm, bytes));
+}
+
+struct err *host_vm_trigger(struct host *h, const struct verb *v, const char *vm,
+                            enum guest_trigger what)
+{
+    VM_VERB(h, v, "trigger", vm, h->hv->trigger(h->hv_data, v, vm, what));
+}
+
 struct err *host_vm_save(struct host *h, const struct verb *v, const char *vm,
                          const struct image *to)
 {

@@ -95,6 +95,12 @@ struct err *host_vm_plug_nic(struct host *h, const struct verb *v, const char *v
                              const struct boot_nic *n) _must_use_;
 struct err *host_vm_unplug_nic(struct host *h, const struct verb *v, const char *vm,
                                unsigned device, bool force) _must_use_;
+struct err *host_vm_set_cpus(struct host *h, const struct verb *v, const char *vm, unsigned cpus)
+    _must_use_;
+struct err *host_vm_set_memory(struct host *h, const struct verb *v, const char *vm, uint64_t bytes)
+    _must_use_;
+struct err *host_vm_trigger(struct host *h, const struct verb *v, const char *vm,
+                            enum guest_trigger what) _must_use_;
 struct err *host_vm_save(struct host *h, const struct verb *v, const char *vm,
                          const struct image *to) _must_use_;
 struct err *host_vm_save_size(struct host *h, const char *vm, uint64_t *ret_bytes) _must_use_;

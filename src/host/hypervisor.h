@@ -54,6 +54,7 @@ enum host_fact_kind {
     FACT_REBOOT_STOPPED, /* it wanted to reboot, but its record says reboot_stops: it is gone */
     FACT_CRASHED,        /* its kernel gave up (panic) and it was taken away */
     FACT_LOST,           /* its process died, not by its own doing; `reason` says how */
+    FACT_MEMORY,         /* the guest gave memory back or took some: `memory_bytes` it has now */
     FACT_RTC,            /* the guest set its clock: `rtc_offset_s` against UTC */
     FACT_AGENT,          /* data of the guest agent: `data`, a map (see below); empty: agent gone */
     FACT_DISK_ERROR, /* diskd of `vm` died or answered an error; `reason`; it is being restarted */
@@ -69,6 +70,7 @@ struct host_fact {
     int64_t domid;  /* of the guest it was true of: a fact about an older one is stale */
     const char *reason;
     int64_t rtc_offset_s;
+    uint64_t memory_bytes;
     const struct val *data;
 };
 typedef void (*host_fact_fn)(void *arg, const struct host_fact *f);
@@ -86,6 +88,7 @@ struct guest_info {
     int64_t domid;
     int64_t pid;           /* of its process, 0 in the simulator */
     uint64_t memory_bytes; /* what it has now */
+    unsigned cpus;         /* likewise */
     int64_t start_time;    /* seconds since 1970, 0 if absent */
     bool agent;            /* an agent answers */
 };
@@ -98,6 +101,7 @@ struct guest_item {
 };
 
 enum shutdown_how { SHUTDOWN_AGENT, SHUTDOWN_ACPI };
+enum guest_trigger { TRIGGER_NMI, TRIGGER_POWER, TRIGGER_WAKE };
 
 struct hypervisor_ops {
     const char *name; /* "sim", "qemu" */
@@ -130,6 +134,13 @@ struct hypervisor_ops {
                             const struct boot_nic *n);
     struct err *(*unplug_nic)(void *hv, const struct verb *v, const char *vm, unsigned device,
                               bool force);
+
+    /* Gives it more virtual CPUs, up to its record's cpus_max; they cannot be taken away. */
+    struct err *(*set_cpus)(void *hv, const struct verb *v, const char *vm, unsigned cpus);
+    /* Asks it to make do with so much of its memory; that it does is seen as a fact. */
+    struct err *(*set_memory)(void *hv, const struct verb *v, const char *vm, uint64_t bytes);
+    /* Presses a button or raises an interrupt. */
+    struct err *(*trigger)(void *hv, const struct verb *v, const char *vm, enum guest_trigger what);
 
     /* Stops the guest, writes its memory and devices to the image, takes it away. If it fails the
      * guest runs on as before. */

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/buf.h"
 #include "base/str.h"
 #include "base/vec.h"
 
@@ -23,6 +24,7 @@
 #define AHCI_SLOT        0x18
 #define AHCI_CONTROLLERS 43
 #define TB_SIZE_MIB      32
+#define SMBIOS_MAX       (32U << 10)
 
 struct args {
     VEC(char *) v;
@@ -199,6 +201,35 @@ static void add_firmware(struct args *a, const struct boot *b, const struct qemu
     add(a, "-boot", "strict=on");
 }
 
+/* One SMBIOS table: `fields` are name, value in turn; nothing is said when all are empty. */
+static void add_smbios(struct args *a, unsigned type, const char *const *fields, size_t n)
+{
+    _cleanup_(buf_done) struct buf out;
+    buf_init(&out, SMBIOS_MAX);
+    for (size_t i = 0; i < n; i += 2) {
+        _cleanup_(freep) char *value = quoted(fields[i + 1]);
+        if (*value)
+            buf_printf(&out, ",%s=%s", fields[i], value);
+    }
+    if (out.size)
+        addf(a, "-smbios", "type=%u%s", type, buf_str(&out));
+}
+
+static void add_bios_strings(struct args *a, const struct boot *b)
+{
+    const char *bios[] = {"vendor", b->bios_vendor, "version", b->bios_version};
+    const char *sys[] = {"manufacturer", b->system_manufacturer, "product", b->system_product,
+                         "version",      b->system_version,      "serial",  b->system_serial};
+    const char *board[] = {"manufacturer", b->board_manufacturer, "product",  b->board_product,
+                           "version",      b->board_version,      "serial",   b->board_serial,
+                           "asset",        b->board_asset,        "location", b->board_location};
+    const char *chassis[] = {"asset", b->chassis_asset};
+    add_smbios(a, 0, bios, ARRAY_LEN(bios));
+    add_smbios(a, 1, sys, ARRAY_LEN(sys));
+    add_smbios(a, 2, board, ARRAY_LEN(board));
+    add_smbios(a, 3, chassis, ARRAY_LEN(chassis));
+}
+
 static void add_channel(struct args *a, const struct qemu_paths *p, const char *id)
 {
     _cleanup_(freep) char *name = mem_printf("%s.sock", id);
@@ -367,10 +398,13 @@ char **qemu_argv(const struct boot *b, const struct qemu_paths *p)
     add_machine(&a, b);
     add_clock(&a, b, p);
     add_firmware(&a, b, p);
+    add_bios_strings(&a, b);
     addf(&a, "-action", "reboot=%s,shutdown=poweroff,panic=shutdown",
          b->reboot_stops ? "shutdown" : "reset");
     add(&a, "-device", "pvpanic"); /* a port of the chipset: needs no slot */
     add_control(&a, p);
+    if (b->balloon)
+        add(&a, "-device", "virtio-balloon-pci,id=balloon,bus=pcie.0,addr=05.0");
     add_display(&a, b, p);
     add_ports(&a, b);
     add_ahci(&a, b);

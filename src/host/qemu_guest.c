@@ -36,6 +36,7 @@ struct guest *guest_new(struct qemu *q, const char *vm, const struct boot *b)
     g->vm = mem_strdup(vm);
     g->boot = b ? boot_copy(b) : boot_new(vm, vm);
     g->domid = g->boot->domid;
+    g->memory_bytes = g->boot->memory_bytes;
     g->state = GUEST_PAUSED;
     g->start_time = (int64_t)(clock_wall() / USEC_PER_SEC);
     return g;
@@ -309,6 +310,22 @@ static void note_port(struct guest *g, const struct val *data)
         agent_set_open(g->agent, val_get_bool(open));
 }
 
+static void note_balloon(struct guest *g, const struct val *data)
+{
+    const struct val *actual = val_map_get(data, "actual");
+    if (!actual || val_kind(actual) != VAL_INT || val_get_int(actual) < 0)
+        return;
+    struct host_fact f = {.kind = FACT_MEMORY,
+                          .vm = g->vm,
+                          .domid = g->domid,
+                          .reason = "",
+                          .memory_bytes = (uint64_t)val_get_int(actual)};
+    pthread_mutex_lock(&g->qemu->lock);
+    g->memory_bytes = f.memory_bytes;
+    pthread_mutex_unlock(&g->qemu->lock);
+    host_post(g->qemu->host, &f);
+}
+
 static void note_stop(struct guest *g, const struct val *data)
 {
     set_state(g, GUEST_PAUSED);
@@ -330,6 +347,7 @@ static void on_event(void *arg, const char *event, const struct val *data)
         {"STOP", note_stop},
         {"RESUME", note_resume},
         {"RTC_CHANGE", note_clock},
+        {"BALLOON_CHANGE", note_balloon},
         {"DEVICE_DELETED", note_deleted},
         {"VSERPORT_CHANGE", note_port},
     };

@@ -253,8 +253,11 @@ static struct err *bring_up(struct guest *g, const struct verb *v, const struct 
     TRY(guest_write_record(g));
     TRY(start_process(g, from != NULL));
     TRY(guest_connect(g, v));
-    if (from)
+    if (from) {
         TRY(qemu_restore(g, v, from));
+        qemu_learn_memory(g, v);
+    }
+    TRY(qemu_set_target(g, v));
     return qemu_set_links(g, v);
 }
 
@@ -372,7 +375,8 @@ static void describe(const struct guest *g, struct guest_info *ret)
     *ret = (struct guest_info){.state = g->state,
                                .domid = g->domid,
                                .pid = g->gone ? 0 : g->pid,
-                               .memory_bytes = g->boot->memory_bytes,
+                               .memory_bytes = g->memory_bytes,
+                               .cpus = g->boot->cpus,
                                .start_time = g->start_time,
                                .agent = g->agent_alive};
 }
@@ -437,6 +441,7 @@ static struct err *read_record(struct guest *g)
     boot_free(g->boot);
     g->boot = b;
     g->domid = b->domid;
+    g->memory_bytes = b->memory_bytes;
     return NULL;
 }
 
@@ -457,6 +462,8 @@ static void take_up(struct qemu *q, const char *vm)
         e = guest_adopt(g, pid, start);
     if (!e)
         e = guest_connect(g, &v);
+    if (!e)
+        qemu_learn_memory(g, &v);
     _cleanup_(freep) char *text = e ? err_text(e) : mem_strdup("");
     log_info("event=found vm=%s pid=%d state=%s problem=\"%s\"", vm, (int)pid,
              guest_state_name(guest_state(g)), text);
@@ -508,6 +515,9 @@ static const struct hypervisor_ops qemu_ops = {
     .eject_cd = qemu_eject_cd,
     .plug_nic = qemu_plug_nic,
     .unplug_nic = qemu_unplug_nic,
+    .set_cpus = qemu_set_cpus,
+    .set_memory = qemu_set_memory,
+    .trigger = qemu_trigger,
     .save = qemu_save,
     .save_size = qemu_save_size,
     .set_domid = qemu_set_domid,

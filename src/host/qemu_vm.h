@@ -33,8 +33,9 @@ struct guest {
     bool killing; /* its end is wanted: no fact */
     bool gone;    /* no process any more */
     bool agent_alive;
-    char *shutdown;      /* reason of the SHUTDOWN event, NULL before one */
-    VEC(char *) deleted; /* ids of devices that DEVICE_DELETED has named */
+    uint64_t memory_bytes; /* that it uses: what its balloon leaves */
+    char *shutdown;        /* reason of the SHUTDOWN event, NULL before one */
+    VEC(char *) deleted;   /* ids of devices that DEVICE_DELETED has named */
 
     struct qmp *qmp; /* set once before the guest is listed; NULL when it does not answer */
 
@@ -97,6 +98,15 @@ struct err *qemu_unplug_nic(void *hv, const struct verb *v, const char *vm, unsi
                             bool force);
 /* A NIC that is connected nowhere has its link down. */
 struct err *qemu_set_links(struct guest *g, const struct verb *v) _must_use_;
+
+/* --- qemu_live.c --- */
+struct err *qemu_set_cpus(void *hv, const struct verb *v, const char *vm, unsigned cpus);
+struct err *qemu_set_memory(void *hv, const struct verb *v, const char *vm, uint64_t bytes);
+struct err *qemu_trigger(void *hv, const struct verb *v, const char *vm, enum guest_trigger what);
+/* Asks how much memory it uses; one without a balloon uses all. */
+void qemu_learn_memory(struct guest *g, const struct verb *v);
+/* A new guest is told if it shall use less than it has. */
+struct err *qemu_set_target(struct guest *g, const struct verb *v) _must_use_;
 
 /* --- qemu_save.c --- */
 struct err *qemu_save(void *hv, const struct verb *v, const char *vm, const struct image *to);

@@ -121,6 +121,7 @@ static struct err *sim_build(void *hv, const struct verb *v, const struct boot *
     struct sim_guest g = {.state = GUEST_PAUSED,
                           .start_time = (int64_t)(clock_wall() / USEC_PER_SEC),
                           .rtc_offset_s = b->rtc_offset_s,
+                          .memory_bytes = boot_target(b),
                           .boot = (struct boot *)(uintptr_t)b};
     return world_put_guest(s, &g);
 }
@@ -157,6 +158,13 @@ static void post(struct sim *s, enum host_fact_kind kind, const char *vm, int64_
                           .reason = reason,
                           .rtc_offset_s = rtc,
                           .data = data};
+    host_post(s->host, &f);
+}
+
+static void post_memory(struct sim *s, const char *vm, int64_t domid, uint64_t bytes)
+{
+    struct host_fact f = {
+        .kind = FACT_MEMORY, .vm = vm, .domid = domid, .reason = "", .memory_bytes = bytes};
     host_post(s->host, &f);
 }
 
@@ -318,6 +326,47 @@ static struct err *sim_unplug_nic(void *hv, const struct verb *v, const char *vm
     return world_put_guest(hv, at.g);
 }
 
+static struct err *sim_set_cpus(void *hv, const struct verb *v, const char *vm, unsigned cpus)
+{
+    VISIT(at);
+    TRY(visit(hv, "set_cpus", vm, &at));
+    if (cpus < at.g->boot->cpus || cpus > at.g->boot->cpus_max)
+        return err_internal("guest '%s' has %u of %u virtual CPUs and cannot get %u", vm,
+                            at.g->boot->cpus, at.g->boot->cpus_max, cpus);
+    at.g->boot->cpus = cpus;
+    return world_put_guest(hv, at.g);
+}
+
+/* A deaf guest does not hear its balloon either. */
+static struct err *sim_set_memory(void *hv, const struct verb *v, const char *vm, uint64_t bytes)
+{
+    struct sim *s = hv;
+    VISIT(at);
+    TRY(visit(s, "set_memory", vm, &at));
+    if (!at.g->boot->balloon || bytes > at.g->boot->memory_bytes)
+        return err_internal("guest '%s' cannot be given %llu bytes", vm, (unsigned long long)bytes);
+    at.g->boot->target_bytes = bytes;
+    bool obeys = !at.g->deaf;
+    if (obeys)
+        at.g->memory_bytes = bytes;
+    TRY(world_put_guest(s, at.g));
+    _cleanup_(freep) char *name = mem_strdup(vm);
+    int64_t domid = at.g->boot->domid;
+    visit_end(&at);
+    if (obeys)
+        post_memory(s, name, domid, bytes);
+    return NULL;
+}
+
+static struct err *sim_trigger(void *hv, const struct verb *v, const char *vm,
+                               enum guest_trigger what)
+{
+    if (what == TRIGGER_POWER)
+        return sim_shutdown(hv, v, vm, SHUTDOWN_ACPI, false);
+    VISIT(at);
+    return visit(hv, "trigger", vm, &at);
+}
+
 static struct err *write_saved(const char *vm, const struct image *to)
 {
     char text[80];
@@ -353,7 +402,8 @@ static void describe(const struct sim_guest *g, struct guest_info *ret)
 {
     *ret = (struct guest_info){.state = g->state,
                                .domid = g->boot->domid,
-                               .memory_bytes = g->boot->memory_bytes,
+                               .memory_bytes = g->memory_bytes,
+                               .cpus = g->boot->cpus,
                                .start_time = g->start_time,
                                .agent = g->agent != 0};
 }
@@ -479,6 +529,9 @@ const struct hypervisor_ops sim_ops = {
     .eject_cd = sim_eject_cd,
     .plug_nic = sim_plug_nic,
     .unplug_nic = sim_unplug_nic,
+    .set_cpus = sim_set_cpus,
+    .set_memory = sim_set_memory,
+    .trigger = sim_trigger,
     .save = sim_save,
     .save_size = sim_save_size,
     .set_domid = sim_set_domid,

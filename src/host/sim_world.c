@@ -65,6 +65,7 @@ struct err *world_guest(const struct sim *s, const char *vm, struct sim_guest **
     g->state = (enum guest_state)val_get_int(val_map_get(v, "state"));
     g->start_time = val_get_int(val_map_get(v, "start_time"));
     g->rtc_offset_s = val_get_int(val_map_get(v, "rtc_offset_s"));
+    g->memory_bytes = (uint64_t)val_get_int(val_map_get(v, "memory_bytes"));
     g->agent = val_get_int(val_map_get(v, "agent"));
     g->deaf = val_get_bool(val_map_get(v, "deaf"));
     TRY(boot_parse(val_map_str(v, "boot", ""), &g->boot));
@@ -79,6 +80,7 @@ struct err *world_put_guest(const struct sim *s, const struct sim_guest *g)
     val_put_int(v, "state", g->state);
     val_put_int(v, "start_time", g->start_time);
     val_put_int(v, "rtc_offset_s", g->rtc_offset_s);
+    val_put_int(v, "memory_bytes", (int64_t)g->memory_bytes);
     val_put_int(v, "agent", g->agent);
     val_put_bool(v, "deaf", g->deaf);
     val_put_str(v, "boot", boot);

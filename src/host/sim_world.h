@@ -8,7 +8,8 @@ struct sim_guest {
     enum guest_state state;
     int64_t start_time;
     int64_t rtc_offset_s;
-    int64_t agent; /* last part of its address, 0: no agent */
+    uint64_t memory_bytes; /* that it uses */
+    int64_t agent;         /* last part of its address, 0: no agent */
     bool deaf;
     struct boot *boot;
 };

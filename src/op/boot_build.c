@@ -199,6 +199,7 @@ struct err *boot_build(struct op *op, const struct snap *s, const struct rec_VM 
     set_machine(b, vm, caps);
     set_cpus(b, vm);
     set_order(b, vm);
+    bios_to_boot(vm, b);
     TRY(set_firmware(b, vm, caps));
     TRY(add_disks(op, s, vm, b));
     TRY(add_nics(s, vm, b));

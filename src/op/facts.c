@@ -149,7 +149,7 @@ const struct op_kind kind_sr_scan = OP_KIND("SR scan", scan_steps);
 struct small_fact {
     enum host_fact_kind kind;
     const char *vm; /* rstr: uuid */
-    int64_t domid, rtc_offset_s;
+    int64_t domid, rtc_offset_s, memory_bytes;
     struct val *data;
 };
 
@@ -208,6 +208,15 @@ static void set_agent(struct txn *t, const struct rec_VM *vm, const struct val *
     m->can_use_hotplug_vif = TRISTATE_TYPE_YES;
 }
 
+static void set_memory(struct txn *t, const struct rec_VM *vm, const struct small_fact *f)
+{
+    struct rec_VM_metrics *m = txn_edit_VM_metrics(t, vm->metrics);
+    if (!m || vm->domid != f->domid)
+        return;
+    m->memory_actual = f->memory_bytes;
+    m->last_updated = now_s();
+}
+
 static struct err *small_fact_txn(struct txn *t, void *arg)
 {
     struct small_fact *f = arg;
@@ -216,6 +225,8 @@ static struct err *small_fact_txn(struct txn *t, void *arg)
         return NULL;
     if (f->kind == FACT_RTC)
         set_rtc(t, vm, f->rtc_offset_s);
+    else if (f->kind == FACT_MEMORY)
+        set_memory(t, vm, f);
     else
         set_agent(t, vm, f->data);
     return NULL;
@@ -237,8 +248,12 @@ static void small_fact_done(void *arg, struct err *e, uint64_t generation)
 static void post_small(struct ops *ops, const struct host_fact *fact)
 {
     struct small_fact *f = mem_new(struct small_fact);
-    *f = (struct small_fact){fact->kind, rstr_new(fact->vm), fact->domid, fact->rtc_offset_s,
-                             fact->data ? val_ref(fact->data) : val_map()};
+    *f = (struct small_fact){.kind = fact->kind,
+                             .vm = rstr_new(fact->vm),
+                             .domid = fact->domid,
+                             .rtc_offset_s = fact->rtc_offset_s,
+                             .memory_bytes = (int64_t)fact->memory_bytes,
+                             .data = fact->data ? val_ref(fact->data) : val_map()};
     db_write_async(ops->cfg.db, "fact", small_fact_txn, f, small_fact_done);
 }
 
@@ -291,6 +306,7 @@ void ops_fact(void *arg, const struct host_fact *fact)
         post_operation(ops, fact, "guest rebooted", "reboot");
         break;
     case FACT_RTC:
+    case FACT_MEMORY:
     case FACT_AGENT:
         post_small(ops, fact);
         break;

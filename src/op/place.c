@@ -13,6 +13,16 @@ uint64_t place_memory_of(const struct rec_VM *vm)
     return all > 0 ? (uint64_t)all : 0;
 }
 
+/* A guest takes what it uses, and what it may come back for; one that starts, what it is to get. */
+static uint64_t memory_taken_by(const struct snap *s, const struct rec_VM *vm)
+{
+    const struct rec_VM_metrics *m = snap_VM_metrics(s, vm->metrics);
+    int64_t used = m && m->memory_actual > vm->memory_target ? m->memory_actual : vm->memory_target;
+    if (vm->power_state == VM_POWER_STATE_HALTED)
+        return place_memory_of(vm);
+    return (uint64_t)used + (uint64_t)vm->memory_overhead;
+}
+
 static bool takes_memory(const struct rec_VM *vm, const char *host_ref)
 {
     if (vm->is_control_domain)
@@ -28,7 +38,7 @@ uint64_t place_memory_taken(const struct snap *s, const char *host_ref, const ch
     uint64_t sum = 0;
     snap_each (row, s, CLASS_VM) {
         if (takes_memory(rec_VM(row), host_ref) && !str_eq(row->ref, except))
-            sum += place_memory_of(rec_VM(row));
+            sum += memory_taken_by(s, rec_VM(row));
     }
     return sum;
 }
@@ -37,7 +47,7 @@ static struct err *check_memory(struct ops *ops, const struct snap *s, const str
 {
     uint64_t all = host_caps(ops->cfg.host)->memory_bytes;
     uint64_t taken = place_memory_taken(s, ops->host_ref, vm->row.ref);
-    uint64_t needed = place_memory_of(vm), left = taken < all ? all - taken : 0;
+    uint64_t needed = memory_taken_by(s, vm), left = taken < all ? all - taken : 0;
     if (needed <= left)
         return NULL;
     char a[24], b[24];
@@ -64,6 +74,28 @@ static struct err *check_disk(const struct snap *s, const struct rec_VM *vm,
     return err_VM_REQUIRES_SR(vm->row.ref, vdi->SR);
 }
 
+/* Devices of the machine that no guest can be given. */
+static struct err *check_passthrough(const struct snap *s, const struct rec_VM *vm)
+{
+    const char *pci = val_map_str(vm->other_config, "pci", "");
+    if (*pci) {
+        _cleanup_(freep) char *why =
+            mem_printf("PCI devices cannot be given to VMs here: '%s' (other-config:pci)", pci);
+        return err_OPERATION_NOT_ALLOWED(why);
+    }
+    val_each (ref, vm->VGPUs) {
+        const struct rec_VGPU *gpu = snap_VGPU(s, ref);
+        if (gpu)
+            return err_VM_REQUIRES_VGPU(vm->row.ref, gpu->GPU_group, gpu->type);
+    }
+    val_each (ref, vm->VUSBs) {
+        const struct rec_VUSB *usb = snap_VUSB(s, ref);
+        if (usb)
+            return err_VM_REQUIRES_VUSB(vm->row.ref, usb->USB_group);
+    }
+    return NULL;
+}
+
 struct err *place_check(struct ops *ops, const struct snap *s, const struct rec_VM *vm)
 {
     const struct rec_host *host = snap_host(s, ops->host_ref);
@@ -74,5 +106,6 @@ struct err *place_check(struct ops *ops, const struct snap *s, const struct rec_
         if (vbd)
             TRY(check_disk(s, vm, vbd));
     }
+    TRY(check_passthrough(s, vm));
     return check_memory(ops, s, vm);
 }

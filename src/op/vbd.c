@@ -322,6 +322,14 @@ struct err *msg_VBD_unplug_force(struct op *op, const struct args_VBD_unplug_for
     return op_run_steps(op, "VBD.unplug");
 }
 
+/* Both take the disk whether or not the guest likes it; neither asks whether it is in use. */
+struct err *msg_VBD_unplug_force_no_safety_check(
+    struct op *op, const struct args_VBD_unplug_force_no_safety_check *a, struct val **ret)
+{
+    op_put_bool(op, "force", true);
+    return op_run_steps(op, "VBD.unplug");
+}
+
 /* ---- CDs ---- */
 
 static struct err *insert_cd(struct op *op)

@@ -239,3 +239,27 @@ struct err *msg_VIF_unplug_force(struct op *op, const struct args_VIF_unplug_for
     op_put_bool(op, "force", true);
     return op_run_steps(op, "VIF.unplug");
 }
+
+/* ---- move ---- */
+
+/* Networks carry nothing yet: the NIC has no link before and none after. */
+static struct err *move_txn(struct txn *t, void *arg)
+{
+    const struct args_VIF_move *a = arg;
+    struct rec_VIF *vif = txn_edit_VIF(t, a->self);
+    if (!vif)
+        return err_HANDLE_INVALID("VIF", a->self);
+    if (!txn_network(t, a->network))
+        return err_HANDLE_INVALID("network", a->network);
+    if (val_count(vif->current_operations) > 0)
+        return err_OTHER_OPERATION_IN_PROGRESS("VIF", a->self,
+                                               val_str_at(vif->current_operations, 0),
+                                               val_key_at(vif->current_operations, 0));
+    rstr_set(&vif->network, a->network);
+    return NULL;
+}
+
+struct err *msg_VIF_move(struct op *op, const struct args_VIF_move *a, struct val **ret)
+{
+    return op_write(op, "VIF.move", move_txn, (void *)a);
+}

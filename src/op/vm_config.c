@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "gen/msg.h"
+#include "op/vm_change.h"
 #include "op/vm_ops.h"
 #include "op/world.h"
 #include "task/claim.h"
@@ -35,33 +36,23 @@ struct err *vm_check_vcpus(const struct rec_VM *vm)
     return NULL;
 }
 
-/* ---- one way to change a VM ---- */
-
-struct change {
-    const char *vm;
-    struct err *(*apply)(struct rec_VM *vm, const struct change *c);
-    const void *args;
-};
-
-static struct err *change_txn(struct txn *t, void *arg)
+struct err *vm_change_txn(struct txn *t, void *arg)
 {
-    const struct change *c = arg;
+    const struct vm_change *c = arg;
     struct rec_VM *vm = txn_edit_VM(t, c->vm);
-    return vm ? c->apply(vm, c) : err_HANDLE_INVALID("VM", c->vm);
+    return vm ? c->apply(vm, c->args) : err_HANDLE_INVALID("VM", c->vm);
 }
 
-#define VM_CHANGE(message, code)                                                                   \
-    static struct err *apply_##message(struct rec_VM *vm, const struct change *change)             \
-    {                                                                                              \
-        const struct args_VM_##message *a = change->args;                                          \
-        code                                                                                       \
-    }                                                                                              \
-    struct err *msg_VM_##message(struct op *op, const struct args_VM_##message *a,                 \
-                                 struct val **ret)                                                 \
-    {                                                                                              \
-        struct change c = {a->self, apply_##message, a};                                           \
-        return op_write(op, "VM." #message, change_txn, &c);                                       \
-    }
+struct err *vm_add_key(const struct val **map, const char *field, const struct rec_VM *vm,
+                       const char *key, const char *value)
+{
+    if (!*key)
+        return err_internal("the key of an entry may not be empty");
+    if (val_map_get(*map, key))
+        return err_MAP_DUPLICATE_KEY("VM", field, vm->row.ref, key);
+    val_assign(map, val_with(*map, key, value));
+    return NULL;
+}
 
 /* ---- memory ---- */
 
@@ -92,25 +83,9 @@ VM_CHANGE(set_memory_static_min, {
     return vm_check_memory(vm);
 })
 
-VM_CHANGE(set_memory_dynamic_max, {
-    vm->memory_dynamic_max = a->value;
-    return vm_check_memory(vm);
-})
-
-VM_CHANGE(set_memory_dynamic_min, {
-    vm->memory_dynamic_min = a->value;
-    return vm_check_memory(vm);
-})
-
 VM_CHANGE(set_memory_static_range, {
     vm->memory_static_min = a->min;
     vm->memory_static_max = a->max;
-    return vm_check_memory(vm);
-})
-
-VM_CHANGE(set_memory_dynamic_range, {
-    vm->memory_dynamic_min = a->min;
-    vm->memory_dynamic_max = a->max;
     return vm_check_memory(vm);
 })
 
@@ -196,21 +171,10 @@ VM_CHANGE(remove_from_platform, {
     return NULL;
 })
 
-static struct err *add_key(const struct val **map, const char *field, const struct rec_VM *vm,
-                           const char *key, const char *value)
-{
-    if (!*key)
-        return err_internal("the key of an entry may not be empty");
-    if (val_map_get(*map, key))
-        return err_MAP_DUPLICATE_KEY("VM", field, vm->row.ref, key);
-    val_assign(map, val_with(*map, key, value));
-    return NULL;
-}
-
 VM_CHANGE(add_to_other_config,
-          { return add_key(&vm->other_config, "other_config", vm, a->key, a->value); })
+          { return vm_add_key(&vm->other_config, "other_config", vm, a->key, a->value); })
 
-VM_CHANGE(add_to_platform, { return add_key(&vm->platform, "platform", vm, a->key, a->value); })
+VM_CHANGE(add_to_platform, { return vm_add_key(&vm->platform, "platform", vm, a->key, a->value); })
 
 VM_CHANGE(set_blocked_operations, {
     val_assign(&vm->blocked_operations, val_ref(a->value));
@@ -218,8 +182,8 @@ VM_CHANGE(set_blocked_operations, {
 })
 
 VM_CHANGE(add_to_blocked_operations, {
-    return add_key(&vm->blocked_operations, "blocked_operations", vm,
-                   enum_vm_operations.values[a->key], a->value);
+    return vm_add_key(&vm->blocked_operations, "blocked_operations", vm,
+                      enum_vm_operations.values[a->key], a->value);
 })
 
 VM_CHANGE(remove_from_blocked_operations, {

@@ -40,6 +40,7 @@ static struct err *reserve_txn(struct txn *t, void *arg)
     if (!vm)
         return err_HANDLE_INVALID("VM", a->op->self);
     TRY(place_check(ops, txn_snap(t), vm));
+    bios_settle(t, a->op->self);
     rstr_set(&txn_edit_VM(t, a->op->self)->scheduled_to_be_resident_on, ops->host_ref);
     a->domid = domid_next(t);
     return NULL;

@@ -116,22 +116,28 @@ static struct rec_VM_metrics *metrics_of(struct txn *t, struct rec_VM *vm)
     return m;
 }
 
-static void metrics_start(struct txn *t, struct rec_VM *vm, const struct boot *b)
+void vm_count_cpus(struct txn *t, struct rec_VM *vm, unsigned n)
 {
     struct rec_VM_metrics *m = metrics_of(t, vm);
-    m->memory_actual = (int64_t)b->memory_bytes;
-    m->VCPUs_number = b->cpus;
-    m->start_time = now_s();
-    m->last_updated = now_s();
-    m->hvm = true;
-    m->current_domain_type = DOMAIN_TYPE_HVM;
     struct val *cpus = val_map();
-    for (unsigned i = 0; i < b->cpus; i++) {
+    for (unsigned i = 0; i < n; i++) {
         char key[12];
         snprintf(key, sizeof(key), "%u", i);
         val_put_int(cpus, key, i);
     }
+    m->VCPUs_number = n;
     val_assign(&m->VCPUs_CPU, cpus);
+}
+
+static void metrics_start(struct txn *t, struct rec_VM *vm, const struct boot *b)
+{
+    struct rec_VM_metrics *m = metrics_of(t, vm);
+    m->memory_actual = (int64_t)boot_target(b);
+    m->start_time = now_s();
+    m->last_updated = now_s();
+    m->hvm = true;
+    m->current_domain_type = DOMAIN_TYPE_HVM;
+    vm_count_cpus(t, vm, b->cpus);
 }
 
 static void metrics_stop(struct txn *t, struct rec_VM *vm)
@@ -159,7 +165,7 @@ void vm_becomes_running(struct txn *t, const char *ref, const char *host_ref, bo
     rstr_set(&vm->domarch, "x86_64");
     rstr_set(&vm->resident_on, host_ref);
     rstr_set(&vm->scheduled_to_be_resident_on, REF_NULL);
-    vm->memory_target = (int64_t)b->memory_bytes;
+    vm->memory_target = (int64_t)boot_target(b);
     vm->requires_reboot = false;
     _cleanup_(freep) char *text = boot_format(b);
     rstr_set(&vm->last_booted_record, text);

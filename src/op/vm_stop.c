@@ -219,6 +219,12 @@ struct err *msg_VM_hard_reboot(struct op *op, const struct args_VM_hard_reboot *
     return op_run_steps(op, "VM.hard_reboot");
 }
 
+struct err *msg_VM_hard_reboot_internal(struct op *op, const struct args_VM_hard_reboot_internal *a,
+                                        struct val **ret)
+{
+    return op_run_steps(op, "VM.hard_reboot");
+}
+
 /* The guest is asked to shut down and is then started again: both ends are ours, whatever its
  * kernel makes of a reboot request. */
 static struct err *start_again(struct op *op)

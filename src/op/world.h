@@ -79,6 +79,12 @@ struct err *boot_build_nic(const struct rec_VM *vm, const struct rec_VIF *vif,
 struct err *boot_build_image(struct op *op, const struct snap *s, const struct rec_VDI *vdi,
                              bool readonly, struct image *ret) _must_use_;
 
+/* ---- bios.c ---- */
+
+/* Gives a VM that has no BIOS strings the general ones. */
+void bios_settle(struct txn *t, const char *vm);
+void bios_to_boot(const struct rec_VM *vm, struct boot *b);
+
 /* ---- boot_row.c: the stored boot record of a VM ---- */
 
 struct err *boot_load(const struct snap *s, const struct rec_VM *vm, struct boot **ret) _must_use_;
@@ -99,6 +105,8 @@ void vm_becomes_running(struct txn *t, const char *vm, const char *host, bool pa
                         const struct boot *b);
 void vm_becomes_halted(struct txn *t, const char *vm);
 void vm_becomes_suspended(struct txn *t, const char *vm);
+/* How many virtual CPUs it has now. */
+void vm_count_cpus(struct txn *t, struct rec_VM *vm, unsigned n);
 /* The next domid; never given twice. */
 int64_t domid_next(struct txn *t);
 

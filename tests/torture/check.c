@@ -52,6 +52,13 @@ static void check_guest(const struct snap *s, const struct guest_item *g, struct
     if (paused != (g->info.state == GUEST_PAUSED))
         buf_printf(out, "guest %s is %s, its VM %s\n", g->vm, guest_state_name(g->info.state),
                    paused ? "paused" : "running");
+    const struct rec_VM_metrics *m = snap_VM_metrics(s, vm->metrics);
+    if (m && m->VCPUs_number != g->info.cpus)
+        buf_printf(out, "guest %s has %u CPUs, its VM %lld\n", g->vm, g->info.cpus,
+                   (long long)m->VCPUs_number);
+    if (vm->memory_target != (int64_t)boot_target(g->boot))
+        buf_printf(out, "guest %s shall use %llu bytes, its VM says %lld\n", g->vm,
+                   (unsigned long long)boot_target(g->boot), (long long)vm->memory_target);
     if (vm->domid != g->info.domid)
         buf_printf(out, "guest %s has domid %lld, its VM %lld\n", g->vm, (long long)g->info.domid,
                    (long long)vm->domid);

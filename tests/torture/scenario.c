@@ -25,6 +25,14 @@ static struct err *paused(struct lab *w)
     return lab_call(w, VM_start, w->vm, .vm = w->vm, .start_paused = true);
 }
 
+static struct err *running_small(struct lab *w)
+{
+    TRY(lab_make_vm(w));
+    TRY(lab_call(w, VM_set_VCPUs_max, w->vm, .self = w->vm, .value = 2));
+    TRY(lab_call(w, VM_set_memory_static_min, w->vm, .self = w->vm, .value = 16 << 20));
+    return lab_call(w, VM_start, w->vm, .vm = w->vm);
+}
+
 static struct err *suspended(struct lab *w)
 {
     TRY(running(w));
@@ -136,6 +144,16 @@ RUN_ON(VIF_unplug)
 RUN_ON(VDI_destroy)
 RUN_ON(PBD_unplug)
 RUN_ON(PBD_plug)
+
+static struct err *run_more_cpus(struct lab *w)
+{
+    return lab_call(w, VM_set_VCPUs_number_live, w->vm, .self = w->vm, .nvcpu = 2);
+}
+
+static struct err *run_less_memory(struct lab *w)
+{
+    return lab_call(w, VM_set_memory_target_live, w->vm, .self = w->vm, .target = 32 << 20);
+}
 
 static struct err *run_insert(struct lab *w)
 {
@@ -261,6 +279,8 @@ const struct scenario scenarios[] = {
     {"hard-reboot", "VM.hard_reboot", running, run_VM_hard_reboot},
     {"suspend", "VM.suspend", running, run_VM_suspend},
     {"resume", "VM.resume", suspended, run_VM_resume},
+    {"more-cpus", "VM.set_VCPUs_number_live", running_small, run_more_cpus},
+    {"less-memory", "VM.set_memory_live", running_small, run_less_memory},
     {"provision", "VM.provision", provisionable, run_VM_provision},
     {"copy", "VM.copy", halted, run_copy_vm},
     {"destroy", "VM.destroy", halted, run_VM_destroy},
