@@ -56,6 +56,43 @@ static struct err *host_get_vms_which_prevent_evacuation(struct cmd *c)
     return NULL;
 }
 
+/* Takes a host out of the pool's knowledge, after saying what that means. */
+static struct err *give_up(struct cmd *c, const char *message, const char *warning)
+{
+    _cleanup_(freep) char *host = NULL;
+    const struct val *record = NULL;
+    TRY(cmd_need_ref(c, "host", "uuid", &host));
+    TRY(cmd_record(c, "host", host, &record));
+    if (!c->force) {
+        cmd_say(c, "WARNING: %s", warning);
+        cmd_say(c, "Host: %s (%s)", args_get(&c->args, "uuid"),
+                record ? val_map_str(record, "name_label", "") : "");
+        val_each (ref, val_map_get(record, "resident_VMs")) {
+            const struct val *vm = NULL;
+            TRY(cmd_record(c, "VM", ref, &vm));
+            if (vm && !val_get_bool(val_map_get(vm, "is_control_domain")))
+                cmd_say(c, "VM : %s (%s)", val_map_str(vm, "uuid", ""),
+                        val_map_str(vm, "name_label", ""));
+        }
+    }
+    TRY(cmd_confirm(c));
+    return cmd_call(c, NULL, message, "s", host);
+}
+
+static struct err *host_forget(struct cmd *c)
+{
+    return give_up(c, "host.destroy",
+                   "A host that is forgotten has to be installed anew before it can come back. "
+                   "Forget only what is beyond repair; pool-eject is for others. Lost are:");
+}
+
+static struct err *host_declare_dead(struct cmd *c)
+{
+    return give_up(c, "host.declare_dead",
+                   "If the host is not really dead, its VMs may come to run twice and destroy "
+                   "their disks. Make sure that it is off. Declared dead are:");
+}
+
 static struct err *pool_eject(struct cmd *c)
 {
     _cleanup_(freep) char *host = NULL;
@@ -76,6 +113,14 @@ const struct cmd_impl cmd_host_table[] = {
      .run = host_get_vms_which_prevent_evacuation,
      .help = "List the VMs that cannot leave a host, with the reason.",
      .needs = "host.get_vms_which_prevent_evacuation"},
+    {.name = "host-forget",
+     .run = host_forget,
+     .help = "Forget a host that is beyond repair; asks first unless force=true.",
+     .needs = "host.destroy"},
+    {.name = "host-declare-dead",
+     .run = host_declare_dead,
+     .help = "Declare a host dead, with all that ran on it; asks first unless force=true.",
+     .needs = "host.declare_dead"},
     {.name = "pool-eject",
      .run = pool_eject,
      .help = "Send a host out of the pool; asks first unless force=true.",

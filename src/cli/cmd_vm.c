@@ -109,6 +109,44 @@ static struct err *vm_vif_list(struct cmd *c)
     return select_each(c, XE_VM_SELECTORS, list_vifs, NULL);
 }
 
+static struct err *list_crashdumps(struct cmd *c, const struct object *o, void *arg)
+{
+    (void)arg;
+    val_each (ref, val_map_get(o->record, "crash_dumps"))
+        TRY(object_print(c, "crashdump", ref, "all"));
+    return NULL;
+}
+
+static struct err *vm_crashdump_list(struct cmd *c)
+{
+    return select_each(c, XE_VM_SELECTORS, list_crashdumps, NULL);
+}
+
+/* Strings that say nothing about a real machine. */
+static bool is_generic(const struct val *strings, const char *key)
+{
+    const char *value = val_map_str(strings, key, "");
+    return !*value || strcmp(value, "Xen") == 0;
+}
+
+static struct err *tell_bios(struct cmd *c, const struct object *o, void *arg)
+{
+    (void)arg;
+    const struct val *strings = val_map_get(o->record, "bios_strings");
+    if (!strings || !val_count(strings))
+        cmd_print(c, "The BIOS strings of this VM have not yet been set.");
+    else if (is_generic(strings, "bios-vendor") && is_generic(strings, "system-manufacturer"))
+        cmd_print(c, "This VM is BIOS-generic.");
+    else
+        cmd_print(c, "This VM is BIOS-customized.");
+    return NULL;
+}
+
+static struct err *vm_is_bios_customized(struct cmd *c)
+{
+    return select_each(c, XE_VM_SELECTORS, tell_bios, NULL);
+}
+
 const struct cmd_impl cmd_vm_table[] = {
     {.name = "vm-start",
      .run = vm_start,
@@ -120,6 +158,12 @@ const struct cmd_impl cmd_vm_table[] = {
      .help = "Declare a VM halted that the host has lost; needs force=true.",
      .needs = "VM.power_state_reset"},
     {.name = "vm-create", .run = vm_create, .help = "Make an empty VM record without disks."},
+    {.name = "vm-crashdump-list",
+     .run = vm_crashdump_list,
+     .help = "List the crash dumps of a VM."},
+    {.name = "vm-is-bios-customized",
+     .run = vm_is_bios_customized,
+     .help = "Tell whether a VM shows its guest the BIOS strings of a real machine."},
     {.name = "vm-vif-list", .run = vm_vif_list, .help = "List the network interfaces of a VM."},
     {.name = NULL},
 };

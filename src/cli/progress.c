@@ -164,12 +164,13 @@ static struct err *make_task(struct cmd *c, const char *title, char **ret)
 static struct err *settle(struct follow *f, bool ok)
 {
     TRY(next_state(f, WAIT_SECONDS));
+    if (is_over(f->record))
+        return NULL;
     if (progress_of(f->record) < 0)
         return ok ? NULL : cli_fail("The transfer failed: the server never saw it");
     if (ok)
-        return is_over(f->record) ? NULL : follow_to_the_end(f);
-    if (!is_over(f->record))
-        TRY(next_state(f, GRACE_SECONDS));
+        return follow_to_the_end(f);
+    TRY(next_state(f, GRACE_SECONDS));
     return is_over(f->record) ? NULL : cli_fail("The transfer failed");
 }
 

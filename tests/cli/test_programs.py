@@ -80,6 +80,33 @@ def test_xn_lists_what_runs(daemon, running):
     assert xn.run("nonsense").status == 2
 
 
+def test_xn_lists_devices(daemon, xe, running):
+    xn = Xe(daemon, "xn")
+    xe("vm-disk-add", f"uuid={running}", "disk-size=4MiB", "device=5")
+    vdi = xe("vbd-list", f"vm-uuid={running}", "userdevice=5", "params=vdi-uuid", "--minimal")
+    lines = xn("-v", "list").splitlines()
+    at = next(i for i, line in enumerate(lines) if running in line)
+    assert any(line.startswith(f"    disk {vdi} ") for line in lines[at + 1:])
+    assert vdi not in xn("list")
+    xe("vbd-unplug", "uuid=" + xe("vbd-list", f"vdi-uuid={vdi}", "--minimal"))
+    xe("vm-disk-remove", f"uuid={running}", "device=5")
+
+
+def test_xn_lists_pci_devices_in_their_order(daemon, xe, vm):
+    xn = Xe(daemon, "xn")
+    assert xn("pci-list", vm).split() == ["id", "pos", "bdf"]
+    xe("vm-param-set", f"uuid={vm}", "other-config:pci=0/0000:45:0.0,0/0000:44:00.1,0/06:1f.7")
+    assert [line.split() for line in xn("pci-list", vm).splitlines()] == [
+        ["id", "pos", "bdf"], ["0000:45:0.0", "0", "0000:45:00.0"],
+        ["0000:44:00.1", "1", "0000:44:00.1"], ["06:1f.7", "2", "0000:06:1f.7"]]
+    assert "uuid you supplied was invalid" in xn.fails("pci-list", "nonsense")
+    assert xn.run("pci-list").status == 2
+
+
+def test_xn_diagnostics_asks_the_daemon(daemon):
+    assert "sessions" in Xe(daemon, "xn")("diagnostics")
+
+
 def ctl(daemon, *words):
     env = {"PATH": "/usr/bin:/bin", "XE_EXTRA_ARGS": f"server={daemon.socket}"}
     return subprocess.run([os.path.join(BUILD, "cairnctl"), *words], env=env, capture_output=True, text=True,

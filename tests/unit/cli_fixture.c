@@ -109,6 +109,8 @@ static void note(struct world *w, const char *message, const struct val *params)
             buf_printf(&w->calls, " %s", val_get_bool(v) ? "true" : "false");
         else if (val_kind(v) == VAL_INT)
             buf_printf(&w->calls, " %lld", (long long)val_get_int(v));
+        else if (val_kind(v) == VAL_FLOAT)
+            buf_printf(&w->calls, " %g", val_get_float(v));
         else
             buf_printf(&w->calls, " {%zu}", val_count(v));
     }
@@ -141,6 +143,47 @@ static struct err *world_get(struct world *w, const char *cls, const char *verb,
     return NULL;
 }
 
+/* The next state of the one task: progress, or what it ended with. */
+static void next_task_state(struct world *w)
+{
+    struct val *task = (struct val *)val_map_get(world_table(w, "task"), "OpaqueRef:task");
+    struct view word;
+    double progress;
+    if (!task || !w->task_states.size)
+        return;
+    view_split(&w->task_states, ' ', &word);
+    _cleanup_(freep) char *text = view_dup(word);
+    if (str_double(word, &progress) == 0) {
+        val_put(task, "progress", val_float(progress));
+    } else if (str_starts(text, "<")) {
+        val_put_str(task, "status", "success");
+        val_put_str(task, "result", text);
+    } else {
+        struct val *info = val_set();
+        val_add_str(info, text);
+        val_put_str(task, "status", "failure");
+        val_put(task, "error_info", info);
+    }
+}
+
+/* Tasks and their events. */
+static bool world_task(struct world *w, const char *message, struct val **ret)
+{
+    if (str_starts(message, "Async.") || strcmp(message, "task.create") == 0) {
+        world_add(w, "task", "OpaqueRef:task", "99999999-9999-9999-9999-999999999999", "task");
+        *ret = val_str("OpaqueRef:task");
+        return strcmp(message, "task.create") == 0;
+    }
+    if (strcmp(message, "event.from") != 0)
+        return false;
+    next_task_state(w);
+    if (w->on_event)
+        w->on_event(w);
+    *ret = val_map();
+    val_put_str(*ret, "token", "1");
+    return true;
+}
+
 static struct err *world_call(void *arg, const char *session, const char *message,
                               const struct val *params, struct val **ret)
 {
@@ -156,6 +199,8 @@ static struct err *world_call(void *arg, const char *session, const char *messag
         return w->with();
     TRY(world_get(w, cls, verb.p, self, ret, &known));
     if (known)
+        return NULL;
+    if (world_task(w, message, ret))
         return NULL;
     note(w, message, params);
     if (strcmp(message, "VM.clone") == 0) {
@@ -251,6 +296,31 @@ static void client_be_patient(void *arg)
     ((struct client *)arg)->trusted_with_time = true;
 }
 
+/* "<12 file url>" */
+static void show_other(const struct thin_msg *m, struct buf *out)
+{
+    buf_printf(out, "<%u", m->tag);
+    for (unsigned i = 0; i < m->n; i++)
+        buf_printf(out, " %.*s", (int)m->strings[i].size, m->strings[i].p);
+    buf_puts(out, ">\n");
+}
+
+/* What the client answers: "<ok>" and "<failed>" are verdicts, the rest goes out as a chunk. */
+static void put_answer(struct buf *in, const char *answer)
+{
+    static const char ok[] = "<ok>", failed[] = "<failed>";
+    if (str_starts(answer, ok)) {
+        thin_put(in, &(struct thin_msg){.tag = THIN_OK});
+        answer += strlen(ok);
+    } else if (str_starts(answer, failed)) {
+        thin_put(in, &(struct thin_msg){.tag = THIN_FAILED});
+        return;
+    }
+    thin_put(in, &(struct thin_msg){.tag = THIN_CHUNK, .number = (uint32_t)strlen(answer)});
+    buf_puts(in, answer);
+    thin_put(in, &(struct thin_msg){.tag = THIN_END});
+}
+
 /* What the user sees: standard output as it is, standard error lines with "! ", then the status. */
 static void transcript(struct client *k, struct buf *out)
 {
@@ -268,8 +338,8 @@ static void transcript(struct client *k, struct buf *out)
             buf_printf(out, "%.*s\n", (int)m.strings[0].size, m.strings[0].p);
         else if (m.tag == THIN_PRINT_STDERR)
             buf_printf(out, "! %.*s", (int)m.strings[0].size, m.strings[0].p);
-        else
-            buf_printf(out, "<%u>\n", m.tag);
+        else if (m.tag != THIN_DEBUG)
+            show_other(&m, out);
     }
 }
 
@@ -282,11 +352,8 @@ void run_as(struct world *w, bool trusted, const char *words, const char *answer
     buf_init(&k.in, 4096);
     buf_init(&k.raw, 1 << 20);
     thin_put_hello(&k.in);
-    if (answer) {
-        thin_put(&k.in, &(struct thin_msg){.tag = THIN_CHUNK, .number = (uint32_t)strlen(answer)});
-        buf_puts(&k.in, answer);
-        thin_put(&k.in, &(struct thin_msg){.tag = THIN_END});
-    }
+    if (answer)
+        put_answer(&k.in, answer);
     cli_serve(&backend,
               &(struct cli_conn){.peer = {trusted, ""},
                                  .body = view_of(words),
@@ -300,9 +367,14 @@ void run_as(struct world *w, bool trusted, const char *words, const char *answer
 /* Runs the words of one command line (one a line) and compares what the user sees. */
 void expect(struct world *w, const char *words, const char *seen)
 {
+    expect_with(w, words, NULL, seen);
+}
+
+void expect_with(struct world *w, const char *words, const char *answer, const char *seen)
+{
     _cleanup_(buf_done) struct buf out;
     buf_init(&out, 1 << 20);
-    run_as(w, true, words, NULL, &out);
+    run_as(w, true, words, answer, &out);
     assert_string_equal(buf_str(&out), seen);
 }
 

@@ -18,6 +18,10 @@ struct world {
     struct buf calls;          /* one line a call that changes something */
     const char *fail;          /* message that fails … */
     struct err *(*with)(void); /* … with this */
+    /* What each event.from finds the one task in: a progress, an error code or "<value>…", with
+     * blanks between them. */
+    struct view task_states;
+    void (*on_event)(struct world *w); /* called by each event.from; NULL: nothing happens */
 };
 
 #define UUID_DEMO  "11111111-1111-1111-1111-111111111111"
@@ -36,11 +40,13 @@ struct val *world_add(struct world *w, const char *cls, const char *ref, const c
                       const char *name);
 
 /* Runs one command line (a word a line) and appends what the user sees: standard output as it is,
- * standard error lines with "! ", transfers and prompts as <tag>, then [status]. `answer` is sent
- * for a prompt or a file; NULL: none. */
+ * standard error lines with "! ", transfers and prompts as <tag words>, then [status]. `answer` is
+ * sent for a prompt or a file, beginning with <ok> or <failed> where the client first has to say
+ * whether it can; NULL: none. */
 void run_as(struct world *w, bool trusted, const char *words, const char *answer, struct buf *out);
 extern bool was_patient; /* of the last run: reads were allowed to take any time */
 /* Runs it as the superuser and compares. */
 void expect(struct world *w, const char *words, const char *seen);
+void expect_with(struct world *w, const char *words, const char *answer, const char *seen);
 /* Compares the calls since the last time. */
 void expect_calls(struct world *w, const char *calls);
