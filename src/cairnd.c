@@ -29,6 +29,7 @@
 #include "op/ops.h"
 #include "options.h"
 #include "state/db.h"
+#include "state/restore.h"
 #include "state/store.h"
 #include "state/watch.h"
 #include "task/task.h"
@@ -92,10 +93,19 @@ static struct err *make_folders(const struct config *c)
     return NULL;
 }
 
+/* The file of a SQLite store; NULL if the state lives elsewhere. */
+static const char *store_path(const struct daemon *d)
+{
+    const char *store = d->config.store;
+    return str_starts(store, "sqlite:") ? strchr(store, ':') + 1 : NULL;
+}
+
+/* If a restore has taken its place, the next process finds the new one. */
 static void stop_lost(void *arg)
 {
     struct daemon *d = arg;
     d->lost = true;
+    d->again = d->again || (store_path(d) && restore_is_pending(store_path(d)));
     loop_stop(d->loop);
 }
 
@@ -125,9 +135,13 @@ static void restart(void *arg)
 static struct err *open_state(struct daemon *d)
 {
     struct store *store = NULL;
+    const char *file = store_path(d);
     const char *where = strchr(d->config.store, ':') + 1; /* config_check has seen it */
-    if (str_starts(d->config.store, "sqlite:"))
-        TRY(store_sqlite_open(where, STORE_WRITE, &store));
+    bool restored;
+    if (file)
+        TRY(restore_switch(file, &restored));
+    if (file)
+        TRY(store_sqlite_open(file, STORE_WRITE, &store));
     else
         TRY(store_etcd_open(&(struct store_etcd_config){.endpoint = where, .prefix = "/cairn/"},
                             STORE_WRITE, &store));
@@ -174,6 +188,9 @@ static struct err *open_operations(struct daemon *d)
         .product_brand = c->product_brand,
         .product_version = c->product_version,
         .shutdown_wait_s = c->shutdown_wait_s,
+        .state_dir = c->state_dir,
+        .log_dir = c->log_dir,
+        .store_path = store_path(d),
         .restart = restart,
         .restart_arg = d,
     };
@@ -368,6 +385,11 @@ static struct err *tick(void *arg)
     return ops_tick(((struct daemon *)arg)->ops);
 }
 
+static struct err *backup(void *arg)
+{
+    return ops_backup(((struct daemon *)arg)->ops);
+}
+
 static struct err *collect(void *arg)
 {
     struct daemon *d = arg;
@@ -376,7 +398,8 @@ static struct err *collect(void *arg)
 }
 
 static const struct chore chores[] = {{"tick", tick, 5 * USEC_PER_SEC},
-                                      {"collect", collect, 30 * USEC_PER_SEC}};
+                                      {"collect", collect, 30 * USEC_PER_SEC},
+                                      {"backup", backup, 600 * USEC_PER_SEC}};
 
 static void on_signal(void *arg, int fd, unsigned events)
 {

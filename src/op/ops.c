@@ -46,6 +46,10 @@ struct err *ops_new(const struct ops_config *cfg, struct ops **ret)
     ops->cfg.sr_dir = text_or_null(cfg->sr_dir);
     ops->cfg.iso_dir = text_or_null(cfg->iso_dir);
     ops->cfg.templates_dir = text_or_null(cfg->templates_dir);
+    ops->cfg.state_dir = text_or_null(cfg->state_dir);
+    ops->cfg.log_dir = text_or_null(cfg->log_dir);
+    ops->cfg.crash_dir = text_or_null(cfg->crash_dir);
+    ops->cfg.store_path = text_or_null(cfg->store_path);
     ops->host_ref = rstr_new(REF_NULL);
     ops->pool_ref = rstr_new(REF_NULL);
     tasks_set_world(cfg->tasks, ops);
@@ -65,6 +69,10 @@ void ops_free(struct ops *ops)
     rstr_unref(ops->cfg.sr_dir);
     rstr_unref(ops->cfg.iso_dir);
     rstr_unref(ops->cfg.templates_dir);
+    rstr_unref(ops->cfg.state_dir);
+    rstr_unref(ops->cfg.log_dir);
+    rstr_unref(ops->cfg.crash_dir);
+    rstr_unref(ops->cfg.store_path);
     rstr_unref(ops->host_ref);
     rstr_unref(ops->pool_ref);
     free(ops);

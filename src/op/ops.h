@@ -35,6 +35,10 @@ struct ops_config {
     const char *sr_dir;          /* of `Local storage`; NULL: none is made */
     const char *iso_dir;         /* of `ISO library`; NULL: none */
     const char *templates_dir;   /* data/templates */
+    const char *state_dir;       /* blobs/, backup/ and other lasting files below it; NULL: none */
+    const char *log_dir;         /* of the daemon's and the guests' logs; NULL: none */
+    const char *crash_dir;       /* where dumps of the machine's crashes are left; NULL: nowhere */
+    const char *store_path;      /* the file that db lives in; NULL: it lives elsewhere */
     const char *version;         /* our own, "0.1.0" */
     const char *product_brand;   /* what clients are told we are; NULL: "Cairn" */
     const char *product_version; /* and which version they may take us for; NULL: the default */
@@ -65,6 +69,9 @@ void ops_fact(void *arg, const struct host_fact *fact);
 /* Asks for a new process in place of this one, as soon as what is under way has ended or unwound;
  * guests and their disks run on. Any thread; returns at once. */
 struct err *ops_restart(struct ops *ops) _must_use_;
+
+/* Every now and then: a copy of the database below state_dir, for the machine's own backup. */
+struct err *ops_backup(struct ops *ops) _must_use_;
 
 /* Every 5 s or so: host metrics, memory of guests, ages. */
 struct err *ops_tick(struct ops *ops) _must_use_;

@@ -3,6 +3,8 @@
  */
 #pragma once
 
+#include <stdatomic.h>
+
 #include "base/err.h"
 #include "base/rstr.h"
 #include "base/val.h"
@@ -19,9 +21,11 @@
 #include "task/task.h"
 
 struct ops {
-    struct ops_config cfg; /* strings are owned */
-    const char *host_ref;  /* rstr; the host record, REF_NULL before first_start */
-    const char *pool_ref;  /* rstr */
+    struct ops_config cfg;       /* strings are owned */
+    const char *host_ref;        /* rstr; the host record, REF_NULL before first_start */
+    const char *pool_ref;        /* rstr */
+    _Atomic(uint64_t) backed_up; /* generation of the copy that ops_backup made last */
+    atomic_flag backing_up;
 };
 
 struct ops *ops_of(const struct op *op);

@@ -33,12 +33,14 @@ static struct err *open_ops(struct lab *w)
 {
     _cleanup_(freep) char *sr = under(w->dir, "sr");
     _cleanup_(freep) char *iso = under(w->dir, "iso");
+    _cleanup_(freep) char *state = under(w->dir, "state");
     struct ops_config oc = {.db = w->db,
                             .tasks = w->tasks,
                             .host = w->host,
                             .hostname = "test",
                             .sr_dir = sr,
                             .iso_dir = iso,
+                            .state_dir = state,
                             .version = "0.1.0",
                             .shutdown_wait_s = 1};
     TRY(ops_new(&oc, &w->ops));
