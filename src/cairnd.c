@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "api/api.h"
+#include "api/audit.h"
 #include "api/auth.h"
 #include "base/fd.h"
 #include "base/log.h"
@@ -47,6 +48,7 @@ struct daemon {
     struct tasks *tasks;
     struct ops *ops;
     struct auth *auth;
+    struct audit *audit;
     struct api *api;
     struct tls_context *tls;
     struct net *net;
@@ -205,7 +207,10 @@ static struct err *open_api(struct daemon *d)
 {
     const struct config *c = &d->config;
     d->auth = c->development ? auth_new_file(c->users_file) : auth_new_priv(c->privd_socket);
-    struct api_config ac = {.db = d->db, .tasks = d->tasks, .host = d->host, .auth = d->auth};
+    _cleanup_(freep) char *log = mem_printf("%s/audit.log", c->log_dir);
+    d->audit = audit_new(&(struct audit_config){.path = log, .hostname = c->hostname});
+    struct api_config ac = {
+        .db = d->db, .tasks = d->tasks, .host = d->host, .auth = d->auth, .audit = d->audit};
     TRY(api_new(&ac, &d->api));
     api_set_world(d->api, d->ops);
     return NULL;
@@ -371,6 +376,7 @@ static void close_all(struct daemon *d)
         tasks_stop(d->tasks, deadline);
     api_free(d->api);
     auth_free(d->auth);
+    audit_free(d->audit);
     host_free(d->host);
     ops_free(d->ops);
     ctl_free(d->ctl);

@@ -3,14 +3,30 @@
 
 #include <inttypes.h>
 
+#include "api/alarm.h"
+#include "api/audit.h"
 #include "api/call.h"
 #include "api/encode.h"
 #include "api/event.h"
+#include "api/lockout.h"
 #include "api/rbac.h"
 #include "api/session.h"
+#include "state/db.h"
 
-#define RESULT_MAX    (16u << 20)
-#define ENCODINGS_MAX (8u << 20)
+#define AUDIT_ARGS_MAX 4096
+#define RESULT_MAX     (16u << 20)
+#define ENCODINGS_MAX  (8u << 20)
+
+/* On the audit log's thread. */
+static void on_audit_trouble(void *arg, const char *why)
+{
+    const struct api *api = arg;
+    _cleanup_(freep) char *text =
+        mem_printf("The audit log cannot be written (%s). What happens is kept in memory for a "
+                   "while, then it is lost. Make room on the disk of the log folder.",
+                   why);
+    alarm_raise(api->db, "AUDIT_LOG_NOT_WRITTEN", 2, text);
+}
 
 struct err *api_new(const struct api_config *cfg, struct api **ret)
 {
@@ -21,11 +37,14 @@ struct err *api_new(const struct api_config *cfg, struct api **ret)
         .host = cfg->host,
         .world = cfg->world,
         .auth = cfg->auth,
+        .audit = cfg->audit,
     };
     api->rbac = rbac_new();
     api->sessions = sessions_new(api);
     api->events = events_new(api);
+    api->lockout = lockout_new();
     api->encodings = encodings_new(ENCODINGS_MAX);
+    audit_set_trouble(api->audit, on_audit_trouble, api);
     *ret = api;
     return NULL;
 }
@@ -40,8 +59,10 @@ void api_free(struct api *api)
 {
     if (!api)
         return;
+    audit_set_trouble(api->audit, NULL, NULL);
     encodings_free(api->encodings);
     events_free(api->events);
+    lockout_free(api->lockout);
     sessions_free(api->sessions);
     rbac_free(api->rbac);
     free(api);
@@ -74,6 +95,9 @@ struct err *api_authenticate(struct api *api, const char *session, struct api_se
         .superuser = s->superuser,
         .pool = s->pool,
         .roles = s->roles,
+        .user_name = rstr_ref(s->user_name),
+        .user_sid = rstr_ref(s->user_sid),
+        .originator = rstr_ref(s->originator),
     };
     return NULL;
 }
@@ -81,6 +105,38 @@ struct err *api_authenticate(struct api *api, const char *session, struct api_se
 struct err *api_check_role(const struct api_session *s, enum role role, const char *permission)
 {
     return rbac_check_role(s->superuser, s->roles, role, permission);
+}
+
+void api_audit(struct api *api, const struct api_session *s, const struct api_peer *peer,
+               const char *action, const struct api_audit_arg *args, const struct err *e)
+{
+    if (!api->audit)
+        return;
+    _cleanup_(snap_unrefp) struct snap *snap = snap_get(api->db);
+    _cleanup_(freep) char *client = api_client_name(peer);
+    _cleanup_(buf_done) struct buf text;
+    buf_init(&text, AUDIT_ARGS_MAX);
+    for (const struct api_audit_arg *a = args; a && a->name; a++) {
+        if (text.size)
+            buf_putc(&text, ' ');
+        audit_put_ref(&text, snap, a->name, a->cls, a->ref);
+    }
+    struct caller caller = {.session = s->ref,
+                            .superuser = s->superuser,
+                            .pool = s->pool,
+                            .roles = s->roles,
+                            .user_name = s->user_name,
+                            .user_sid = s->user_sid,
+                            .originator = s->originator,
+                            .client = client};
+    audit_put(api->audit, &(struct audit_entry){
+                              .caller = &caller, .action = action, .args = buf_str(&text), .e = e});
+}
+
+struct err *api_audit_read(struct api *api, const char *since,
+                           int (*put)(void *arg, const void *p, size_t size), void *arg)
+{
+    return audit_read(api->audit, since, put, arg);
 }
 
 char *api_render(const struct val *result, const struct type *type)

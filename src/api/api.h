@@ -38,6 +38,7 @@
 #include "state/desc.h"
 
 struct api;
+struct audit;
 struct auth;
 struct db;
 struct host;
@@ -47,9 +48,10 @@ struct tasks;
 struct api_config {
     struct db *db;
     struct tasks *tasks;
-    struct host *host; /* handed to handlers in struct op; may be NULL */
-    void *world;       /* likewise, for handlers that run on a loop */
-    struct auth *auth; /* who may log in (auth.h); NULL: nobody with a password */
+    struct host *host;   /* handed to handlers in struct op; may be NULL */
+    void *world;         /* likewise, for handlers that run on a loop */
+    struct auth *auth;   /* who may log in (auth.h); NULL: nobody with a password */
+    struct audit *audit; /* what is written down (audit.h); NULL: nothing */
 };
 
 struct err *api_new(const struct api_config *, struct api **ret);
@@ -149,7 +151,8 @@ struct api_session {
     bool local;                                    /* over the local socket */
     bool superuser;                                /* not role-checked */
     bool pool;
-    uint32_t roles; /* bit 1<<enum role, lower ones included */
+    uint32_t roles;                                /* bit 1<<enum role, lower ones included */
+    const char *user_name, *user_sid, *originator; /* rstr */
 };
 void api_session_done(struct api_session *);
 
@@ -159,6 +162,20 @@ struct err *api_authenticate(struct api *, const char *session, struct api_sessi
  * error names, e.g. "http/get_export". */
 struct err *api_check_role(const struct api_session *, enum role role, const char *permission)
     _must_use_;
+
+/* Writes into the audit log what a handler did for a session (audit.h), at its end: `action` is
+ * "http/get_export", the arguments are objects by class and reference, e is borrowed. */
+struct api_audit_arg {
+    const char *name; /* NULL ends the list */
+    int cls;
+    const char *ref;
+};
+void api_audit(struct api *, const struct api_session *, const struct api_peer *,
+               const char *action, const struct api_audit_arg *args, const struct err *e);
+/* The lines of the audit log not older than `since` ("": all), see audit_read in audit.h. Waits;
+ * not on a loop. */
+struct err *api_audit_read(struct api *, const char *since,
+                           int (*put)(void *arg, const void *p, size_t size), void *arg) _must_use_;
 
 /* A result as task.result has it: XML-RPC text, whatever the caller speaks. For tasks_config. */
 char *api_render(const struct val *result, const struct type *type);

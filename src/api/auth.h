@@ -22,7 +22,7 @@ struct auth;
 /* What a checker says about a good password. */
 struct auth_facts {
     bool superuser;
-    uint32_t roles; /* bit 1<<enum role; all lower ones included */
+    uint32_t roles; /* bit 1<<enum role; all lower ones included; 0: only what a subject gives */
 };
 
 struct auth_ops {
@@ -40,10 +40,12 @@ struct err *auth_refused(const char *user) _must_use_;
 /* Two threads; `arg` is taken over. */
 struct auth *auth_new(const struct auth_ops *ops, void *arg);
 /* Lines "name:hash" with a hash of crypt(5), or "name:hash:role" for an account that is no
- * superuser but has one role of the model ("vm-operator"). The file is read at each check. */
+ * superuser but has one role of the model ("vm-operator"), or "subject" for one that has no role
+ * but those of its subject. The file is read at each check. */
 struct auth *auth_new_file(const char *path);
 /* The machine's accounts, by PAM through cairn-privd on that socket: root and the members of group
- * cairn-admin. Their passwords are changed with the machine's own means. */
+ * cairn-admin are superusers, others have the roles of their subject. Their passwords are changed
+ * with the machine's own means. */
 struct auth *auth_new_priv(const char *socket);
 void auth_free(struct auth *); /* waits for checks under way; NULL is fine */
 

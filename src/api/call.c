@@ -10,6 +10,7 @@
 #include <pthread.h>
 #include <string.h>
 
+#include "api/audit.h"
 #include "api/encode.h"
 #include "api/event.h"
 #include "api/implicit.h"
@@ -63,14 +64,31 @@ void call_unref(struct call *c)
     free(c->originator);
     free(c->user_agent);
     free(c->name);
+    free(c->audit);
+    rstr_unref(c->task);
+    rstr_unref(c->address);
     mutex_done(&c->lock);
     val_unref(c->params);
     free(c);
 }
 
+void call_audit(const struct call *c, const struct err *e)
+{
+    _cleanup_(freep) char *action =
+        mem_printf("%s.%s", desc_classes[c->msg->cls]->name, c->msg->name);
+    audit_put(c->api->audit, &(struct audit_entry){.caller = &c->caller,
+                                                   .action = action,
+                                                   .call = c->name,
+                                                   .task = c->task ? c->task : c->task_id,
+                                                   .args = c->audit,
+                                                   .e = e});
+}
+
 void call_end(struct call *c, struct err *e, struct val *result)
 {
     atomic_fetch_add_explicit(&c->api->n_answered, 1, memory_order_relaxed);
+    if (c->audit && !c->async)
+        call_audit(c, e);
     c->answer(c, e, result);
     call_unref(c);
 }
@@ -149,11 +167,17 @@ static struct err *call_and_wait(struct call *c, const char *name, const struct 
     return in.e;
 }
 
-void call_set_peer(struct call *c, const struct api_peer *peer)
+char *api_client_name(const struct api_peer *peer)
 {
     bool local = !peer->address || !*peer->address;
+    return local ? mem_strdup("unix") : mem_printf("tcp %s", peer->address);
+}
+
+void call_set_peer(struct call *c, const struct api_peer *peer)
+{
     c->trusted = peer->trusted;
-    c->client = local ? mem_strdup("unix") : mem_printf("tcp %s", peer->address);
+    c->client = api_client_name(peer);
+    c->address = rstr_new(peer->address ? peer->address : "");
 }
 
 void call_drop(struct call *c)
@@ -183,6 +207,7 @@ struct err *api_call(struct api *api, const char *session, const char *name,
     struct call *c = mem_new(struct call);
     call_init(c, api, answer_inbox);
     c->client = mem_strdup("internal");
+    c->address = rstr_new("");
     return call_and_wait(c, name, all, ret);
 }
 

@@ -22,9 +22,11 @@
 #include "state/desc.h"
 #include "task/op.h"
 
+struct audit;
 struct call;
 struct encodings;
 struct events;
+struct lockout;
 struct rbac;
 struct session;
 struct sessions;
@@ -35,9 +37,11 @@ struct api {
     struct host *host;
     void *world;
     struct auth *auth;
+    struct audit *audit; /* may be NULL */
     struct rbac *rbac;
     struct sessions *sessions;
     struct events *events;
+    struct lockout *lockout;
     struct encodings *encodings;
     atomic_uint n_calls;         /* under way */
     _Atomic uint64_t n_answered; /* since start */
@@ -55,6 +59,7 @@ struct call {
     struct inbox *inbox; /* home of a call in process */
 
     bool trusted;                                         /* facts of the connection */
+    const char *address;                                  /* rstr; "" for the local socket */
     char *client;                                         /* "tcp 192.0.2.7", "unix", "internal" */
     char *task_id, *subtask_of, *originator, *user_agent; /* headers, or NULL */
 
@@ -65,6 +70,9 @@ struct call {
     struct val *params;      /* as given, without the session; of asynchronous calls */
     struct session *session; /* NULL for messages without one */
     struct caller caller;    /* points into session and client */
+
+    char *audit;      /* the arguments for the audit log; NULL: the call is not told of there */
+    const char *task; /* rstr: what an asynchronous call runs in, once it is known; or NULL */
 
     struct err *e; /* what other threads found, until it is looked at at home */
     struct val *result;
@@ -80,6 +88,9 @@ struct call {
     void (*answer)(struct call *c, struct err *e, struct val *result); /* takes both over */
 };
 
+/* "tcp 192.0.2.7" or "unix"; the caller frees. */
+char *api_client_name(const struct api_peer *peer);
+
 /* The call is the holder's; `answer` gets the result. */
 void call_init(struct call *c, struct api *api,
                void (*answer)(struct call *, struct err *, struct val *));
@@ -91,6 +102,9 @@ void call_unref(struct call *c); /* any thread; frees with free() */
 
 /* Answers and drops the reference of the one who runs the call. At home. */
 void call_end(struct call *c, struct err *e, struct val *result);
+/* Tells the audit log how the call ended. call_end does so; for an asynchronous call whoever sees
+ * its task end. */
+void call_audit(const struct call *c, const struct err *e);
 /* From any thread: runs fn(c) at home. One at a time. */
 void call_post(struct call *c, call_fn fn);
 

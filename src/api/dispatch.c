@@ -8,6 +8,7 @@
  */
 #include <string.h>
 
+#include "api/audit.h"
 #include "api/call.h"
 #include "api/decode.h"
 #include "api/implicit.h"
@@ -90,6 +91,7 @@ static const struct msg_desc *find_message(struct call *c, const char *name)
 static void take_caller(struct call *c)
 {
     const struct session *s = c->session;
+    bool inside = str_eq(c->client, "internal"); /* e.g. a command: the session knows from where */
     c->caller = (struct caller){
         .session = s->ref,
         .superuser = s->superuser,
@@ -99,7 +101,7 @@ static void take_caller(struct call *c)
         .user_name = s->user_name,
         .user_sid = s->user_sid,
         .originator = s->originator,
-        .client = c->client,
+        .client = inside ? s->client : c->client,
     };
 }
 
@@ -177,6 +179,8 @@ static void write_end(struct call *c)
     if (c->e) {
         val_unref(made);
         made = NULL;
+    } else if (c->msg->cls == CLASS_subject) {
+        sessions_revise(c->api->sessions);
     }
     call_end(c, steal(&c->e), made);
 }
@@ -267,11 +271,21 @@ static void on_started(void *arg, struct err *e, const char *task)
     struct call *c = arg;
     c->e = e;
     c->result = e ? NULL : val_str(task);
+    c->task = e ? NULL : rstr_new(task);
+    call_ref(c); /* for the audit of what it comes to */
+    if (e && c->audit)
+        call_audit(c, e);
+    if (e)
+        call_unref(c);
     call_post(c, task_started);
 }
 
 static void drop_outcome(void *arg, struct err *e, struct val *result)
 {
+    struct call *c = arg;
+    if (c->audit)
+        call_audit(c, e);
+    call_unref(c);
     err_free(e);
     val_unref(result);
 }
@@ -365,6 +379,7 @@ static void native_task_free(void *arg)
 
 static void run_native_task(struct call *c)
 {
+    free(steal(&c->audit)); /* the call that it makes is told */
     struct native_task *t = mem_new(struct native_task);
     *t = (struct native_task){
         .api = c->api, .params = steal(&c->params), .name = mem_strdup(strchr(c->name, '.') + 1)};
@@ -377,6 +392,16 @@ static struct val *without_session(const struct val *params)
     for (size_t i = 1; i < val_count(params); i++)
         val_add(set, val_ref(val_at(params, i)));
     return set;
+}
+
+/* Before anything happens: the objects have the names that they are called by. Logins have their
+ * own way into the audit log, for they have no session yet. */
+static void note_arguments(struct call *c, const struct err *refused)
+{
+    if (!c->api->audit || !c->session || (!refused && !audit_is_wanted(c->msg)))
+        return;
+    _cleanup_(snap_unrefp) struct snap *s = snap_get(c->api->db);
+    c->audit = audit_args(s, c->msg, c->args);
 }
 
 /* ---- all together ---- */
@@ -418,6 +443,7 @@ void dispatch(struct call *c, const char *name, const struct val *params)
     if (c->async)
         c->params = without_session(params);
     e = check_role(c);
+    note_arguments(c, e);
     if (e)
         refuse(c, e);
     else

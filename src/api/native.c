@@ -8,6 +8,7 @@
 #include "api/event.h"
 #include "api/role.h"
 #include "api/session.h"
+#include "api/subject.h"
 
 struct native {
     const char *cls, *name;
@@ -28,9 +29,14 @@ static const struct native natives[] = {
     {"role", "get_permissions_name_label", role_get_permissions_name_label},
     {"session", "change_password", session_change_password},
     {"session", "get_all_subject_identifiers", session_get_all_subject_identifiers},
+    {"session", "local_logout", session_local_logout},
     {"session", "login_with_password", session_login},
     {"session", "logout", session_logout},
     {"session", "logout_subject_identifier", session_logout_subject_identifier},
+    {"session", "slave_local_login_with_password", session_local_login},
+    {"subject", "add_to_roles", subject_change_roles},
+    {"subject", "get_permissions_name_label", subject_get_permissions_name_label},
+    {"subject", "remove_from_roles", subject_change_roles},
 };
 
 call_fn native_find(const struct msg_desc *m)

@@ -16,6 +16,8 @@
 #include "gen/error.h"
 #include "gen/rec.h"
 
+#define REF_PREFIX "OpaqueRef:"
+
 struct rbac {
     VEC(const struct row *) rows;    /* the roles, then the permissions */
     const struct row **by_ref;       /* the same, sorted by ref */
@@ -118,6 +120,26 @@ struct err *rbac_check_keys(const struct caller *c, const struct msg_desc *m,
         return NULL;
     TRY(check_keys_of(c, m, keys, old, fresh));
     return check_keys_of(c, m, keys, fresh, old);
+}
+
+enum role rbac_role_of(const char *ref)
+{
+    for (enum role i = 0; i < ROLE_N; i++)
+        if (str_starts(ref, REF_PREFIX) && str_eq(ref + strlen(REF_PREFIX), desc_roles[i].uuid))
+            return i;
+    return ROLE_N;
+}
+
+/* client-cert stands beside the others: it includes what is below it and is included above. */
+uint32_t rbac_roles(const struct val *refs)
+{
+    uint32_t bits = 0;
+    val_each (ref, refs) {
+        enum role r = rbac_role_of(ref);
+        if (r < ROLE_N)
+            bits |= (2u << r) - 1;
+    }
+    return bits;
 }
 
 /* ---- rows ---- */

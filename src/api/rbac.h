@@ -35,6 +35,11 @@ struct err *rbac_check_keys(const struct caller *c, const struct msg_desc *m,
 /* The permissions that a session with these roles has, lower case; borrowed. */
 const struct val *rbac_permissions(const struct rbac *r, uint32_t roles);
 
+/* The bits of a set of role references, each with all roles below it. */
+uint32_t rbac_roles(const struct val *refs);
+/* The role that has this reference, ROLE_N if none: permissions are not meant. */
+enum role rbac_role_of(const char *ref);
+
 /* ---- rows of class role ---- */
 size_t rbac_count(const struct rbac *r);
 const struct row *rbac_row_at(const struct rbac *r, size_t i);     /* the roles first */

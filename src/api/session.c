@@ -6,14 +6,12 @@
 
 #include <string.h>
 
-#include "api/auth.h"
 #include "api/event.h"
 #include "api/rbac.h"
 #include "base/lock.h"
 #include "base/log.h"
 #include "base/vec.h"
 #include "gen/error.h"
-#include "gen/msg.h"
 #include "gen/rec.h"
 #include "loop/loop.h"
 #include "state/txn.h"
@@ -25,6 +23,7 @@
 #define MAX_ORIGINATOR 500                  /* superusers with the same one */
 #define MAX_USER       500
 #define MAX_POOL       400
+#define SID_PREFIX     "local:" /* the accounts of this host among all subjects */
 
 struct sessions {
     struct api *api;
@@ -64,6 +63,8 @@ void session_unref(struct session *s)
     rstr_unref(s->user_name);
     rstr_unref(s->user_sid);
     rstr_unref(s->originator);
+    rstr_unref(s->client);
+    rstr_unref(s->subject);
     free(s);
 }
 
@@ -107,6 +108,11 @@ static void row_written(void *arg, struct err *e, uint64_t generation)
 static void write_row(struct sessions *t, struct session *s, const char *name, txn_fn fn,
                       void (*done)(void *arg, struct err *e), void *arg)
 {
+    if (s->no_row) {
+        if (done)
+            done(arg, NULL);
+        return;
+    }
     struct row_change *w = mem_new(struct row_change);
     atomic_fetch_add(&s->refs, 1);
     *w = (struct row_change){.api = t->api, .session = s, .done = done, .arg = arg};
@@ -127,6 +133,8 @@ static struct err *add_row(struct txn *t, void *arg)
     rstr_assign(&r->auth_user_name, s->user_name);
     rstr_assign(&r->auth_user_sid, s->user_sid);
     rstr_assign(&r->originator, s->originator);
+    if (txn_row(t, CLASS_subject, s->subject))
+        rstr_assign(&r->subject, s->subject);
     if (!s->superuser)
         val_assign(&r->rbac_permissions, val_ref(rbac_permissions(w->api->rbac, s->roles)));
     return NULL;
@@ -138,6 +146,16 @@ static struct err *touch_row(struct txn *t, void *arg)
     struct rec_session *r = (struct rec_session *)txn_edit(t, CLASS_session, w->session->ref);
     if (r)
         r->last_active = (int64_t)(clock_wall() / USEC_PER_SEC);
+    return NULL;
+}
+
+static struct err *revise_row(struct txn *t, void *arg)
+{
+    const struct row_change *w = arg;
+    struct rec_session *r = (struct rec_session *)txn_edit(t, CLASS_session, w->session->ref);
+    if (r)
+        val_assign(&r->rbac_permissions,
+                   val_ref(rbac_permissions(w->api->rbac, w->session->roles)));
     return NULL;
 }
 
@@ -246,7 +264,7 @@ static const char *surplus(struct sessions *t, const struct session *fresh)
     return n >= group_max(fresh) ? rstr_ref(oldest->ref) : NULL;
 }
 
-static void put_in(struct sessions *t, struct session *s)
+void session_enter(struct sessions *t, struct session *s)
 {
     _cleanup_(rstr_unrefp) const char *old = NULL;
     mutex_lock(&t->mutex);
@@ -262,9 +280,7 @@ static void put_in(struct sessions *t, struct session *s)
         session_close(t, old);
 }
 
-typedef bool (*session_match)(const struct session *s, const void *arg);
-
-static void close_matching(struct sessions *t, session_match match, const void *arg)
+void sessions_close_matching(struct sessions *t, session_match match, const void *arg)
 {
     VEC(const char *) refs = {0};
     mutex_lock(&t->mutex);
@@ -287,7 +303,7 @@ static bool is_idle(const struct session *s, const void *arg)
 
 void sessions_expire(struct sessions *t)
 {
-    close_matching(t, is_idle, NULL);
+    sessions_close_matching(t, is_idle, NULL);
 }
 
 static bool is_any(const struct session *s, const void *arg)
@@ -297,13 +313,12 @@ static bool is_any(const struct session *s, const void *arg)
 
 void sessions_close_all(struct sessions *t)
 {
-    close_matching(t, is_any, NULL);
+    sessions_close_matching(t, is_any, NULL);
 }
 
-/* ---- messages ---- */
+/* ---- logging in ---- */
 
-static struct session *session_new(const struct auth_facts *facts, const char *user,
-                                   const char *originator)
+struct session *session_new(const struct session_facts *f)
 {
     struct session *s = mem_new(struct session);
     char uuid[UUID_SIZE];
@@ -311,112 +326,30 @@ static struct session *session_new(const struct auth_facts *facts, const char *u
     *s = (struct session){
         .ref = ref_new(),
         .uuid = rstr_new(uuid),
-        .superuser = facts->superuser,
-        .roles = facts->roles,
-        .user_name = rstr_new(user),
-        .user_sid = facts->superuser ? rstr_new("") : rstr_printf("local:%s", user),
-        .originator = rstr_new(originator),
+        .superuser = f->superuser,
+        .local = f->local,
+        .no_row = f->no_row,
+        .user_name = rstr_new(f->user),
+        .user_sid = f->superuser ? rstr_new("") : rstr_printf(SID_PREFIX "%s", f->user),
+        .subject = rstr_new(f->subject ? f->subject : REF_NULL),
+        .originator = rstr_new(f->originator),
+        .client = rstr_new(f->client),
     };
+    atomic_init(&s->roles, f->roles);
     atomic_init(&s->refs, 1);
     return s;
 }
 
-static void login_end(struct call *c)
+void session_write(struct sessions *t, struct session *s, void (*done)(void *arg, struct err *e),
+                   void *arg)
 {
-    struct session *s = steal(&c->native);
-    if (c->e) {
-        session_unref(s);
-        call_end(c, steal(&c->e), NULL);
-        return;
-    }
-    _cleanup_(rstr_unrefp) const char *ref = rstr_ref(s->ref);
-    put_in(c->api->sessions, s);
-    if (c->dropped)
-        session_close(c->api->sessions, ref);
-    call_end(c, NULL, val_rstr(ref));
+    write_row(t, s, "session start", add_row, done, arg);
 }
 
-static void row_added(void *arg, struct err *e)
-{
-    struct call *c = arg;
-    c->e = e;
-    call_post(c, login_end);
-}
+/* ---- subjects ---- */
 
-static void login_as(struct call *c, const struct auth_facts *facts, const char *user)
+struct val *sessions_subjects(struct sessions *t)
 {
-    const struct args_session_login_with_password *a = c->args;
-    struct session *s = session_new(facts, user, a->originator);
-    s->local = c->trusted;
-    c->native = s;
-    write_row(c->api->sessions, s, "session start", add_row, row_added, c);
-}
-
-/* What an auth thread found waits in c->e and c->native. */
-static void password_checked(struct call *c)
-{
-    const struct args_session_login_with_password *a = c->args;
-    struct auth_facts *facts = steal(&c->native);
-    if (c->e)
-        call_end(c, steal(&c->e), NULL);
-    else
-        login_as(c, facts, a->uname);
-    free(facts);
-}
-
-static void on_checked(void *arg, struct err *e, const struct auth_facts *facts)
-{
-    struct call *c = arg;
-    c->e = e;
-    c->native = e ? NULL : mem_dup(facts, sizeof(*facts));
-    call_post(c, password_checked);
-}
-
-void session_login(struct call *c)
-{
-    static const struct auth_facts all = {.superuser = true, .roles = (1u << ROLE_N) - 1};
-    const struct args_session_login_with_password *a = c->args;
-    if (c->trusted)
-        login_as(c, &all, *a->uname ? a->uname : "root");
-    else if (c->api->auth)
-        auth_check_async(c->api->auth, a->uname, a->pwd, on_checked, c);
-    else
-        call_end(c, auth_refused(a->uname), NULL);
-}
-
-void session_logout(struct call *c)
-{
-    session_close(c->api->sessions, c->session->ref);
-    call_end(c, NULL, NULL);
-}
-
-static void password_changed(struct call *c)
-{
-    call_end(c, steal(&c->e), NULL);
-}
-
-static void on_changed(void *arg, struct err *e, const struct auth_facts *facts)
-{
-    struct call *c = arg;
-    c->e = e;
-    call_post(c, password_changed);
-}
-
-/* Over the local socket nobody was asked for the old password, so it is not asked for here. */
-void session_change_password(struct call *c)
-{
-    const struct args_session_change_password *a = c->args;
-    const struct session *s = c->session;
-    if (c->api->auth)
-        auth_change_async(c->api->auth, s->user_name, s->local ? NULL : a->old_pwd, a->new_pwd,
-                          on_changed, c);
-    else
-        call_end(c, err_CHANGE_PASSWORD_REJECTED("this host knows no passwords"), NULL);
-}
-
-void session_get_all_subject_identifiers(struct call *c)
-{
-    struct sessions *t = c->api->sessions;
     struct val *set = val_set();
     mutex_lock(&t->mutex);
     for (unsigned i = 0; i < BUCKETS; i++)
@@ -424,17 +357,40 @@ void session_get_all_subject_identifiers(struct call *c)
             if (!s->superuser && !s->pool && !val_set_has(set, s->user_sid))
                 val_add_str(set, s->user_sid);
     mutex_unlock(&t->mutex);
-    call_end(c, NULL, set);
+    return set;
 }
 
-static bool is_of_subject(const struct session *s, const void *sid)
+static bool has_lost_subject(const struct session *s, const void *snap)
 {
-    return !s->superuser && !s->pool && str_eq(s->user_sid, sid);
+    return !ref_is_null(s->subject) && !snap_row(snap, CLASS_subject, s->subject);
 }
 
-void session_logout_subject_identifier(struct call *c)
+/* Gives a session its subject's roles of now; false if it has them already. */
+static bool take_roles(struct session *s, const struct snap *snap)
 {
-    const struct args_session_logout_subject_identifier *a = c->args;
-    close_matching(c->api->sessions, is_of_subject, a->subject_identifier);
-    call_end(c, NULL, NULL);
+    const struct rec_subject *subject = rec_subject(snap_row(snap, CLASS_subject, s->subject));
+    if (!subject)
+        return false;
+    uint32_t now = rbac_roles(subject->roles);
+    return atomic_exchange(&s->roles, now) != now;
+}
+
+void sessions_revise(struct sessions *t)
+{
+    _cleanup_(snap_unrefp) struct snap *snap = snap_get(t->api->db);
+    VEC(struct session *) changed = {0};
+    sessions_close_matching(t, has_lost_subject, snap);
+    mutex_lock(&t->mutex);
+    for (unsigned i = 0; i < BUCKETS; i++)
+        for (struct session *s = t->buckets[i]; s; s = s->next)
+            if (take_roles(s, snap)) {
+                atomic_fetch_add(&s->refs, 1);
+                vec_push(&changed, s);
+            }
+    mutex_unlock(&t->mutex);
+    vec_each (s, &changed) {
+        write_row(t, *s, "session roles", revise_row, NULL, NULL);
+        session_unref(*s);
+    }
+    vec_done(&changed);
 }

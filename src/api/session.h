@@ -18,9 +18,12 @@ struct session {
     atomic_uint refs;
     const char *ref, *uuid; /* rstr, secret */
     bool superuser, pool;
-    bool local;     /* over the local socket */
-    uint32_t roles; /* bit per enum role */
+    bool local;             /* over the local socket */
+    bool no_row;            /* session.slave_local_login_with_password: known here only */
+    _Atomic uint32_t roles; /* bit per enum role; a subject's may change */
+    const char *subject;    /* rstr: ref of the subject that gave the roles, or the null ref */
     const char *user_name, *user_sid, *originator;
+    const char *client;   /* from where it was opened: "tcp 192.0.2.7" or "unix" */
     struct session *next; /* in its bucket; under the table's mutex, like what follows */
     usec_t last_active, last_written;
     uint64_t number; /* order of creation */
@@ -48,9 +51,34 @@ void sessions_expire(struct sessions *);
 void sessions_close_all(struct sessions *);
 size_t sessions_count(struct sessions *);
 
-/* The messages of class session that are answered here. */
+/* ---- logging in ---- */
+
+struct session_facts {
+    bool superuser, local, no_row;
+    uint32_t roles;
+    const char *user, *subject, *originator, *client; /* subject may be NULL */
+};
+struct session *session_new(const struct session_facts *); /* not live yet */
+/* Writes its row and then calls done, on core; without a row at once. */
+void session_write(struct sessions *, struct session *, void (*done)(void *arg, struct err *e),
+                   void *arg);
+/* Makes it live and takes the reference over. The oldest of a full group goes. */
+void session_enter(struct sessions *, struct session *);
+
+/* ---- many sessions ---- */
+
+typedef bool (*session_match)(const struct session *s, const void *arg);
+void sessions_close_matching(struct sessions *, session_match match, const void *arg);
+/* The subjects that are logged in, as a new set. */
+struct val *sessions_subjects(struct sessions *);
+/* Subjects have changed: sessions of those that are gone end, others get their new roles. */
+void sessions_revise(struct sessions *);
+
+/* The messages of class session that are answered here (session_msg.c). */
 void session_login(struct call *c);
 void session_logout(struct call *c);
+void session_local_login(struct call *c);
+void session_local_logout(struct call *c);
 void session_change_password(struct call *c);
 void session_get_all_subject_identifiers(struct call *c);
 void session_logout_subject_identifier(struct call *c);

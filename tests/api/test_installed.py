@@ -87,7 +87,22 @@ def test_right_ones_are_remembered_wrong_ones_never(installed):
 def test_a_right_password_is_not_enough(installed, user):
     with pytest.raises(xapi.Failure) as e:
         installed.connect(user, "right")
-    assert e.value.details[:2] == ["SESSION_AUTHENTICATION_FAILED", user]
+    assert e.value.details[:2] == ["SESSION_AUTHORIZATION_FAILED", user]
+
+
+def test_a_subject_lets_an_account_in(installed):
+    with installed.connect("root", "right") as x:
+        subject = x.subject.create({"subject_identifier": "local:daemon"})
+        admin, reader = (x.role.get_by_name_label(r)[0] for r in ("pool-admin", "read-only"))
+        x.subject.add_to_roles(subject, reader)
+        x.subject.remove_from_roles(subject, admin)
+        with installed.connect("daemon", "right") as low:
+            assert low.session.get_is_local_superuser(low.ref) is False
+            assert low.session.get_subject(low.ref) == subject
+            assert failure(low.pool.sync_database)[0] == "RBAC_PERMISSION_DENIED"
+        x.subject.destroy(subject)
+    with pytest.raises(xapi.Failure):
+        installed.connect("daemon", "right")
 
 
 def test_passwords_are_changed_elsewhere(installed):

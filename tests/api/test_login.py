@@ -106,3 +106,40 @@ def test_changing_a_password(own_daemon):
         lines = f.read().splitlines()
     assert lines[0].startswith("root:$y$") and lines[0].count(":") == 1
     assert lines[3].startswith("vm-admin:$y$") and lines[3].endswith(":vm-admin")
+
+
+def test_a_session_of_this_host_alone(daemon, x):
+    rows = x.call("event.from", [], "", 0.0)["valid_ref_counts"]["session"]
+    ref = daemon.json("session.slave_local_login_with_password", "root", PASSWORD)["result"]
+    assert x.call("event.from", [], "", 0.0)["valid_ref_counts"]["session"] == rows
+    assert "result" in daemon.json("VM.get_all", ref)
+    assert "result" in daemon.json("session.local_logout", ref)
+    assert daemon.json("session.local_logout", ref)["error"]["message"] == "SESSION_INVALID"
+    for user, password, code in (("root", "wrong", "SESSION_AUTHENTICATION_FAILED"),
+                                 ("pool-admin", PASSWORD, "SESSION_AUTHORIZATION_FAILED")):
+        reply = daemon.json("session.slave_local_login_with_password", user, password)
+        assert reply["error"]["message"] == code
+
+
+def test_guessing_is_slowed_down(own_daemon):
+    """The right password does not help who guesses, and hurts nobody else."""
+    def attempt(user, password):
+        return own_daemon.json("session.login_with_password", user, password)
+    for _ in range(5):
+        assert attempt("root", "wrong")["error"]["data"][1] == "the name or the password is wrong"
+    assert "try again in" in attempt("root", PASSWORD)["error"]["data"][1]
+    assert attempt("root", PASSWORD)["error"]["message"] == "SESSION_AUTHENTICATION_FAILED"
+    assert "result" in attempt("vm-admin", PASSWORD)
+    with xapi.connect(own_daemon.socket, "root", "") as local:
+        alerts = [m for m in local.message.get_all_records().values()
+                  if m["name"] == "FAILED_LOGIN_ATTEMPTS"]
+        assert len(alerts) == 1 and alerts[0]["priority"] == "3"
+        assert "tcp 127.0.0.1" in alerts[0]["body"] and "'root'" in alerts[0]["body"]
+        assert alerts[0]["obj_uuid"] == local.host.get_uuid(local.host.get_all()[0])
+
+
+def test_sessions_know_their_tasks(daemon, x):
+    task = x.task.create("mine", "")
+    assert task in x.session.get_tasks(x.ref)
+    x.task.set_status(task, "success")
+    x.task.destroy(task)

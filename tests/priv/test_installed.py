@@ -138,7 +138,7 @@ def test_an_ordinary_uid_serves_a_low_port_and_logs_in_by_pam(host):
         status = dict(line.split(":", 1) for line in f)
     assert status["Uid"].split() == [str(UID)] * 4 and int(status["CapEff"], 16) == 0
     assert host.login()["Status"] == "Success"
-    assert host.login("nobody")["ErrorDescription"][0] == "SESSION_AUTHENTICATION_FAILED"
+    assert host.login("nobody")["ErrorDescription"][0] == "SESSION_AUTHORIZATION_FAILED"
     host.privd.service("auth required pam_deny.so", "account required pam_permit.so")
     assert host.login(password="y")["ErrorDescription"][0] == "SESSION_AUTHENTICATION_FAILED"
 

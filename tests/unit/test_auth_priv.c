@@ -86,13 +86,24 @@ static void assert_refused(const char *answer, const char *user)
     err_free(e);
 }
 
-static void who_is_no_administrator_is_refused(void **state)
+static void a_wrong_password_is_refused(void **state)
 {
     assert_refused("{\"ok\":true,\"accepted\":false}\n", "root");
     assert_refused("{\"ok\":true}\n", "root");
     assert_refused("{\"ok\":true,\"accepted\":\"true\"}\n", "root");
-    assert_refused("{\"ok\":true,\"accepted\":true}\n", "nobody");
-    assert_refused("{\"ok\":true,\"accepted\":true}\n", "no such account");
+}
+
+/* The password is right, and that is all: what the user may do a subject says. */
+static void who_is_no_administrator_has_no_role(void **state)
+{
+    static const char *const users[] = {"nobody", "no such account"};
+    for (size_t i = 0; i < ARRAY_LEN(users); i++) {
+        struct fake f = {0};
+        struct auth_facts facts = {.superuser = true, .roles = 1};
+        assert_null(login(&f, "{\"ok\":true,\"accepted\":true}\n", users[i], &facts));
+        assert_false(facts.superuser);
+        assert_int_equal(facts.roles, 0);
+    }
 }
 
 /* Not a word about the password: it may be right. */
@@ -120,7 +131,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(root_with_the_right_password_is_superuser),
-        cmocka_unit_test(who_is_no_administrator_is_refused),
+        cmocka_unit_test(a_wrong_password_is_refused),
+        cmocka_unit_test(who_is_no_administrator_has_no_role),
         cmocka_unit_test(trouble_is_no_refusal),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
