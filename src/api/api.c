@@ -95,9 +95,6 @@ struct err *api_authenticate(struct api *api, const char *session, struct api_se
         .superuser = s->superuser,
         .pool = s->pool,
         .roles = s->roles,
-        .user_name = rstr_ref(s->user_name),
-        .user_sid = rstr_ref(s->user_sid),
-        .originator = rstr_ref(s->originator),
     };
     return NULL;
 }
@@ -107,8 +104,20 @@ struct err *api_check_role(const struct api_session *s, enum role role, const ch
     return rbac_check_role(s->superuser, s->roles, role, permission);
 }
 
+/* Of any class, by reference or uuid; NULL if there is none. */
+static const struct row *find_object(const struct snap *s, const char *name)
+{
+    const struct row *r = NULL;
+    for (unsigned i = 0; i < snap_n_classes(s) && !r; i++) {
+        r = snap_row(s, (int)i, name);
+        if (!r)
+            r = snap_by_uuid(s, (int)i, name);
+    }
+    return r;
+}
+
 void api_audit(struct api *api, const struct api_session *s, const struct api_peer *peer,
-               const char *action, const struct api_audit_arg *args, const struct err *e)
+               const char *action, const struct val *objects, const struct err *e)
 {
     if (!api->audit)
         return;
@@ -116,10 +125,12 @@ void api_audit(struct api *api, const struct api_session *s, const struct api_pe
     _cleanup_(freep) char *client = api_client_name(peer);
     _cleanup_(buf_done) struct buf text;
     buf_init(&text, AUDIT_ARGS_MAX);
-    for (const struct api_audit_arg *a = args; a && a->name; a++) {
-        if (text.size)
+    for (size_t i = 0; objects && i < val_count(objects); i++) {
+        const struct row *r = find_object(snap, val_str_at(objects, i));
+        if (r && text.size)
             buf_putc(&text, ' ');
-        audit_put_ref(&text, snap, a->name, a->cls, a->ref);
+        if (r)
+            audit_put_ref(&text, snap, val_key_at(objects, i), r->cls->num, r->ref);
     }
     struct caller caller = {.session = s->ref,
                             .superuser = s->superuser,

@@ -151,8 +151,7 @@ struct api_session {
     bool local;                                    /* over the local socket */
     bool superuser;                                /* not role-checked */
     bool pool;
-    uint32_t roles;                                /* bit 1<<enum role, lower ones included */
-    const char *user_name, *user_sid, *originator; /* rstr */
+    uint32_t roles; /* bit 1<<enum role, lower ones included */
 };
 void api_session_done(struct api_session *);
 
@@ -164,14 +163,10 @@ struct err *api_check_role(const struct api_session *, enum role role, const cha
     _must_use_;
 
 /* Writes into the audit log what a handler did for a session (audit.h), at its end: `action` is
- * "http/get_export", the arguments are objects by class and reference, e is borrowed. */
-struct api_audit_arg {
-    const char *name; /* NULL ends the list */
-    int cls;
-    const char *ref;
-};
+ * "http/get_export", `objects` a map from names of arguments to references or uuids of objects of
+ * any class (NULL: none); what names no object is left out. e is borrowed. */
 void api_audit(struct api *, const struct api_session *, const struct api_peer *,
-               const char *action, const struct api_audit_arg *args, const struct err *e);
+               const char *action, const struct val *objects, const struct err *e);
 /* The lines of the audit log not older than `since` ("": all), see audit_read in audit.h. Waits;
  * not on a loop. */
 struct err *api_audit_read(struct api *, const char *since,

@@ -107,6 +107,24 @@ static struct err *serve(struct transfer *x)
     return e;
 }
 
+/* Into the audit log; downloads that every reader may have are reading like other reading. */
+static void audit(const struct transfer *x, const struct err *e)
+{
+    bool reads = str_eq(x->what->method, "GET") && x->what->role == ROLE_READ_ONLY;
+    if (reads && !err_is(e, "RBAC_PERMISSION_DENIED"))
+        return;
+    static const char *const names[] = {"uuid", "ref", "vdi", "base", "sr_id", "sr_uuid"};
+    _cleanup_(freep) char *action = mem_printf("http/%s", x->what->name);
+    _cleanup_(val_unrefp) struct val *objects = val_map();
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        _cleanup_(freep) char *value = transfer_arg(x, names[i]);
+        if (value)
+            val_put_str(objects, names[i], value);
+    }
+    struct api_peer peer = handler_peer(x->h, x->req);
+    api_audit(x->h->api, &x->session, &peer, action, objects, e);
+}
+
 static void finish(struct transfer *x, struct err *e)
 {
     if (e && x->answered) {
@@ -136,6 +154,7 @@ void transfer_serve(void *handlers, int num, transfer_fn fn, const struct net_re
     }
     x.session = session.session;
     e = serve(&x);
+    audit(&x, e);
     handler_session_done(x.h, &session);
     free(x.chunks);
     buf_done(&x.spare);
