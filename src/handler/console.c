@@ -59,6 +59,17 @@ static struct err *open_rfb(struct handlers *h, const char *vm_uuid, int *ret_fd
     return NULL;
 }
 
+/* CONNECT and the WebSocket form have permissions of their own, for the host's console too. */
+static struct err *check_permission(const struct api_session *session,
+                                    const struct net_request *req, enum role role, bool of_host)
+{
+    const char *ws = view_eq(req->head->method, "CONNECT") ? "" : "_ws";
+    _cleanup_(freep) char *name = of_host
+                                      ? mem_printf("http/connect_console%s/host_console%s", ws, ws)
+                                      : mem_printf("http/connect_console%s", ws);
+    return api_check_role(session, role, name);
+}
+
 static struct err *open_console(struct handlers *h, const struct net_request *req,
                                 const struct api_session *session, int *ret_fd)
 {
@@ -69,7 +80,7 @@ static struct err *open_console(struct handlers *h, const struct net_request *re
     if (!vm)
         return err_HANDLE_INVALID("VM", c->VM);
     if (vm->is_control_domain)
-        TRY(api_check_role(session, ROLE_POOL_ADMIN, "http/connect_console/host_console"));
+        TRY(check_permission(session, req, ROLE_POOL_ADMIN, true));
     if (vm->power_state != VM_POWER_STATE_RUNNING && vm->power_state != VM_POWER_STATE_PAUSED)
         return err_VM_BAD_POWER_STATE(c->VM, "running", "halted");
     if (c->protocol == CONSOLE_PROTOCOL_VT100)
@@ -81,7 +92,7 @@ static struct err *authorised(struct handlers *h, const struct net_request *req,
 {
     struct handler_session session;
     TRY(handler_authenticate(h, req, &session));
-    struct err *e = api_check_role(&session.session, ROLE_VM_OPERATOR, "http/connect_console");
+    struct err *e = check_permission(&session.session, req, ROLE_VM_OPERATOR, false);
     if (!e)
         e = open_console(h, req, &session.session, ret_fd);
     handler_session_done(h, &session);

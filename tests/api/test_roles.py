@@ -10,9 +10,19 @@ with open(os.path.join(TOP, "tests", "facts", "roles.json"), encoding="utf-8") a
     FACTS = json.load(f)
 
 
+def http_permissions():
+    with open(os.path.join(TOP, "tests", "facts", "http.json"), encoding="utf-8") as f:
+        handlers = json.load(f)["handlers"]
+    out = {f"http/{h['name']}": h["role"] for h in handlers
+           if not h.get("own-check") and h["role"] != "local-root"}
+    for h in handlers:
+        out.update({f"http/{h['name']}/{key}": role for key, role in h.get("subs", {}).items()})
+    return out
+
+
 def permissions(facts):
     """Permission, spelled as the model spells it -> lowest role."""
-    out = dict(FACTS["permissions"])
+    out = {**FACTS["permissions"], **http_permissions()}
     for c in facts:
         for m in c.get("messages", []):
             if m.get("role") in (None, "local-root", "unchecked"):
@@ -36,32 +46,6 @@ def test_matrix_of_permissions(daemon, facts):
             has = set(x.session.get_rbac_permissions(x.ref))
         allowed = {p.lower() for p, low in wanted.items() if rank.index(low) <= rank.index(role)}
         assert has == allowed, (role, sorted(has ^ allowed)[:10])
-
-
-def test_matrix_by_trying(daemon, facts):
-    """Each message is refused to each role that lacks it, whatever its arguments; the number of
-    parameters is checked before, so a call with the right number of impossible values will do."""
-    rank = ladder()
-    for role in ("read-only", "vm-operator", "pool-operator"):
-        with daemon.connect(role) as x:
-            for c in facts:
-                for m in c.get("messages", []):
-                    self_only = len(m.get("params", [])) == 1 and \
-                        m["params"][0]["type"].startswith("ref ")
-                    if not self_only or m.get("state") == "removed" or not m.get("role"):
-                        continue
-                    if "no-session" in m.get("flags", []) or m["role"] == "unchecked" or \
-                            "pool-internal" in m.get("flags", []):
-                        continue
-                    name = f"{c['name']}.{m['name']}"
-                    got = failure(x.call, name, "OpaqueRef:none") if m["kind"] == "getter" or \
-                        m["role"] == "local-root" or \
-                        rank.index(m["role"]) > rank.index(role) else ["", ""]
-                    refused = m["role"] == "local-root" or \
-                        rank.index(m["role"]) > rank.index(role)
-                    assert (got[0] == "RBAC_PERMISSION_DENIED") == refused, (role, name, got)
-                    if refused:
-                        assert got[1] == name.lower()
 
 
 def test_protected_keys(daemon, x, vm):
