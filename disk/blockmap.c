@@ -10,7 +10,7 @@
 
 #include "base/mem.h"
 #include "codec/bytes.h"
-#include "disk/vhd.h"
+#include "codec/vhd.h"
 
 #define CACHE_MAX        1024u
 #define NEW_MAX          4096u

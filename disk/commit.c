@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "disk/vhd.h"
+#include "codec/vhd.h"
 
 #define ENTRIES_A_SECTOR (VHD_SECTOR / 4)
 

@@ -11,7 +11,7 @@
 
 #include "base/mem.h"
 #include "disk/commit.h"
-#include "disk/vhd.h"
+#include "codec/vhd.h"
 
 #define PIECE_IOV     8
 #define ZERO_PART     (32ull << 20) /* a ZEROES or DISCARD transfer at most */

@@ -24,7 +24,7 @@
 #include <stdint.h>
 
 #include "disk/blockmap.h"
-#include "disk/vhd.h"
+#include "codec/vhd.h"
 
 enum image_format { IMAGE_RAW, IMAGE_VHD, IMAGE_VHD_FIXED };
 

@@ -70,6 +70,7 @@ static unsigned status_of(const struct err *e)
         {"HANDLE_INVALID", 404},
         {"UUID_INVALID", 404},
         {"INVALID_VALUE", 400},
+        {"VALUE_NOT_SUPPORTED", 404},
         {"IMPORT_ERROR_CANNOT_HANDLE_CHUNKED", 403},
     };
     for (size_t i = 0; i < ARRAY_LEN(table); i++)

@@ -94,10 +94,18 @@ static struct err *run_in_task(struct transfer *x, const char *task)
                           NULL);
 }
 
+/* Clients send an empty PUT to look for a redirection before they send the thing itself. */
+static bool is_probe(const struct transfer *x)
+{
+    return x->what->task && str_eq(x->req->method, "PUT") && transfer_is_empty(x);
+}
+
 static struct err *serve(struct transfer *x)
 {
     _cleanup_(freep) char *task = cookie_or_query(x->req, "task_id");
     struct err *e = check_role(x);
+    if (!e && !task && is_probe(x))
+        return NULL;
     if (!e)
         return run_in_task(x, task);
     struct err *other = task ? check_task(x, task) : NULL;
@@ -127,14 +135,17 @@ static void audit(const struct transfer *x, const struct err *e)
 
 static void finish(struct transfer *x, struct err *e)
 {
-    if (e && x->answered) {
+    bool late = e && x->answered;
+    if (late) {
         _cleanup_(freep) char *text = err_text(e);
         log_info("event=transfer-failed handler=%s error=%s", x->what->name, text);
         err_free(e);
+    }
+    if (late && str_eq(x->req->method, "GET")) {
         net_stream_abort(x->stream);
         return;
     }
-    if (e)
+    if (e && !late)
         handler_refuse(x->stream, e);
     else if (!x->answered && net_stream_head(x->stream, 200, NULL, NULL, 0) < 0)
         log_debug("event=client-gone handler=%s", x->what->name);

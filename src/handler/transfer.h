@@ -18,7 +18,7 @@
  * or one of its own if the model says `task`. x->op is the operation: caller, claims (op_claim),
  * steps (op_run_steps), cancel (op_check). What the handler returns ends the task; then the
  * connection is closed, so a client that waits for its end finds the task ended. After an error
- * behind the head the connection is reset, and nobody takes half a file for a whole one.
+ * behind the head a download is reset, so nobody takes half a file for a whole one.
  *
  * An upload gets its 200 before the body is read (transfer_accept); clients depend on it.
  * Waiting for the client ends within a second when the task is cancelled. Everything here blocks

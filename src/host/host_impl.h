@@ -20,6 +20,8 @@ struct disk_ops {
     struct err *(*detach_all)(void *disks, const struct verb *v, const char *owner);
     struct err *(*list)(void *disks, char ***ret, size_t *ret_n);
     char *(*nbd_path)(void *disks, const char *owner, unsigned device); /* NULL: has none */
+    /* The disk itself as a file, where there is no data path; the member may be NULL. */
+    char *(*file_path)(void *disks, const char *owner, unsigned device);
     /* Images that no guest uses. */
     struct err *(*create)(void *disks, const struct verb *v, const char *path, const char *format,
                           uint64_t size);

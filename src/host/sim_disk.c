@@ -98,6 +98,21 @@ static char *sim_nbd_path(void *disks_data, const char *owner, unsigned device)
     return NULL;
 }
 
+static char *sim_file_path(void *disks_data, const char *owner, unsigned device)
+{
+    struct sim *s = disks_data;
+    _cleanup_(world_closep) int lock = -1;
+    _cleanup_(val_unrefp) struct val *disks = NULL;
+    char key[12];
+    device_key(device, key);
+    struct err *e = world_open(s, &lock);
+    if (!e)
+        e = world_disks(s, owner, &disks);
+    const char *path = e ? NULL : val_map_str(disks, key, NULL);
+    err_free(e);
+    return path ? mem_strdup(path) : NULL;
+}
+
 static struct err *set_size(const char *path, int flags, const char *format, uint64_t size)
 {
     if (!str_eq(format, "raw"))
@@ -146,6 +161,7 @@ const struct disk_ops sim_disk_ops = {
     .detach_all = sim_detach_all,
     .list = sim_disks_list,
     .nbd_path = sim_nbd_path,
+    .file_path = sim_file_path,
     .create = sim_create,
     .resize = sim_resize,
     .info = sim_info,

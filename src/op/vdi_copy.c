@@ -3,82 +3,51 @@
  *
  * Contents travel through the data path: a transfer of its own (a cairn-diskd under the operation's
  * id) serves the source read-only as disk 0 and the target as disk 1, both over NBD; runs of zeroes
- * stay holes. A simulated disk has no contents, then there is nothing to move.
+ * stay holes.
  */
 #include <stdlib.h>
 
 #include "gen/msg.h"
-#include "host/nbdio.h"
+#include "op/portable/portable_impl.h"
 #include "op/vm_ops.h"
 #include "op/world.h"
 
-#define CHUNK_BYTES (1u << 20)
-
 /* ---- the transfer ---- */
 
-static bool is_zero(const char *p, size_t size)
+static struct err *move(struct op *op, struct diskio *from, struct diskio *to)
 {
-    return size == 0 || (p[0] == 0 && memcmp(p, p + 1, size - 1) == 0);
-}
-
-static struct err *move(struct op *op, struct nbdio *from, struct nbdio *to, char *chunk)
-{
-    uint64_t size = nbdio_size(from);
-    for (uint64_t at = 0; at < size; at += CHUNK_BYTES) {
-        size_t n = size - at < CHUNK_BYTES ? (size_t)(size - at) : CHUNK_BYTES;
+    _cleanup_(freep) char *room = mem_zalloc(DISKIO_PIECE, 1);
+    struct walk w;
+    struct piece p;
+    bool more;
+    walk_init(&w, from, diskio_size(from), DISKIO_PIECE);
+    for (;;) {
         TRY(op_check(op));
-        TRY(nbdio_read(from, chunk, n, at));
-        if (!is_zero(chunk, n))
-            TRY(nbdio_write(to, chunk, n, at));
-        op_progress(op, (double)(at + n) / (double)size);
+        TRY(walk_next(&w, room, &p, &more));
+        if (!more)
+            return diskio_flush(to);
+        if (!p.zero && !is_all_zero(room, p.size)) /* the target is new: zeroes everywhere */
+            TRY(diskio_write(to, room, p.size, p.at));
+        op_progress(op, (double)(p.at + p.size) / (double)w.size);
     }
-    return nbdio_flush(to);
-}
-
-static struct err *move_over_nbd(struct op *op, const char *owner)
-{
-    _cleanup_(freep) char *from_path = host_disk_nbd_path(op->host, owner, 0);
-    _cleanup_(freep) char *to_path = host_disk_nbd_path(op->host, owner, 1);
-    _cleanup_(nbdio_freep) struct nbdio *from = NULL;
-    _cleanup_(nbdio_freep) struct nbdio *to = NULL;
-    _cleanup_(freep) char *chunk = mem_try_alloc(1, CHUNK_BYTES);
-    if (!from_path || !to_path)
-        return NULL;
-    if (!chunk)
-        return err_internal("no memory for a copy");
-    TRY(nbdio_open(from_path, &from));
-    TRY(nbdio_open(to_path, &to));
-    return move(op, from, to, chunk);
-}
-
-static struct err *serve(struct op *op, const struct snap *s, const char *vdi_ref, unsigned device,
-                         bool readonly)
-{
-    const struct rec_VDI *vdi;
-    struct image image = {0};
-    TRY(need_VDI(s, vdi_ref, &vdi));
-    TRY(boot_build_image(op, s, vdi, readonly, &image));
-    struct boot_disk d = {.id = (char *)vdi->uuid, .device = device, .image = image};
-    struct verb v = op_verb(op, VERB_TIME);
-    struct err *e = host_disk_attach(op->host, &v, op_id(op), &d);
-    image_done(&image);
-    return e;
 }
 
 struct err *vdi_copy_end(struct op *op)
 {
-    struct verb v = op_verb(op, VERB_TIME);
-    return host_disks_detach(op->host, &v, op_id(op));
+    return portable_detach(op);
+}
+
+static struct err *attach_and_move(struct op *op, const char *from, const char *to)
+{
+    _cleanup_(diskio_freep) struct diskio *in = NULL, *out = NULL;
+    TRY(portable_attach(op, from, 0, true, &in));
+    TRY(portable_attach(op, to, 1, false, &out));
+    return move(op, in, out);
 }
 
 struct err *vdi_copy_content(struct op *op, const char *from, const char *to)
 {
-    _cleanup_(snap_unrefp) struct snap *s = snap_get(op->db);
-    struct err *e = serve(op, s, from, 0, true);
-    if (!e)
-        e = serve(op, s, to, 1, false);
-    if (!e)
-        e = move_over_nbd(op, op_id(op));
+    struct err *e = portable_error(op, attach_and_move(op, from, to), "");
     return err_first(e, vdi_copy_end(op));
 }
 

@@ -288,21 +288,26 @@ struct err *msg_VDI_resize(struct op *op, const struct args_VDI_resize *a, struc
     return op_run_steps(op, "VDI.resize");
 }
 
-struct err *msg_VDI_update(struct op *op, const struct args_VDI_update *a, struct val **ret)
+struct err *vdi_note_size(struct op *op, const char *ref)
 {
     _cleanup_(snap_unrefp) struct snap *s = snap_get(op->db);
     const struct rec_VDI *vdi;
     const struct rec_SR *sr;
-    struct sr_ref ref;
+    struct sr_ref sref;
     struct sr_volume vol = {0};
-    TRY(need_VDI(s, op->self, &vdi));
+    TRY(need_VDI(s, ref, &vdi));
     TRY(need_SR(s, vdi->SR, &sr));
-    TRY(sr_ref_of(s, sr, true, &ref));
-    TRY(sr_vdi_info(op->host, &ref, vdi->location, &vol));
-    struct size_arg arg = {op->self, &vol};
+    TRY(sr_ref_of(s, sr, true, &sref));
+    TRY(sr_vdi_info(op->host, &sref, vdi->location, &vol));
+    struct size_arg arg = {ref, &vol};
     struct err *e = op_write(op, "VDI size", size_txn, &arg);
     sr_volume_done(&vol);
     return e;
+}
+
+struct err *msg_VDI_update(struct op *op, const struct args_VDI_update *a, struct val **ret)
+{
+    return vdi_note_size(op, op->self);
 }
 
 /* ---- VDI.introduce ---- */

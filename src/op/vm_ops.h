@@ -40,6 +40,9 @@ struct err *vdi_make(struct op *op, const struct vdi_make *m, const char **ret_r
 /* By uuid; absent record or volume is fine. `sr` is where it was meant to be. */
 struct err *vdi_unmake(struct op *op, const char *uuid, const char *sr) _must_use_;
 
+/* Reads the volume's sizes into the record. */
+struct err *vdi_note_size(struct op *op, const char *vdi) _must_use_;
+
 /* The parameters of a volume like that one, elsewhere; strings are borrowed. */
 struct vdi_make vdi_make_like(const struct rec_VDI *vdi, const char *sr, const char *uuid);
 /* vdi_copy.c: everything that is in one VDI into another of the same size; cancel is looked at. */
@@ -68,4 +71,5 @@ extern const struct op_kind kind_guest_ended, kind_guest_rebooted, kind_sr_scan;
 extern const struct op_kind kind_vbd_plug, kind_vbd_unplug, kind_vbd_insert, kind_vbd_eject;
 extern const struct op_kind kind_vif_plug, kind_vif_unplug;
 extern const struct op_kind kind_vdi_create, kind_vdi_destroy, kind_vdi_resize;
+extern const struct op_kind kind_vdi_export, kind_vdi_import;
 extern const struct op_kind kind_sr_create, kind_sr_destroy, kind_pbd_plug, kind_pbd_unplug;

@@ -125,6 +125,16 @@ const void *op_args(const struct op *op)
     return op->run->args;
 }
 
+void op_lend(struct op *op, void *thing)
+{
+    op->run->lent = thing;
+}
+
+void *op_lent(const struct op *op)
+{
+    return op->run->lent;
+}
+
 /* ---- progress and cancel ---- */
 
 #define PROGRESS_EVERY_US (250 * USEC_PER_MSEC)

@@ -129,7 +129,12 @@ unsigned op_next_verb(struct op *op);
  * in steps behind the commit when they run in another process than the one that was called. */
 const void *op_args(const struct op *op);
 
-/* Inside a step: 0 to 1 of it. */
+/* Something of the calling process that steps before the commit work with, such as an open
+ * connection: lent by the handler for the run, NULL for undo in another process. */
+void op_lend(struct op *op, void *thing);
+void *op_lent(const struct op *op);
+
+/* Inside a step: 0 to 1 of it. A transfer without steps: of the whole. */
 void op_progress(struct op *op, double fraction);
 /* TASK_CANCELLED if somebody asked for it and the operation may still turn back. */
 struct err *op_check(struct op *op) _must_use_;

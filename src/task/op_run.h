@@ -24,6 +24,7 @@ struct op_run {
     msg_fn fn;
     void *args;
     void (*free_args)(void *);
+    void *lent; /* op_lend() */
     tasks_started_fn started;
     tasks_done_fn done;
     void *done_arg;

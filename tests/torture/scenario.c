@@ -1,8 +1,11 @@
 /* scenario.c: see scenario.h. One or two lines for each step table. */
 #include "scenario.h"
 
+#include <string.h>
+
 #include "base/str.h"
 #include "lab.h"
+#include "op/portable/portable.h"
 
 static const char *remembered; /* the object that setup made for run; an rstr, for the process */
 
@@ -267,6 +270,76 @@ static struct err *run_sr_changed(struct lab *w)
     return NULL;
 }
 
+/* ---- transfers ---- */
+
+#define STREAM_BYTES (8u << 20)
+
+struct stream {
+    size_t at; /* bytes that went through */
+    struct lab *lab;
+};
+
+static struct err *stream_begin(void *arg)
+{
+    return NULL;
+}
+
+static struct err *stream_read(void *arg, void *p, size_t size, size_t *ret)
+{
+    struct stream *s = arg;
+    size_t left = STREAM_BYTES - s->at;
+    *ret = size < left ? size : left;
+    memset(p, (int)(s->at >> 20) + 1, *ret);
+    s->at += *ret;
+    return NULL;
+}
+
+static struct err *stream_write(void *arg, const void *p, size_t size)
+{
+    struct stream *s = arg;
+    s->at += size;
+    return NULL;
+}
+
+static struct portable_io stream_io(struct stream *s)
+{
+    return (struct portable_io){
+        .arg = s, .begin = stream_begin, .read = stream_read, .write = stream_write};
+}
+
+static struct err *transfer(struct lab *w, msg_fn fn)
+{
+    struct stream s = {.lab = w};
+    return tasks_transfer(
+        w->tasks, &(struct run_request){.fn = fn, .args = &s, .label = "transfer", .async = true},
+        NULL);
+}
+
+static struct err *import_disk(struct op *op, const void *args, struct val **ret)
+{
+    struct stream *s = (struct stream *)args;
+    struct portable_io io = stream_io(s);
+    return vdi_import(
+        op, &(struct vdi_stream){.sr = s->lab->sr, .size_bytes = STREAM_BYTES, .io = &io}, ret);
+}
+
+static struct err *run_import_disk(struct lab *w)
+{
+    return transfer(w, import_disk);
+}
+
+static struct err *export_disk(struct op *op, const void *args, struct val **ret)
+{
+    struct portable_io io = stream_io((struct stream *)args);
+    return vdi_export(op,
+                      &(struct vdi_stream){.vdi = remembered, .format = PORTABLE_VHD, .io = &io});
+}
+
+static struct err *run_export_disk(struct lab *w)
+{
+    return transfer(w, export_disk);
+}
+
 const struct scenario scenarios[] = {
     {"start", "VM.start", halted, run_VM_start},
     {"pause", "VM.pause", running, run_VM_pause},
@@ -295,6 +368,8 @@ const struct scenario scenarios[] = {
     {"vdi-copy", "VDI.copy", with_vdi, run_copy_vdi},
     {"vdi-destroy", "VDI.destroy", with_vdi, run_VDI_destroy},
     {"vdi-resize", "VDI.resize", with_vdi, run_resize},
+    {"vdi-export", "VDI.export", with_vdi, run_export_disk},
+    {"vdi-import", "VDI.import", empty, run_import_disk},
     {"sr-create", "SR.create", empty, create_sr},
     {"sr-destroy", "SR.destroy", with_detached_sr, run_destroy_sr},
     {"pbd-plug", "PBD.plug", with_unplugged_pbd, run_PBD_plug},

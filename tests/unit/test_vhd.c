@@ -13,7 +13,7 @@
 
 #include "base/mem.h"
 #include "codec/bytes.h"
-#include "disk/vhd.h"
+#include "codec/vhd.h"
 
 static const char *why;
 

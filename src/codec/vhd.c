@@ -2,7 +2,7 @@
  * vhd.c: footer, header and tables of a VHD from and to bytes. Called by image.c and create.c on
  * any thread; owns nothing.
  */
-#include "disk/vhd.h"
+#include "codec/vhd.h"
 
 #include <errno.h>
 
@@ -19,6 +19,7 @@
 #define CHECKSUM_AT      64
 #define HIDDEN_AT        85
 #define HEADER_SUM_AT    36
+#define PARENT_NAME_AT   64
 #define MAX_CHS_SECTORS  (65535ull * 16 * 255)
 
 #define FAIL(why)                                                                                  \
@@ -201,6 +202,10 @@ void vhd_header_put(const struct vhd_header *h, uint8_t out[VHD_HEADER_SIZE])
     put_be32(out + 24, FORMAT_VERSION);
     put_be32(out + 28, h->max_bat_size);
     put_be32(out + 32, h->block_size);
+    memcpy(out + 40, h->parent_uuid, 16);
+    put_be32(out + 56, h->parent_timestamp);
+    for (size_t i = 0; h->parent_name[i] && i < 255; i++)
+        put_be16(out + PARENT_NAME_AT + 2 * i, (uint8_t)h->parent_name[i]);
     put_be32(out + HEADER_SUM_AT, vhd_checksum(out, VHD_HEADER_SIZE));
 }
 

@@ -3,7 +3,7 @@
  *
  * Footer, header, allocation table (BAT) and batmap of Microsoft's virtual hard disk with the
  * extensions of blktap (creator `tap`, the hidden flag, the batmap). Everything here is pure: from
- * bytes to structs and back, no I/O, no allocation, any thread. image.c does the reading.
+ * bytes to structs and back, no I/O, no allocation, any thread.
  *
  *     0        footer copy (512)          dynamic images only
  *     512      header (1024)
@@ -87,7 +87,7 @@ struct vhd_batmap_header {
 int vhd_footer_parse(const void *p, size_t size, struct vhd_footer *ret, const char **ret_why);
 void vhd_footer_put(const struct vhd_footer *f, uint8_t out[VHD_FOOTER_SIZE]);
 int vhd_header_parse(const void *p, size_t size, struct vhd_header *ret, const char **ret_why);
-/* Writes a header without parent. */
+/* Writes a header; of a parent's name only ASCII, and no locators. */
 void vhd_header_put(const struct vhd_header *h, uint8_t out[VHD_HEADER_SIZE]);
 int vhd_batmap_parse(const void *p, size_t size, struct vhd_batmap_header *ret);
 void vhd_batmap_put(const struct vhd_batmap_header *h, uint8_t out[VHD_SECTOR]);

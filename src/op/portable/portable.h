@@ -1,0 +1,50 @@
+/*
+ * portable.h: disks and VMs as streams of bytes, out and in.
+ *
+ * The handlers of HTTP (and VM.import) give an operation and the two ends of a stream; everything
+ * else - which objects are claimed, how they are attached, what is taken back after a failure - is
+ * done here, as journaled steps.
+ *
+ *     struct portable_io io = {.arg = x, .begin = begin, .read = read};
+ *     TRY(vdi_import(op, &(struct vdi_stream){.vdi = ref, .format = PORTABLE_VHD, .io = &io},
+ * &ret));
+ *
+ * Memory does not grow with what flows. Functions block; the thread is the operation's.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/val.h"
+
+struct op;
+
+/* The other end. `begin` is called once, when everything that could be refused at once has been
+ * looked at and the first byte is wanted. */
+struct portable_io {
+    void *arg;
+    struct err *(*begin)(void *arg);
+    struct err *(*read)(void *arg, void *p, size_t size, size_t *ret_size); /* 0: the end */
+    struct err *(*write)(void *arg, const void *p, size_t size);
+};
+
+enum portable_format { PORTABLE_RAW, PORTABLE_VHD, PORTABLE_TAR };
+/* "raw", "vhd", "tar"; false for others. */
+bool portable_format_of(const char *name, enum portable_format *ret);
+
+struct vdi_stream {
+    const char *vdi;  /* ref; import: NULL makes a VDI of `size_bytes` in `sr` */
+    const char *base; /* export as VHD: only what differs from this VDI, as a differencing image */
+    const char *sr;
+    uint64_t size_bytes;
+    enum portable_format format;
+    bool chunked; /* import, raw: pieces with their offsets instead of the whole */
+    const struct portable_io *io;
+};
+/* VDI_IN_USE and its like while somebody writes to it. */
+struct err *vdi_export(struct op *op, const struct vdi_stream *s) _must_use_;
+/* *ret is the VDI's reference. */
+struct err *vdi_import(struct op *op, const struct vdi_stream *s, struct val **ret) _must_use_;
