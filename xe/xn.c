@@ -127,8 +127,10 @@ static char *full_address(const char *text)
     unsigned domain = 0, bus, device, function;
     int end = 0;
     bool whole = sscanf(text, "%4x:%2x:%2x.%1x%n", &domain, &bus, &device, &function, &end) == 4;
-    if (!whole)
+    if (!whole) {
+        domain = 0;
         whole = sscanf(text, "%2x:%2x.%1x%n", &bus, &device, &function, &end) == 3;
+    }
     return whole && !text[end] ? mem_printf("%04x:%02x:%02x.%x", domain, bus, device, function)
                                : NULL;
 }
