@@ -125,8 +125,12 @@ static struct err *vm_crashdump_list(struct cmd *c)
 /* Strings that say nothing about a real machine. */
 static bool is_generic(const struct val *strings, const char *key)
 {
+    static const char *const general[] = {"", "Cairn", "Xen"};
     const char *value = val_map_str(strings, key, "");
-    return !*value || strcmp(value, "Xen") == 0;
+    for (size_t i = 0; i < ARRAY_LEN(general); i++)
+        if (strcmp(value, general[i]) == 0)
+            return true;
+    return false;
 }
 
 static struct err *tell_bios(struct cmd *c, const struct object *o, void *arg)
