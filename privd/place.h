@@ -21,6 +21,8 @@ struct place {
     const char *plugins_dir;         /* NULL: no plugins */
     const char *pam_service;         /* NULL: nobody is authenticated */
     const char *pam_confdir;         /* NULL: the machine's own */
+    const char *etc_dir;             /* settings of the machine go there; NULL: it has none */
+    const char *tools_dir;           /* of the machine's own tools for them; NULL: /usr/bin */
     uid_t peer_uid;                  /* the only one that is answered */
     unsigned seconds;                /* no verb takes longer; 0: each has its own deadline */
     uint16_t ports[PLACE_PORTS_MAX]; /* that may be listened on */

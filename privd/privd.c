@@ -28,7 +28,8 @@ enum { EXIT_USAGE = 2 };
 static const char usage_text[] =
     "usage: cairn-privd [--socket PATH] --peer-uid UID [--mount-dir DIR] [--plugins-dir DIR]\n"
     "                   [--pam-service NAME [--pam-confdir DIR]] [--port PORT]…\n"
-    "                   [--deadline SECONDS] [--log LEVEL] [--check]\n"
+    "                   [--etc-dir DIR [--tools-dir DIR]] [--deadline SECONDS] [--log LEVEL]\n"
+    "                   [--check]\n"
     "\n"
     "  --socket PATH       listen there; without it the service manager hands the socket over\n"
     "  --peer-uid UID      the only one that is answered: a number or the name of an account\n"
@@ -36,6 +37,8 @@ static const char usage_text[] =
     "  --plugins-dir DIR   plugins are run from it\n"
     "  --pam-service NAME  passwords are checked with it\n"
     "  --pam-confdir DIR   its file is in DIR, not in /etc/pam.d\n"
+    "  --etc-dir DIR       settings of the machine may be made; their files are below DIR (/etc)\n"
+    "  --tools-dir DIR     where systemctl, timedatectl, hostnamectl are, not in /usr/bin\n"
     "  --port PORT         may be listened on (several times); 80 and 443 if none is given\n"
     "  --deadline SECONDS  no request takes longer (each verb has a deadline of its own, too)\n"
     "  --log LEVEL         err, warn, info or debug\n"
@@ -108,6 +111,8 @@ enum {
     PLUGINS,
     SERVICE,
     CONFDIR,
+    ETC,
+    TOOLS,
     PORT,
     DEADLINE,
     LEVEL,
@@ -122,6 +127,8 @@ static const struct option options[] = {{"socket", required_argument, NULL, SOCK
                                         {"plugins-dir", required_argument, NULL, PLUGINS},
                                         {"pam-service", required_argument, NULL, SERVICE},
                                         {"pam-confdir", required_argument, NULL, CONFDIR},
+                                        {"etc-dir", required_argument, NULL, ETC},
+                                        {"tools-dir", required_argument, NULL, TOOLS},
                                         {"port", required_argument, NULL, PORT},
                                         {"deadline", required_argument, NULL, DEADLINE},
                                         {"log", required_argument, NULL, LEVEL},
@@ -137,7 +144,9 @@ static bool set_option(struct args *a, int option)
                                   [MOUNTS] = &a->place.mount_dir,
                                   [PLUGINS] = &a->place.plugins_dir,
                                   [SERVICE] = &a->place.pam_service,
-                                  [CONFDIR] = &a->place.pam_confdir};
+                                  [CONFDIR] = &a->place.pam_confdir,
+                                  [ETC] = &a->place.etc_dir,
+                                  [TOOLS] = &a->place.tools_dir};
     if (option == PEER)
         return set_peer(a, optarg);
     if (option == LEVEL)

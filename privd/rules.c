@@ -14,7 +14,10 @@
 #define ARGUMENT_SIZE_MAX ((128 << 10) - 1) /* the kernel's limit for one word */
 
 #define DIGITS            "0123456789"
-#define NAME_CHARS        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ" DIGITS "._-"
+#define LETTERS           "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+#define NAME_CHARS        LETTERS DIGITS "._-"
+#define HOSTNAME_SIZE_MAX 64
+#define SERVERS_SIZE_MAX  1024
 
 static bool is_control(char c)
 {
@@ -121,6 +124,58 @@ const char *rule_address(const char *text)
     if (inet_pton(AF_INET, text, room) == 1 || inet_pton(AF_INET6, text, room) == 1)
         return NULL;
     return "must be an IPv4 or IPv6 address in digits";
+}
+
+const char *rule_hostname(const char *text)
+{
+    size_t size = strlen(text);
+    if (!size || size > HOSTNAME_SIZE_MAX)
+        return "must have 1 to 64 bytes";
+    if (text[strspn(text, LETTERS DIGITS ".-")] || strchr(".-", text[0]) ||
+        strchr(".-", text[size - 1]) || strstr(text, ".."))
+        return "must be letters, digits, '-' and single dots, and begin and end with none of these";
+    return NULL;
+}
+
+const char *rule_zone(const char *text)
+{
+    size_t size = strlen(text);
+    if (!size || size > NAME_SIZE_MAX)
+        return "must have 1 to 128 bytes";
+    if (text[strspn(text, LETTERS DIGITS "/_+-")] || strchr("/-", *text))
+        return "must be letters, digits, '/', '_', '+' and '-', and begin with none of '/' and '-'";
+    return NULL;
+}
+
+const char *rule_servers(const char *text)
+{
+    if (strlen(text) > SERVERS_SIZE_MAX)
+        return "must have at most 1024 bytes";
+    if (text[strspn(text, LETTERS DIGITS ".:- ")])
+        return "must be host names or addresses with a blank between two";
+    for (const char *p = text; *p; p += strcspn(p, " ")) {
+        p += p != text;
+        if (strchr(" .-", *p))
+            return "must not have a name that begins with '.' or '-', nor blanks around it";
+    }
+    return NULL;
+}
+
+const char *rule_server(const char *text)
+{
+    return strchr(text, ' ') ? "must be one host name or address" : rule_servers(text);
+}
+
+const char *rule_switch(const char *text)
+{
+    bool known = strcmp(text, "enabled") == 0 || strcmp(text, "disabled") == 0;
+    return known ? NULL : "must be 'enabled' or 'disabled'";
+}
+
+const char *rule_power(const char *text)
+{
+    bool known = strcmp(text, "poweroff") == 0 || strcmp(text, "reboot") == 0;
+    return known ? NULL : "must be 'poweroff' or 'reboot'";
 }
 
 const char *rule_any(const char *text)

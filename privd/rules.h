@@ -18,4 +18,10 @@ const char *rule_password(const char *text); /* at most 1024 bytes; may be empty
 const char *rule_plugin(const char *text);   /* one name in a folder, no path */
 const char *rule_argument(const char *text); /* fits into one word of a command line */
 const char *rule_address(const char *text);  /* IPv4 or IPv6 in digits */
+const char *rule_hostname(const char *text); /* labels with dots, at most 64 bytes */
+const char *rule_zone(const char *text);     /* Europe/Paris: a path below the zone folder */
+const char *rule_server(const char *text);   /* a host name or an address, or nothing */
+const char *rule_servers(const char *text);  /* several, with a blank between two; or nothing */
+const char *rule_switch(const char *text);   /* enabled, disabled */
+const char *rule_power(const char *text);    /* poweroff, reboot */
 const char *rule_any(const char *text);      /* the size of the request is the limit */

@@ -39,3 +39,16 @@ struct err *verb_run_plugin(const struct place *p, const struct request *r, stru
 /* listen.c */
 struct err *verb_listen(const struct place *p, const struct request *r, struct val *answer,
                         int *ret_fd);
+/* machine.c */
+#define VERB(name)                                                                                 \
+    struct err *verb_##name(const struct place *p, const struct request *r, struct val *answer,    \
+                            int *ret_fd)
+VERB(set_hostname);
+VERB(set_timezone);
+VERB(set_ntp);
+VERB(set_clock);
+VERB(set_ssh);
+VERB(set_console_timeout);
+VERB(set_syslog);
+VERB(power);
+#undef VERB

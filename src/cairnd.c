@@ -126,7 +126,19 @@ static void stop_again(void *arg)
     loop_stop(d->loop);
 }
 
+static void stop_for_good(void *arg)
+{
+    loop_stop(((struct daemon *)arg)->loop);
+}
+
 /* For ops_config: any thread. */
+static void stop(void *arg)
+{
+    struct daemon *d = arg;
+    log_info("event=stopping");
+    loop_post(d->loop, stop_for_good, d);
+}
+
 static void restart(void *arg)
 {
     struct daemon *d = arg;
@@ -153,6 +165,7 @@ static struct err *open_state(struct daemon *d)
 static struct err *open_host(struct daemon *d)
 {
     const struct config *c = &d->config;
+    _cleanup_(freep) char *machine = mem_printf("%s/machine", c->run_dir);
     struct host_config hc = {
         .run_dir = c->run_dir,
         .state_dir = c->state_dir,
@@ -164,6 +177,7 @@ static struct err *open_host(struct daemon *d)
         .diskd = *c->diskd ? c->diskd : NULL,
         .privd = *c->privd_socket ? c->privd_socket : NULL,
         .plugins = c->plugins_dir,
+        .machine_dir = c->development ? machine : NULL,
         .fact = ops_fact,
         .fact_arg = &d->ops,
     };
@@ -194,13 +208,16 @@ static struct err *open_operations(struct daemon *d)
         .log_dir = c->log_dir,
         .store_path = store_path(d),
         .restart = restart,
+        .stop = stop,
         .restart_arg = d,
     };
     TRY(ops_new(&oc, &d->ops));
     tasks_set_world(d->tasks, d->ops);
     TRY(first_start(d->ops));
     TRY(host_start(d->host)); /* finds the guests that recovery asks for */
-    return ops_recover(d->ops);
+    TRY(ops_recover(d->ops));
+    host_settings_begin(d->ops);
+    return NULL;
 }
 
 static struct err *open_api(struct daemon *d)
@@ -374,6 +391,8 @@ static void close_all(struct daemon *d)
     net_free(d->net);
     if (d->tasks)
         tasks_stop(d->tasks, deadline);
+    if (!d->again)
+        host_settings_end(d->ops);
     api_free(d->api);
     auth_free(d->auth);
     audit_free(d->audit);

@@ -2,9 +2,8 @@
  * host_msg.c: small messages of classes host, pool and secret that touch nothing but state and
  * clock.
  */
-#include <time.h>
-
 #include "base/str.h"
+#include "base/zone.h"
 #include "gen/error.h"
 #include "gen/msg.h"
 #include "gen/typed.h"
@@ -27,44 +26,18 @@ struct err *msg_host_get_servertime(struct op *op, const struct args_host_get_se
     return NULL;
 }
 
-/* A date that names no zone: the host's wall clock, written as if it were UTC. */
+/* A date that names no zone: what the clock on the host's wall shows, written as if it were UTC. */
 struct err *msg_host_get_server_localtime(struct op *op,
                                           const struct args_host_get_server_localtime *a,
                                           struct val **ret)
 {
-    TRY(need_host(op, a->host));
-    time_t now = (time_t)(clock_wall() / USEC_PER_SEC);
-    struct tm local;
-    localtime_r(&now, &local);
-    *ret = val_datetime(now + local.tm_gmtoff);
+    _cleanup_(snap_unrefp) struct snap *s = snap_get(op->db);
+    const struct rec_host *h = snap_host(s, a->host);
+    if (!h)
+        return err_HANDLE_INVALID("host", a->host);
+    int64_t now = (int64_t)(clock_wall() / USEC_PER_SEC);
+    *ret = val_datetime(now + zone_offset(h->timezone, now));
     return NULL;
-}
-
-/* ---- may VMs start on it? ---- */
-
-struct enable {
-    const char *host;
-    bool on;
-};
-
-static struct err *enable_txn(struct txn *t, void *arg)
-{
-    const struct enable *e = arg;
-    struct rec_host *host = txn_edit_host(t, e->host);
-    if (!host)
-        return err_HANDLE_INVALID("host", e->host);
-    host->enabled = e->on;
-    return NULL;
-}
-
-struct err *msg_host_disable(struct op *op, const struct args_host_disable *a, struct val **ret)
-{
-    return op_write(op, "host.disable", enable_txn, &(struct enable){a->host, false});
-}
-
-struct err *msg_host_enable(struct op *op, const struct args_host_enable *a, struct val **ret)
-{
-    return op_write(op, "host.enable", enable_txn, &(struct enable){a->host, true});
 }
 
 /* ---- the pool of one ---- */

@@ -36,8 +36,9 @@ struct host_config {
     const char *diskd;     /* program; NULL: "cairn-diskd" beside this one, else on PATH */
     const char *privd;   /* socket of cairn-privd; NULL or "": as root one is started, else none */
     const char *plugins; /* folder of programs for host_run_plugin; NULL: none */
-    uint64_t memory_bytes; /* offered to guests; 0: what the machine has less a reserve */
-    host_fact_fn fact;     /* called from threads of the host */
+    const char *machine_dir; /* settings of the machine are files there; NULL: privd makes them */
+    uint64_t memory_bytes;   /* offered to guests; 0: what the machine has less a reserve */
+    host_fact_fn fact;       /* called from threads of the host */
     void *fact_arg;
 };
 

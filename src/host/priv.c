@@ -197,3 +197,8 @@ struct err *priv_listen(const char *socket, const char *address, uint16_t port, 
     *ret_fd = fd_take(&fd);
     return NULL;
 }
+
+struct err *priv_do(const char *socket, struct val *request_taken)
+{
+    return call(socket, request_taken, NULL, NULL);
+}

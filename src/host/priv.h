@@ -16,6 +16,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "base/val.h"
 
 /* Mounts an ext4 file system; the folder must lie below privd's mount folder. Mounted there already
  * is fine. */
@@ -40,3 +41,5 @@ struct err *priv_run_plugin(const char *socket, const char *plugin, const char *
 /* A listening TCP socket for a port below 1024. */
 struct err *priv_listen(const char *socket, const char *address, uint16_t port, int *ret_fd)
     _must_use_;
+/* A verb whose answer is nothing but that it was done. The request, a map, is taken over. */
+struct err *priv_do(const char *socket, struct val *request) _must_use_;

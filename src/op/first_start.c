@@ -7,9 +7,12 @@
  */
 #include <stdio.h>
 #include <string.h>
+#include <sys/sysinfo.h>
 #include <sys/utsname.h>
 
 #include "base/log.h"
+#include "gen/msg.h"
+#include "host/machine.h"
 #include "op/sr_ops.h"
 #include "op/templates.h"
 #include "op/vm_ops.h"
@@ -55,7 +58,7 @@ static struct val *software_version(const struct ops *ops)
     val_put_str(v, "xapi", api);
     val_put_str(v, "xapi_build", ops->cfg.version);
     val_put_str(v, "build_number", ops->cfg.version);
-    val_put_str(v, "hostname", ops->cfg.hostname);
+    val_put_str(v, "hostname", c->hostname);
     val_put_str(v, "linux", un.release);
     val_put_str(v, "network_backend", "bridge");
     val_put_str(v, "db_schema", "5.909");
@@ -82,12 +85,31 @@ static const struct rec_host *only_host(struct txn *t)
     return rec_host(snap_first(txn_snap(t), CLASS_host));
 }
 
+static void take_timezone(struct rec_host *h)
+{
+    _cleanup_(freep) char *zone = machine_timezone();
+    rstr_set(&h->timezone, zone);
+}
+
 static void new_host(struct rec_host *h, const struct ops *ops)
 {
     rstr_set(&h->name_label, ops->cfg.hostname);
     rstr_set(&h->name_description, "A Cairn host");
     h->enabled = true;
+    take_timezone(h);
     rstr_set(&h->sched_policy, "linux");
+}
+
+/* Tools tell from them when the machine and when the daemon came up. */
+static void put_starts(struct rec_host *h)
+{
+    struct sysinfo now = {0};
+    (void)sysinfo(&now);
+    char text[32];
+    snprintf(text, sizeof(text), "%lld.", (long long)(now_s() - now.uptime));
+    val_assign(&h->other_config, val_with(h->other_config, "boot_time", text));
+    snprintf(text, sizeof(text), "%lld.", (long long)now_s());
+    val_assign(&h->other_config, val_with(h->other_config, "agent_start_time", text));
 }
 
 static void refresh_host(struct txn *t, struct rec_host *h, const struct ops *ops)
@@ -104,6 +126,11 @@ static void refresh_host(struct txn *t, struct rec_host *h, const struct ops *op
     val_assign(&h->software_version, software_version(ops));
     val_assign(&h->cpu_info, cpu_info(c));
     val_assign(&h->capabilities, caps);
+    put_starts(h);
+    if (machine_is_real(ops->cfg.host))
+        take_timezone(h);
+    h->ssl_legacy = false;
+    host_enable_again(t, h);
     val_assign(&h->other_config, val_with(h->other_config, "hypervisor", c->hypervisor));
     val_assign(&h->other_config, val_with(h->other_config, "accelerator", c->accel));
     val_assign(&h->other_config, val_with(h->other_config, "accelerator_reason", c->accel_reason));
@@ -413,8 +440,34 @@ static struct err *objects_txn(struct txn *t, void *arg)
     return NULL;
 }
 
+static struct err *pack_txn(struct txn *t, void *arg)
+{
+    struct ops *ops = arg;
+    struct rec_host *h = txn_edit_host(t, ops->host_ref);
+    _cleanup_(val_unrefp) struct val *fresh = software_version(ops);
+    val_assign(&h->software_version, val_with(fresh, "hostname", h->hostname));
+    return NULL;
+}
+
+/* What is installed is looked at again. */
+struct err *msg_host_refresh_pack_info(struct op *op, const struct args_host_refresh_pack_info *a,
+                                       struct val **ret)
+{
+    TRY(need_own_host(op, a->host));
+    return op_write(op, "versions", pack_txn, ops_of(op));
+}
+
+/* The name that a development run was given by host.set_hostname_live. */
+static void take_told_hostname(struct ops *ops)
+{
+    _cleanup_(freep) char *told = machine_told_hostname(ops->cfg.host);
+    if (told)
+        rstr_set(&ops->cfg.hostname, told);
+}
+
 struct err *first_start(struct ops *ops)
 {
+    take_told_hostname(ops);
     TRY(db_write(ops->cfg.db, "first start", objects_txn, ops));
     tasks_set_host_ref(ops->cfg.tasks, ops->host_ref);
     TRY(put_templates(ops));

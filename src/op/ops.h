@@ -46,7 +46,8 @@ struct ops_config {
     /* Ends this process in good order and begins a new one in its place; returns at once. NULL:
      * nobody can. Any thread. */
     void (*restart)(void *arg);
-    void *restart_arg;
+    void (*stop)(void *arg); /* the same without a new one */
+    void *restart_arg;       /* for both */
 };
 
 void ops_register(void);
@@ -61,6 +62,11 @@ struct err *first_start(struct ops *ops) _must_use_;
 /* After a start: ends the journal's operations, then compares guests with records - what runs and
  * is recorded is taken over, what does not run is Halted, what nobody knows is taken away. */
 struct err *ops_recover(struct ops *ops) _must_use_;
+
+/* What holds while the daemon is there and what holds when it is not, such as automatic ssh: after
+ * recovery, and before an end that is meant to last. */
+void host_settings_begin(struct ops *ops);
+void host_settings_end(struct ops *ops); /* NULL is fine */
 
 /* For host_config.fact; any thread, does not block. `arg` is a struct ops **: facts may come before
  * ops_new has returned and are then dropped. */

@@ -15,5 +15,6 @@ static struct err *tick_txn(struct txn *t, void *arg)
 
 struct err *ops_tick(struct ops *ops)
 {
+    TRY(host_ssh_expire(ops));
     return db_write(ops->cfg.db, "tick", tick_txn, ops);
 }

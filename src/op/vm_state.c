@@ -9,26 +9,14 @@
 #define DOMID_KEY   "domid.next"
 #define FIRST_DOMID 1
 
-static struct rec_setting *setting(struct txn *t, const char *key)
-{
-    txn_each (row, t, CLASS_setting) {
-        if (str_eq(rec_setting(row)->key, key))
-            return txn_edit_setting(t, row->ref);
-    }
-    struct rec_setting *s = txn_add_setting(t);
-    rstr_set(&s->key, key);
-    return s;
-}
-
 int64_t domid_next(struct txn *t)
 {
-    struct rec_setting *s = setting(t, DOMID_KEY);
     int64_t now = FIRST_DOMID;
     char text[24];
-    if (str_i64(view_of(s->value), FIRST_DOMID, INT32_MAX, &now) < 0)
+    if (str_i64(view_of(setting_get(txn_snap(t), DOMID_KEY)), FIRST_DOMID, INT32_MAX, &now) < 0)
         now = FIRST_DOMID;
     snprintf(text, sizeof(text), "%lld", (long long)now + 1);
-    rstr_set(&s->value, text);
+    setting_put(t, DOMID_KEY, text);
     return now;
 }
 

@@ -124,6 +124,24 @@ void alert_add(struct txn *t, const char *name, int64_t priority, enum cls cls,
 /* What clients are told of licences: editions, parameters, restrictions. On core. */
 void licence_put(struct txn *t, struct rec_host *host, struct rec_pool *pool);
 
+/* ---- host_machine.c ---- */
+
+/* HANDLE_INVALID for what is no host, HOST_OFFLINE for one that is not this. */
+struct err *need_own_host(struct op *op, const char *ref) _must_use_;
+/* Takes access away whose time is over. */
+struct err *host_ssh_expire(struct ops *ops) _must_use_;
+
+/* ---- host_power.c ---- */
+
+/* At a start: a host that was not disabled for good takes guests again. On core. */
+void host_enable_again(struct txn *t, struct rec_host *h);
+
+/* ---- setting.c: small facts that belong to no object ---- */
+
+/* Borrowed from the snapshot; "" if there is none. */
+const char *setting_get(const struct snap *s, const char *key);
+void setting_put(struct txn *t, const char *key, const char *value); /* "" forgets it */
+
 /* ---- sr_ref.c ---- */
 
 /* How the storage layer is told of an SR; strings borrowed from the snapshot. SR_NO_PBDS and

@@ -90,6 +90,15 @@ static struct err *bad_power_state(const struct row *row, const struct op_desc *
     return err_VM_BAD_POWER_STATE(row->ref, expected, actual);
 }
 
+/* 1 if the error names the object, 0 if it has no parameter. */
+static unsigned takes_ref(const char *code)
+{
+    for (unsigned i = 0; i < err_n_codes; i++)
+        if (str_eq(err_codes[i].name, code))
+            return err_codes[i].n_params > 0;
+    return 1;
+}
+
 static struct err *check_state(const struct row *row, const struct op_desc *rule)
 {
     if (!rule->states || row->cls->field_state < 0)
@@ -98,7 +107,8 @@ static struct err *check_state(const struct row *row, const struct op_desc *rule
     if (rule->states & 1u << state)
         return NULL;
     if (rule->state_error)
-        return err_make(rule->state_error, __FILE__, __LINE__, 1, row->ref);
+        return err_make(rule->state_error, __FILE__, __LINE__, takes_ref(rule->state_error),
+                        row->ref);
     if (row->cls->num == CLASS_VM)
         return bad_power_state(row, rule, state);
     return err_OPERATION_NOT_ALLOWED("the object is not in the right state");

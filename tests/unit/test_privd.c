@@ -42,6 +42,16 @@ static void names_follow_their_rules(void **state)
                LIST("", ".", "..", ".a", "-a", "a/b", "/a", "a b", "a\n", "ä"));
     check_rule(rule_user, LIST("root", "DOMAIN\\user", "user@domain", "ü", "a b"),
                LIST("", "-a", "a:b", "a/b", "a\nb", "\x1b[m"));
+    check_rule(rule_hostname, LIST("a", "host-7.example", "0"),
+               LIST("", "-a", "a-", ".a", "a.", "a..b", "a b", "a_b", "a\n", "ä"));
+    check_rule(rule_zone, LIST("UTC", "Etc/GMT+1", "America/North_Dakota/Center"),
+               LIST("", "/a", "-a", "../a", "a b", "a\n", "a;b"));
+    check_rule(rule_server, LIST("", "a", "a.example", "::1", "192.0.2.1"),
+               LIST("a b", "-a", ".a", "a\n", "a;b", "[::1]"));
+    check_rule(rule_servers, LIST("", "a", "a b", "a.example 192.0.2.1 ::1"),
+               LIST(" ", "a ", " a", "a  b", "a -b", "a\nb"));
+    check_rule(rule_switch, LIST("enabled", "disabled"), LIST("", "on", "enabled "));
+    check_rule(rule_power, LIST("poweroff", "reboot"), LIST("", "halt", "reboot\n"));
     check_rule(rule_address, LIST("0.0.0.0", "127.0.0.1", "::", "::1", "fe80::1"),
                LIST("", "localhost", "1.2.3", "1.2.3.4.5", "1.2.3.4 ", "[::1]", "fe80::1%eth0"));
 }
