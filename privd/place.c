@@ -73,15 +73,25 @@ struct err *place_open(struct place *p)
     return open_trusted("--mount-dir", p->mount_dir, &p->mount_fd);
 }
 
-struct err *place_open_plugins(const struct place *p, int *ret_fd)
+static struct err *open_programs(const char *option, const char *dir, int *ret_fd)
 {
     _cleanup_(fd_closep) int fd = -1;
-    if (!p->plugins_dir)
-        return err_internal("no plugin folder is configured");
-    TRY(open_trusted("--plugins-dir", p->plugins_dir, &fd));
-    TRY(check_above(p->plugins_dir));
+    if (!dir)
+        return err_internal("no folder is configured with %s", option);
+    TRY(open_trusted(option, dir, &fd));
+    TRY(check_above(dir));
     *ret_fd = fd_take(&fd);
     return NULL;
+}
+
+struct err *place_open_plugins(const struct place *p, int *ret_fd)
+{
+    return open_programs("--plugins-dir", p->plugins_dir, ret_fd);
+}
+
+struct err *place_open_extensions(const struct place *p, int *ret_fd)
+{
+    return open_programs("--extensions-dir", p->extensions_dir, ret_fd);
 }
 
 void place_close(struct place *p)

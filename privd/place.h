@@ -19,6 +19,7 @@ struct place {
     char *socket;                    /* of our arguments; NULL: it was handed over */
     const char *mount_dir;           /* mount points are made in it; NULL: nothing is mounted */
     const char *plugins_dir;         /* NULL: no plugins */
+    const char *extensions_dir;      /* NULL: no extensions */
     const char *pam_service;         /* NULL: nobody is authenticated */
     const char *pam_confdir;         /* NULL: the machine's own */
     const char *etc_dir;             /* settings of the machine go there; NULL: it has none */
@@ -37,6 +38,8 @@ struct place {
 struct err *place_open(struct place *p) _must_use_;
 /* Opens the plugin folder, which must be root's alone with all folders above it. */
 struct err *place_open_plugins(const struct place *p, int *ret_fd) _must_use_;
+/* The same of the folder of extensions. */
+struct err *place_open_extensions(const struct place *p, int *ret_fd) _must_use_;
 void place_close(struct place *p);
 
 /* An error if the open folder or file can be changed by anybody but root. */

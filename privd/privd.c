@@ -27,6 +27,7 @@ enum { EXIT_USAGE = 2 };
 
 static const char usage_text[] =
     "usage: cairn-privd [--socket PATH] --peer-uid UID [--mount-dir DIR] [--plugins-dir DIR]\n"
+    "                   [--extensions-dir DIR]\n"
     "                   [--pam-service NAME [--pam-confdir DIR]] [--port PORT]…\n"
     "                   [--etc-dir DIR [--tools-dir DIR]] [--deadline SECONDS] [--log LEVEL]\n"
     "                   [--check]\n"
@@ -35,6 +36,7 @@ static const char usage_text[] =
     "  --peer-uid UID      the only one that is answered: a number or the name of an account\n"
     "  --mount-dir DIR     file systems are mounted on folders in it\n"
     "  --plugins-dir DIR   plugins are run from it\n"
+    "  --extensions-dir DIR  extensions are run from it\n"
     "  --pam-service NAME  passwords are checked with it\n"
     "  --pam-confdir DIR   its file is in DIR, not in /etc/pam.d\n"
     "  --etc-dir DIR       settings of the machine may be made; their files are below DIR (/etc)\n"
@@ -109,6 +111,7 @@ enum {
     PEER,
     MOUNTS,
     PLUGINS,
+    EXTENSIONS,
     SERVICE,
     CONFDIR,
     ETC,
@@ -125,6 +128,7 @@ static const struct option options[] = {{"socket", required_argument, NULL, SOCK
                                         {"peer-uid", required_argument, NULL, PEER},
                                         {"mount-dir", required_argument, NULL, MOUNTS},
                                         {"plugins-dir", required_argument, NULL, PLUGINS},
+                                        {"extensions-dir", required_argument, NULL, EXTENSIONS},
                                         {"pam-service", required_argument, NULL, SERVICE},
                                         {"pam-confdir", required_argument, NULL, CONFDIR},
                                         {"etc-dir", required_argument, NULL, ETC},
@@ -143,6 +147,7 @@ static bool set_option(struct args *a, int option)
     const char **const texts[] = {[SOCKET] = (const char **)&a->place.socket,
                                   [MOUNTS] = &a->place.mount_dir,
                                   [PLUGINS] = &a->place.plugins_dir,
+                                  [EXTENSIONS] = &a->place.extensions_dir,
                                   [SERVICE] = &a->place.pam_service,
                                   [CONFDIR] = &a->place.pam_confdir,
                                   [ETC] = &a->place.etc_dir,

@@ -36,6 +36,8 @@ struct err *verb_authenticate(const struct place *p, const struct request *r, st
 /* plugin.c */
 struct err *verb_run_plugin(const struct place *p, const struct request *r, struct val *answer,
                             int *ret_fd);
+struct err *verb_run_extension(const struct place *p, const struct request *r, struct val *answer,
+                               int *ret_fd);
 /* listen.c */
 struct err *verb_listen(const struct place *p, const struct request *r, struct val *answer,
                         int *ret_fd);

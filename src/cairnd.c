@@ -177,6 +177,7 @@ static struct err *open_host(struct daemon *d)
         .diskd = *c->diskd ? c->diskd : NULL,
         .privd = *c->privd_socket ? c->privd_socket : NULL,
         .plugins = c->plugins_dir,
+        .extensions = c->extensions_dir,
         .machine_dir = c->development ? machine : NULL,
         .fact = ops_fact,
         .fact_arg = &d->ops,

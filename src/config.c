@@ -52,6 +52,7 @@ static const struct key texts[] = {
     KEY(diskd, CAIRN_LIBEXEC_DIR "/cairn-diskd", "", NULL),
     KEY(privd_socket, "/run/cairn-privd/socket", "", NULL),
     KEY(plugins_dir, CAIRN_CONF_DIR "/plugins", "@/plugins", NULL),
+    KEY(extensions_dir, CAIRN_CONF_DIR "/extensions", "@/extensions", NULL),
     KEY(templates_dir, CAIRN_DATA_DIR "/templates", CAIRN_SOURCE_DIR "/data/templates", NULL),
     KEY(web_dir, CAIRN_DATA_DIR "/web", "@/web", NULL),
     KEY(hostname, "", NULL, NULL),

@@ -41,6 +41,7 @@ struct config {
     char *diskd;          /* program */
     char *privd_socket;   /* "" where none runs; as root the daemon then starts one of its own */
     char *plugins_dir;
+    char *extensions_dir;
     char *templates_dir;   /* data of the guest templates */
     char *web_dir;         /* static files of GET / */
     char *hostname;        /* of the host record; the machine's own by default */

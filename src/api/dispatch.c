@@ -16,6 +16,7 @@
 #include "api/session.h"
 #include "gen/error.h"
 #include "gen/msg.h"
+#include "host/host.h"
 #include "state/txn.h"
 #include "task/task.h"
 
@@ -61,33 +62,6 @@ static const char *session_param(const struct val *params)
     return given ? val_str_at(params, 0) : "";
 }
 
-/* An unknown name might be an extension of the host: the session has to be good enough to ask for
- * one. */
-static struct err *unknown_method(struct call *c, const char *name, const struct val *params)
-{
-    if (!val_count(params))
-        return err_MESSAGE_METHOD_UNKNOWN(name);
-    TRY(session_find(c->api->sessions, session_param(params), &c->session));
-    const struct msg_desc *ext = desc_msg("host.call_extension");
-    TRY(rbac_check_role(c->session->superuser, c->session->roles, ext->role,
-                        "host.call_extension"));
-    return err_MESSAGE_METHOD_UNKNOWN(name);
-}
-
-/* ---- checks ---- */
-
-static const struct msg_desc *find_message(struct call *c, const char *name)
-{
-    if (str_starts(name, "Async.") || str_starts(name, "InternalAsync.")) {
-        c->async = true;
-        name = strchr(name, '.') + 1;
-        if (!strchr(name, '.'))
-            return NULL;
-    }
-    const struct msg_desc *m = desc_msg(name);
-    return m && desc_classes[m->cls]->flags & CLASS_INTERNAL ? NULL : m;
-}
-
 static void take_caller(struct call *c)
 {
     const struct session *s = c->session;
@@ -103,6 +77,55 @@ static void take_caller(struct call *c)
         .originator = s->originator,
         .client = inside ? s->client : c->client,
     };
+}
+
+#define EXTENSION_CALL_MAX (512u << 10)
+
+/* The arguments of host.call_extension(host, call) for this call. */
+static struct err *extension_args(struct call *c, const char *name, const struct val *params)
+{
+    _cleanup_(snap_unrefp) struct snap *s = snap_get(c->api->db);
+    const struct row *host = snap_first(s, CLASS_host);
+    _cleanup_(val_unrefp) struct val *args = val_set();
+    _cleanup_(buf_done) struct buf text;
+    buf_init(&text, EXTENSION_CALL_MAX);
+    rpc_put_call(&text, name, params);
+    if (!buf_ok(&text))
+        return err_INVALID_VALUE("params", "more than an extension can be given");
+    val_add_str(args, host ? host->ref : REF_NULL);
+    val_add_str(args, buf_str(&text));
+    return decode_args(c->msg, args, 0, &c->args);
+}
+
+/* An unknown name might be an extension of the host: the session has to be good enough to ask for
+ * one. If there is one, the call becomes host.call_extension. */
+static struct err *unknown_method(struct call *c, const char *name, const struct val *params)
+{
+    if (!val_count(params))
+        return err_MESSAGE_METHOD_UNKNOWN(name);
+    TRY(session_find(c->api->sessions, session_param(params), &c->session));
+    const struct msg_desc *ext = desc_msg("host.call_extension");
+    TRY(rbac_check_role(c->session->superuser, c->session->roles, ext->role,
+                        "host.call_extension"));
+    if (c->async || !c->api->host || !host_has_extension(c->api->host, name))
+        return err_MESSAGE_METHOD_UNKNOWN(name);
+    take_caller(c);
+    c->msg = ext;
+    return extension_args(c, name, params);
+}
+
+/* ---- checks ---- */
+
+static const struct msg_desc *find_message(struct call *c, const char *name)
+{
+    if (str_starts(name, "Async.") || str_starts(name, "InternalAsync.")) {
+        c->async = true;
+        name = strchr(name, '.') + 1;
+        if (!strchr(name, '.'))
+            return NULL;
+    }
+    const struct msg_desc *m = desc_msg(name);
+    return m && desc_classes[m->cls]->flags & CLASS_INTERNAL ? NULL : m;
 }
 
 static struct err *check_session(struct call *c, const struct val *params)

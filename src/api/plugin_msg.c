@@ -1,7 +1,8 @@
 /*
- * plugin_msg.c: host.call_plugin: a program of the host as a function that answers with text.
+ * plugin_msg.c: programs of the host as functions: host.call_plugin, host.call_extension.
  *
- * The program gets an XML-RPC methodCall fn(session, args) as its argument and prints a
+ * A plugin gets an XML-RPC methodCall fn(session, args) as its argument and answers with text; an
+ * extension gets the call of its own name on stdin and answers with any value. Both print a
  * methodResponse with the usual envelope. Operation threads.
  */
 #include "base/str.h"
@@ -16,41 +17,50 @@
 #define CALL_MAX   (96u << 10) /* one argument of a program */
 #define PARAMS_MAX 16
 
+typedef struct err *(*failed_fn)(const char *what, const struct plugin_run *run);
+
 static struct err *plugin_failed(const char *what, const struct plugin_run *run)
 {
     return err_XENAPI_PLUGIN_FAILURE(what, run->out, run->err);
 }
 
+static struct err *extension_failed(const char *what, const struct plugin_run *run)
+{
+    _cleanup_(freep) char *text = mem_printf("%s: %.1000s%.1000s", what, run->out, run->err);
+    return err_EXTENSION_PROTOCOL_FAILURE(text);
+}
+
 /* What the plugin says went wrong: a code and its parameters. */
-static struct err *take_failure(const struct val *description, const struct plugin_run *run)
+static struct err *take_failure(const struct val *description, const struct plugin_run *run,
+                                failed_fn failed)
 {
     const char *params[PARAMS_MAX];
     size_t n = description && val_kind(description) == VAL_SET ? val_count(description) : 0;
     if (!n || n > PARAMS_MAX)
-        return plugin_failed("a failure without a description", run);
+        return failed("a failure without a description", run);
     for (size_t i = 0; i < n; i++) {
         if (val_kind(val_at(description, i)) != VAL_STRING)
-            return plugin_failed("a failure that is no text", run);
+            return failed("a failure that is no text", run);
         params[i] = val_str_at(description, i);
     }
     return err_make_v(params[0], __FILE__, __LINE__, (unsigned)n - 1, params + 1);
 }
 
-static struct err *take_answer(const struct plugin_run *run, struct val **ret)
+static struct err *take_answer(const struct plugin_run *run, failed_fn failed, struct val **ret)
 {
     _cleanup_(val_unrefp) struct val *answer = NULL;
     if (run->status != 0) {
         _cleanup_(freep) char *status = mem_printf("%d", run->status);
-        return plugin_failed(status, run);
+        return failed(status, run);
     }
     if (xml_parse_response(view_of(run->out), &answer) < 0 || val_kind(answer) != VAL_MAP)
-        return plugin_failed("no answer of a call", run);
+        return failed("no answer of a call", run);
     const struct val *status = val_map_get(answer, "Status"), *value = val_map_get(answer, "Value");
     bool good = status && val_kind(status) == VAL_STRING && str_eq(val_get_str(status), "Success");
     if (!good)
-        return take_failure(val_map_get(answer, "ErrorDescription"), run);
-    if (!value || val_kind(value) != VAL_STRING)
-        return plugin_failed("a value that is no text", run);
+        return take_failure(val_map_get(answer, "ErrorDescription"), run, failed);
+    if (!value)
+        return failed("an answer without a value", run);
     *ret = val_ref(value);
     return NULL;
 }
@@ -76,5 +86,49 @@ struct err *msg_host_call_plugin(struct op *op, const struct args_host_call_plug
     TRY(make_call(op, a->fn, a->args, &call));
     _cleanup_(plugin_run_done) struct plugin_run run = {0};
     TRY(host_run_plugin(op->host, a->plugin, buf_str(&call), &run));
-    return take_answer(&run, ret);
+    _cleanup_(val_unrefp) struct val *value = NULL;
+    TRY(take_answer(&run, plugin_failed, &value));
+    if (val_kind(value) != VAL_STRING)
+        return plugin_failed("a value that is no text", &run);
+    *ret = steal(&value);
+    return NULL;
+}
+
+/* ---- extensions ---- */
+
+struct err *msg_host_has_extension(struct op *op, const struct args_host_has_extension *a,
+                                   struct val **ret)
+{
+    _cleanup_(snap_unrefp) struct snap *s = snap_get(op->db);
+    if (!snap_host(s, a->host))
+        return err_HANDLE_INVALID("host", a->host);
+    *ret = val_bool(host_has_extension(op->host, a->name));
+    return NULL;
+}
+
+/* The pool has what each of its hosts has. */
+struct err *msg_pool_has_extension(struct op *op, const struct args_pool_has_extension *a,
+                                   struct val **ret)
+{
+    _cleanup_(snap_unrefp) struct snap *s = snap_get(op->db);
+    if (!snap_pool(s, a->self))
+        return err_HANDLE_INVALID("pool", a->self);
+    *ret = val_bool(host_has_extension(op->host, a->name));
+    return NULL;
+}
+
+/* `call` is the text of a methodCall, which names the extension. */
+struct err *msg_host_call_extension(struct op *op, const struct args_host_call_extension *a,
+                                    struct val **ret)
+{
+    _cleanup_(snap_unrefp) struct snap *s = snap_get(op->db);
+    _cleanup_(freep) char *name = NULL;
+    _cleanup_(val_unrefp) struct val *params = NULL;
+    if (!snap_host(s, a->host))
+        return err_HANDLE_INVALID("host", a->host);
+    if (xml_parse_call(view_of(a->call), &name, &params) < 0)
+        return err_INVALID_VALUE("call", "it is no XML-RPC methodCall");
+    _cleanup_(plugin_run_done) struct plugin_run run = {0};
+    TRY(host_run_extension(op->host, name, a->call, &run));
+    return take_answer(&run, extension_failed, ret);
 }

@@ -65,6 +65,7 @@ struct err *host_new(const struct host_config *c, struct host **ret)
     h->diskd = c->diskd ? mem_strdup(c->diskd) : NULL;
     h->privd = c->privd && c->privd[0] ? mem_strdup(c->privd) : NULL;
     h->plugins = c->plugins ? mem_strdup(c->plugins) : NULL;
+    h->extensions = c->extensions ? mem_strdup(c->extensions) : NULL;
     h->machine_dir = c->machine_dir ? mem_strdup(c->machine_dir) : NULL;
     h->memory_bytes = c->memory_bytes;
     h->fact = c->fact;
@@ -115,6 +116,7 @@ void host_free(struct host *h)
     free(h->diskd);
     free(h->privd);
     free(h->plugins);
+    free(h->extensions);
     free(h->machine_dir);
     free(h);
 }

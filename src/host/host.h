@@ -36,6 +36,7 @@ struct host_config {
     const char *diskd;     /* program; NULL: "cairn-diskd" beside this one, else on PATH */
     const char *privd;   /* socket of cairn-privd; NULL or "": as root one is started, else none */
     const char *plugins; /* folder of programs for host_run_plugin; NULL: none */
+    const char *extensions;  /* folder of programs for host_run_extension; NULL: none */
     const char *machine_dir; /* settings of the machine are files there; NULL: privd makes them */
     uint64_t memory_bytes;   /* offered to guests; 0: what the machine has less a reserve */
     host_fact_fn fact;       /* called from threads of the host */
@@ -147,3 +148,8 @@ void plugin_run_done(struct plugin_run *r);
  * as ourselves. XENAPI_MISSING_PLUGIN. */
 struct err *host_run_plugin(struct host *h, const char *plugin, const char *argument,
                             struct plugin_run *ret) _must_use_;
+/* Likewise a program of the folder of extensions, with "--xmlrpc" as its argument and the call on
+ * stdin. MESSAGE_METHOD_UNKNOWN. */
+struct err *host_run_extension(struct host *h, const char *extension, const char *call,
+                               struct plugin_run *ret) _must_use_;
+bool host_has_extension(const struct host *h, const char *extension);

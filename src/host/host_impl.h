@@ -35,7 +35,7 @@ struct disk_ops {
 
 struct host {
     char *run_dir, *state_dir, *log_dir, *world_dir;
-    char *qemu, *diskd, *privd, *plugins, *machine_dir;
+    char *qemu, *diskd, *privd, *plugins, *extensions, *machine_dir;
     uint64_t memory_bytes;
     host_fact_fn fact;
     void *fact_arg;

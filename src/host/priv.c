@@ -166,6 +166,21 @@ struct err *priv_authenticate(const char *socket, const char *user, const char *
     return NULL;
 }
 
+/* What a program of an administrator's came to. Takes the request over. */
+static struct err *run(const char *socket, struct val *request_taken, int *ret_status,
+                       char **ret_out, char **ret_err)
+{
+    _cleanup_(val_unrefp) struct val *answer = NULL;
+    TRY(call(socket, request_taken, &answer, NULL));
+    const struct val *status = val_map_get(answer, "status");
+    if (!status || val_kind(status) != VAL_INT)
+        return err_internal("the answer of cairn-privd lacks 'status'");
+    *ret_status = (int)val_get_int(status);
+    *ret_out = mem_strdup(val_map_str(answer, "stdout", ""));
+    *ret_err = mem_strdup(val_map_str(answer, "stderr", ""));
+    return NULL;
+}
+
 struct err *priv_run_plugin(const char *socket, const char *plugin, const char *argument,
                             const char *input, int *ret_status, char **ret_out, char **ret_err)
 {
@@ -174,15 +189,16 @@ struct err *priv_run_plugin(const char *socket, const char *plugin, const char *
     val_put_str(v, "argument", argument);
     if (input)
         val_put_str(v, "input", input);
-    _cleanup_(val_unrefp) struct val *answer = NULL;
-    TRY(call(socket, v, &answer, NULL));
-    const struct val *status = val_map_get(answer, "status");
-    if (!status || val_kind(status) != VAL_INT)
-        return err_internal("the answer of cairn-privd lacks 'status'");
-    *ret_status = (int)val_get_int(status);
-    *ret_out = mem_strdup(val_map_str(answer, "stdout", ""));
-    *ret_err = mem_strdup(val_map_str(answer, "stderr", ""));
-    return NULL;
+    return run(socket, v, ret_status, ret_out, ret_err);
+}
+
+struct err *priv_run_extension(const char *socket, const char *extension, const char *input,
+                               int *ret_status, char **ret_out, char **ret_err)
+{
+    struct val *v = request("run-extension");
+    val_put_str(v, "extension", extension);
+    val_put_str(v, "input", input);
+    return run(socket, v, ret_status, ret_out, ret_err);
 }
 
 struct err *priv_listen(const char *socket, const char *address, uint16_t port, int *ret_fd)

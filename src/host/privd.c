@@ -39,8 +39,14 @@ static void spawn(void *arg)
     _cleanup_(freep) char *peer = mem_printf("--peer-uid=%u", geteuid());
     _cleanup_(freep) char *log = mem_printf("%s/privd.log", h->log_dir);
     _cleanup_(freep) char *plugins = h->plugins ? mem_printf("--plugins-dir=%s", h->plugins) : NULL;
-    const char *argv[] = {p->program, p->socket_arg, mounts, peer, "--pam-service=cairn",
-                          plugins,    NULL};
+    _cleanup_(freep) char *extensions =
+        h->extensions ? mem_printf("--extensions-dir=%s", h->extensions) : NULL;
+    const char *argv[8] = {p->program, p->socket_arg, mounts, peer, "--pam-service=cairn"};
+    unsigned n = 5;
+    if (plugins)
+        argv[n++] = plugins;
+    if (extensions)
+        argv[n++] = extensions;
     struct child_spec spec = {.argv = argv, .log_file = log, .new_session = true};
     p->spawned = clock_now();
     struct err *e = child_spawn(h->mon, &spec, on_end, p, &p->child);

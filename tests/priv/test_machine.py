@@ -110,3 +110,21 @@ def test_what_a_tool_complains_of_is_told(machine):
         pass
     machine.refused("set-hostname", "failed with 4: no, not today", name="a")
     machine.refused("set-ssh", "failed with 4", state="enabled")
+
+
+def test_extensions_are_given_their_call(privd):
+    privd.stop()
+    folder = os.path.join(privd.folder, "extensions")
+    os.makedirs(folder)
+    path = os.path.join(folder, "Class.message")
+    with open(path, "w", encoding="ascii") as f:
+        f.write('#!/bin/sh\necho "$# $1 $(cat)"\n')
+    os.chmod(path, 0o755)
+    privd.options = ("--extensions-dir", folder)
+    privd.start()
+    answer = privd.ask("run-extension", extension="Class.message", input="the call")
+    assert (answer["status"], answer["stdout"]) == (0, "1 --xmlrpc the call\n")
+    privd.refused("run-extension", "there is no extension", extension="Class.other", input="")
+    privd.refused("run-extension", "begin with none", extension="../socket", input="")
+    os.chmod(path, 0o777)
+    privd.refused("run-extension", "written by others", extension="Class.message", input="")
