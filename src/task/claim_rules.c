@@ -36,6 +36,34 @@ static struct err *halted_unless_control_domain(const struct claim_view *v, cons
     return err_VM_BAD_POWER_STATE(row->ref, "halted", "running");
 }
 
+/* ---- VM_appliance ---- */
+
+/* Something must be there to be done: a VM that is down can be started, one that is up shut down.
+ */
+static struct err *appliance_has_vms(const struct claim_view *v, const struct row *row,
+                                     int operation)
+{
+    bool up = false, down = false, running = false;
+    const struct val *vms = rec_VM_appliance(row)->VMs;
+    val_each (ref, vms) {
+        const struct rec_VM *vm = vm_of(v, ref);
+        if (!vm)
+            continue;
+        down = down || vm->power_state == VM_POWER_STATE_HALTED;
+        up = up || vm->power_state != VM_POWER_STATE_HALTED;
+        running = running || vm->power_state == VM_POWER_STATE_RUNNING;
+    }
+    if (!up && !down)
+        return err_OPERATION_NOT_ALLOWED("the appliance has no VMs");
+    if (operation == VM_APPLIANCE_OPERATION_START && !down)
+        return err_OPERATION_NOT_ALLOWED("no VM of the appliance is halted");
+    if (operation == VM_APPLIANCE_OPERATION_CLEAN_SHUTDOWN && !running)
+        return err_OPERATION_NOT_ALLOWED("no VM of the appliance is running");
+    if (operation != VM_APPLIANCE_OPERATION_START && !up)
+        return err_OPERATION_NOT_ALLOWED("all VMs of the appliance are halted");
+    return NULL;
+}
+
 /* ---- VBD and VIF ---- */
 
 static struct err *vbd_usable(const struct claim_view *v, const struct row *row, int operation)
@@ -234,6 +262,7 @@ static const struct {
     const char *name;
     claim_rule_fn fn;
 } rules[] = {
+    {"appliance_has_vms", appliance_has_vms},
     {"halted_unless_control_domain", halted_unless_control_domain},
     {"sr_attached", sr_attached},
     {"sr_detached", sr_detached},
@@ -265,7 +294,7 @@ static const struct {
     const char *cls;
     const char *const *fields;
 } followers[] = {
-    {"VM", (const char *const[]){"VBDs", "VIFs", NULL}},
+    {"VM", (const char *const[]){"VBDs", "VIFs", "appliance", NULL}},
     {"VBD", (const char *const[]){"VM", "VDI", NULL}},
     {"VIF", (const char *const[]){"VM", NULL}},
     {"VDI", (const char *const[]){"VBDs", NULL}},

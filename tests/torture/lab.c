@@ -11,6 +11,8 @@
 
 /* ---- opening ---- */
 
+unsigned lab_wait_s = 1;
+
 static char *under(const char *dir, const char *name)
 {
     return mem_printf("%s/%s", dir, name);
@@ -42,7 +44,7 @@ static struct err *open_ops(struct lab *w)
                             .iso_dir = iso,
                             .state_dir = state,
                             .version = "0.1.0",
-                            .shutdown_wait_s = 1};
+                            .shutdown_wait_s = lab_wait_s};
     TRY(ops_new(&oc, &w->ops));
     TRY(first_start(w->ops));
     TRY(host_start(w->host));

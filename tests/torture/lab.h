@@ -32,6 +32,10 @@ struct lab {
     const char *host_ref, *sr, *iso, *network, *vm; /* rstr; vm: of lab_make_vm */
 };
 
+/* How many seconds guests of labs opened from now on may take to obey; 1 unless a test says else.
+ */
+extern unsigned lab_wait_s;
+
 /* Opens the folder's world; whatever a dead process left there is recovered. */
 struct err *lab_open(const char *dir, struct lab *ret) _must_use_;
 void lab_close(struct lab *w);

@@ -36,6 +36,20 @@ static struct err *running_small(struct lab *w)
     return lab_call(w, VM_start, w->vm, .vm = w->vm);
 }
 
+static struct err *appliance_txn(struct txn *t, void *arg)
+{
+    struct rec_VM *vm = txn_edit_VM(t, arg);
+    remembered = rstr_ref(txn_add_VM_appliance(t)->row.ref);
+    rstr_assign(&vm->appliance, remembered);
+    return NULL;
+}
+
+static struct err *with_appliance(struct lab *w)
+{
+    TRY(lab_make_vm(w));
+    return db_write(w->db, "appliance", appliance_txn, (void *)w->vm);
+}
+
 static struct err *suspended(struct lab *w)
 {
     TRY(running(w));
@@ -147,6 +161,7 @@ RUN_ON(VIF_unplug)
 RUN_ON(VDI_destroy)
 RUN_ON(PBD_unplug)
 RUN_ON(PBD_plug)
+RUN_ON(VM_appliance_start)
 
 static struct err *run_more_cpus(struct lab *w)
 {
@@ -354,6 +369,7 @@ const struct scenario scenarios[] = {
     {"resume", "VM.resume", suspended, run_VM_resume},
     {"more-cpus", "VM.set_VCPUs_number_live", running_small, run_more_cpus},
     {"less-memory", "VM.set_memory_live", running_small, run_less_memory},
+    {"appliance", "VM_appliance", with_appliance, run_VM_appliance_start},
     {"provision", "VM.provision", provisionable, run_VM_provision},
     {"copy", "VM.copy", halted, run_copy_vm},
     {"destroy", "VM.destroy", halted, run_VM_destroy},
