@@ -85,10 +85,11 @@ static struct err *outcome(const struct follow *f, struct val **ret)
 {
     const char *text = val_map_str(f->record, "result", ""), *params[16];
     const struct val *info = val_map_get(f->record, "error_info");
+    size_t size = info ? val_count(info) : 0;
     unsigned n = 0;
-    for (size_t i = 1; i < val_count(info) && n < ARRAY_LEN(params); i++)
+    for (size_t i = 1; i < size && n < ARRAY_LEN(params); i++)
         params[n++] = val_str_at(info, i);
-    if (val_count(info))
+    if (size)
         return err_make_v(val_str_at(info, 0), __FILE__, __LINE__, n, params);
     if (strcmp(val_map_str(f->record, "status", ""), "cancelled") == 0)
         return err_make("TASK_CANCELLED", __FILE__, __LINE__, 1, f->task);

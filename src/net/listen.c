@@ -69,7 +69,7 @@ static struct net_thread *thread_new(struct net *n, unsigned i)
 static void fill_in(struct net_config *c)
 {
     c->threads = c->threads ? c->threads : 2;
-    c->max_streams = c->max_streams ? c->max_streams : 64;
+    c->max_streams = c->max_streams ? c->max_streams : 512;
     c->max_peers = c->max_peers ? c->max_peers : 1000;
     c->max_per_peer = c->max_per_peer ? c->max_per_peer : 250;
     c->rpc_body_max = c->rpc_body_max ? c->rpc_body_max : 4u << 20;

@@ -90,7 +90,7 @@ struct net_config {
     void *arg;             /* given to every handler */
     const char *web_root;  /* folder of files for GET where no route is nearer; NULL: none */
     unsigned threads;      /* 0: 2 */
-    unsigned max_streams;  /* stream threads at most; 0: 64. More wait their turn */
+    unsigned max_streams;  /* stream threads at most; 0: 512. More wait their turn */
     unsigned max_peers;    /* connections in all; 0: 1000 */
     unsigned max_per_peer; /* from one address; 0: 250; local ones are not counted by address */
     size_t rpc_body_max;   /* 0: 4 MiB */

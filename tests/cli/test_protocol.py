@@ -116,3 +116,39 @@ def test_a_client_that_leaves_harms_nobody(daemon):
     for _ in range(5):
         Client(daemon, ["vm-list", "params=all"]).sock.close()
     assert Client(daemon, ["host-list", "--minimal"]).until_exit()[1] == 0
+
+
+def test_sixty_four_conversations_at_once(daemon, xe, vm):
+    """All wait, meanwhile as many ask; then one change ends the waiting."""
+    wait = ["event-wait", "class=vm", f"uuid={vm}", "other-config:bell=rung"]
+    waiting = [Client(daemon, wait) for _ in range(64)]
+    asking = [Client(daemon, ["vm-list", "params=all"]) for _ in range(64)]
+    assert [c.until_exit()[1] for c in asking] == [0] * 64
+    xe("vm-param-set", f"uuid={vm}", "other-config:bell=rung")
+    assert [c.until_exit()[1] for c in waiting] == [0] * 64
+
+
+GARBAGE = {
+    "nothing": b"",
+    "a huge message": struct.pack("<I", 0xffffffff) + b"x" * 64,
+    "a message cut off": struct.pack("<I", 12) + b"\x0a",
+    "a tag that does not exist": struct.pack("<III", 8, 10, 99),
+    "a command instead of an answer": struct.pack("<IIII", 12, 9, 4, 0),
+    "a chunk without a verdict": struct.pack("<IIII", 12, 11, 7, 1 << 30),
+    "text": b"GET / HTTP/1.1\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("what", GARBAGE)
+@pytest.mark.parametrize("words", [["vm-uninstall"], ["sr-create", "name-label=x", "type=file",
+                                                      "device-config:location-filename=where"]])
+def test_garbage_instead_of_an_answer_changes_nothing(daemon, xe, vm, words, what):
+    c = Client(daemon, [*words, *([f"uuid={vm}"] if words == ["vm-uninstall"] else [])])
+    while c.message()[1] not in (1, 3):
+        pass
+    c.sock.sendall(GARBAGE[what])
+    c.sock.shutdown(socket.SHUT_WR)
+    while c.sock.recv(4096):
+        pass
+    assert xe("vm-list", f"uuid={vm}", "--minimal") == vm
+    assert xe("sr-list", "name-label=x", "--minimal") == ""

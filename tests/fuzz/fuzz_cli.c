@@ -15,6 +15,7 @@ struct client {
     struct buf in, out;
     size_t at;
     bool known;
+    unsigned calls;
 };
 
 static ssize_t client_read(void *arg, void *p, size_t size)
@@ -63,14 +64,15 @@ static struct err *call(void *arg, const char *session, const char *message,
                         const struct val *params, struct val **ret)
 {
     struct client *k = arg;
-    (void)session;
     (void)params;
     if (!k->known)
         abort();
+    if (++k->calls > 500) /* what waits for something would wait for ever */
+        return err_make("SESSION_INVALID", __FILE__, __LINE__, 1, session);
     const struct msg_desc *m = desc_msg(message);
     if (!m || strstr(message, "get_by_uuid"))
         return err_make("UUID_INVALID", __FILE__, __LINE__, 0);
-    *ret = zero(m->result);
+    *ret = m->flags & MSG_RAW_RESULT ? val_map() : zero(m->result);
     return NULL;
 }
 
@@ -113,7 +115,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct view words = {(const char *)data, size};
     /* A session in the first line is another way in; not this one. */
-    if (view_starts(words, "session_id=") || memmem(data, size, "event-wait", 10))
+    if (view_starts(words, "session_id="))
         return 0;
     serve(words, false);
     serve(words, true);
