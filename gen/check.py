@@ -150,8 +150,8 @@ class Checker:
         m.roles = m.roles or cls.roles
         for role in chain((m.roles,), (k.role for k in m.keys)):
             self.check_role(m.place, role)
-        for code in m.errors:
-            if code not in self.model.errors:
+        for code in m.errors + m.raises:
+            if code not in self.model.errors and m.raises != ["any"]:
                 self.complain(m.place, f"unknown error '{code}'")
         if not m.plan and not cls.internal():
             self.complain(m.place, f"message {cls.name}.{m.name} names no plan")

@@ -31,6 +31,7 @@ def field_messages(cls, f):
     if f.effect:
         make_custom(setter, f.implemented, f.inline)
         setter.op = f.op
+    setter.raises = f.raises
     yield setter
     if f.type.kind == "map":
         key = Param("key", f.type.key)
@@ -85,10 +86,12 @@ def class_messages(cls):
                       "hidden")
         yield message("get_all_records", "get_all_records", [], records)
     if cls.create:
-        yield constructor(cls, message("create", "make", [Param("args", record)], me, cls.roles,
-                                       "async"), cls.create)
+        make = message("create", "make", [Param("args", record)], me, cls.roles, "async")
+        make.raises = cls.create_raises
+        yield constructor(cls, make, cls.create)
         end = message("destroy", "delete", one, Type("void"), cls.roles, "async")
         end.op = cls.destroy_op
+        end.raises = cls.destroy_raises
         yield constructor(cls, end, cls.destroy)
 
 

@@ -231,7 +231,7 @@ class Desc:
                 f"{self.type(m.result)}, {self.param_list(k, m, struct, names)}, "
                 f"{len(m.params)}, {len(m.required())}, sizeof(struct {struct}), "
                 f"{c.role(m.roles)}, {self.key_list(m.keys)}, {field}, {op}, "
-                f"{self.error_list(m.errors)}, {plan}, {c.string(m.doc)}}},")
+                f"{self.error_list(m.errors)}, {self.error_list(m.raises)}, {plan}, {c.string(m.doc)}}},")
 
     def message_table(self):
         n = len(sorted_messages(self.model))

@@ -85,7 +85,7 @@ def message_json(m):
                    for p in m.params],
         "result": str(m.result), "role": m.roles, **life_json(m.life),
         "flags": sorted(m.flags), "keys": {k.key: k.role for k in m.keys}, "plan": m.plan,
-        "op": m.op, "errors": m.errors, "doc": m.doc})
+        "op": m.op, "errors": m.errors, "raises": m.raises, "doc": m.doc})
 
 
 def relations(model):

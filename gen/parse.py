@@ -301,6 +301,8 @@ def parse_class_clause(cur, cls):
             made.add(cur.take())
         if word == "destroy" and cur.accept("op"):
             cls.destroy_op = cur.word("an operation")
+        if cur.accept("raises"):
+            setattr(cls, word + "_raises", cur.words("an error code"))
         setattr(cls, word, made)
     elif not parse_life(word, cur, cls.life):
         cur.fail(f"unknown clause '{word}' of a class")
@@ -379,6 +381,8 @@ def parse_field_clause(cur, field):
         field.implemented = not cur.accept("unimplemented")
         if cur.accept("op"):
             field.op = cur.word("an operation")
+    elif word == "raises":
+        field.raises = cur.words("an error code")
     elif word == "inverse":
         field.inverse = cur.word("Class.field")
     elif word in ("roles", "read"):
@@ -445,6 +449,8 @@ def parse_message_clause(cur, msg, cls):
             raise ModelError(place, f"unknown plan '{msg.plan}'")
     elif word == "errors":
         msg.errors = cur.words("an error code")
+    elif word == "raises":
+        msg.raises = cur.words("an error code")
     elif word == "op":
         msg.op = cur.word("an operation")
         parse_rule(cur, place, msg.op, cls, must=False)

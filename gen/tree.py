@@ -99,6 +99,7 @@ class Field:
     client_cert: bool = False  # the setter is open to client certificates too
     roles: str = ""
     read: str = ""
+    raises: list = attr(default_factory=list)  # of the setter
     life: Life = attr(default_factory=Life)
     keys: list = attr(default_factory=list)
     doc: str = ""
@@ -144,7 +145,8 @@ class Message:
     keys: list = attr(default_factory=list)
     plan: str = ""
     op: str = ""
-    errors: list = attr(default_factory=list)
+    errors: list = attr(default_factory=list)  # the published ones
+    raises: list = attr(default_factory=list)  # further ones; "any" for any
     doc: str = ""
     field: "Field | None" = None  # of getters, setters, add, remove
     handler: bool = False  # by check.py: C code must exist for it
@@ -166,6 +168,8 @@ class Class:
     create: set = attr(default_factory=set)  # words after `create`; with "yes" if present
     destroy: set = attr(default_factory=set)
     destroy_op: str = ""
+    create_raises: list = attr(default_factory=list)
+    destroy_raises: list = attr(default_factory=list)
     enums: list = attr(default_factory=list)
     fields: list = attr(default_factory=list)
     ops: list = attr(default_factory=list)

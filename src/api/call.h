@@ -102,8 +102,10 @@ void call_unref(struct call *c); /* any thread; frees with free() */
 
 /* Answers and drops the reference of the one who runs the call. At home. */
 void call_end(struct call *c, struct err *e, struct val *result);
-/* Tells the audit log how the call ended. call_end does so; for an asynchronous call whoever sees
- * its task end. */
+/* Notes how the call ended: is it an error that the model promises, what does the audit log say?
+ * call_end does so; for an asynchronous call whoever sees its task end. */
+void call_note_end(const struct call *c, const struct err *e);
+/* The line of the audit log alone. */
 void call_audit(const struct call *c, const struct err *e);
 /* From any thread: runs fn(c) at home. One at a time. */
 void call_post(struct call *c, call_fn fn);

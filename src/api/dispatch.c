@@ -296,18 +296,17 @@ static void on_started(void *arg, struct err *e, const char *task)
     c->result = e ? NULL : val_str(task);
     c->task = e ? NULL : rstr_new(task);
     call_ref(c); /* for the audit of what it comes to */
-    if (e && c->audit)
-        call_audit(c, e);
-    if (e)
+    if (e) {
+        call_note_end(c, e);
         call_unref(c);
+    }
     call_post(c, task_started);
 }
 
 static void drop_outcome(void *arg, struct err *e, struct val *result)
 {
     struct call *c = arg;
-    if (c->audit)
-        call_audit(c, e);
+    call_note_end(c, e);
     call_unref(c);
     err_free(e);
     val_unref(result);

@@ -7,6 +7,8 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/mem.h"
+
 /* How the name "class.message" of `len` bytes compares with a row, the class being its first
  * `split` bytes; whatever separates them counts as the '.' the table is sorted by. */
 static int compare_msg(const char *name, size_t split, const struct msg_desc *m)
@@ -184,4 +186,66 @@ const char *desc_type_name(const struct type *t, char *buf, size_t size)
         snprintf(buf, size, "%s", simple[t->kind]);
     }
     return buf;
+}
+
+/* ---- errors ---- */
+
+/* What any message may give besides what is said of it: about the call, its session, its objects,
+ * its task, the house. */
+static const char *const common_errors[] = {
+    "Fault",
+    "FIELD_TYPE_ERROR",
+    "HANDLE_INVALID",
+    "INTERNAL_ERROR",
+    "INVALID_VALUE",
+    "MAP_DUPLICATE_KEY",
+    "MESSAGE_METHOD_UNKNOWN",
+    "MESSAGE_PARAMETER_COUNT_MISMATCH",
+    "MESSAGE_REMOVED",
+    "NOT_IMPLEMENTED",
+    "OPERATION_NOT_ALLOWED",
+    "OTHER_OPERATION_IN_PROGRESS",
+    "RBAC_PERMISSION_DENIED",
+    "SESSION_INVALID",
+    "TASK_CANCELLED",
+    "TOO_MANY_PENDING_TASKS",
+    "UUID_INVALID",
+};
+
+/* What the rules of operations give, whichever message begins one. */
+static const char *const operation_errors[] = {
+    "OPERATION_BLOCKED",
+    "SR_HAS_NO_PBDS",
+    "SR_HAS_PBD",
+    "SR_NOT_ATTACHED",
+    "VBD_IS_EMPTY",
+    "VBD_NOT_EMPTY",
+    "SR_OPERATION_NOT_SUPPORTED",
+    "VBD_NOT_UNPLUGGABLE",
+    "VDI_IN_USE",
+    "VBD_NOT_REMOVABLE_MEDIA",
+    "VDI_MISSING",
+    "VDI_NOT_MANAGED",
+    "VDI_READONLY",
+    "VM_BAD_POWER_STATE",
+    "VM_IS_SNAPSHOT",
+    "VM_IS_TEMPLATE",
+    "VM_LACKS_FEATURE",
+};
+
+static bool is_among(const char *const *codes, size_t n, const char *code)
+{
+    for (size_t i = 0; i < n && codes[i]; i++)
+        if (strcmp(codes[i], code) == 0 || strcmp(codes[i], "any") == 0)
+            return true;
+    return false;
+}
+
+bool desc_msg_raises(const struct msg_desc *m, const char *code)
+{
+    if (m->op && m->op->state_error && strcmp(m->op->state_error, code) == 0)
+        return true;
+    return is_among(common_errors, ARRAY_LEN(common_errors), code) ||
+           is_among(m->errors, SIZE_MAX, code) || is_among(m->raises, SIZE_MAX, code) ||
+           (m->op && is_among(operation_errors, ARRAY_LEN(operation_errors), code));
 }

@@ -185,7 +185,8 @@ struct msg_desc {
     const struct key_role *key_roles;
     int field;                 /* of getters, setters, add, remove; else -1 */
     const struct op_desc *op;  /* NULL if the message is no operation */
-    const char *const *errors; /* declared codes, ends with NULL */
+    const char *const *errors; /* published codes, ends with NULL */
+    const char *const *raises; /* further codes that it may give, ends with NULL */
     const char *plan;          /* "host", "storage", …; NULL for implicit messages */
     const char *doc;
 };
@@ -255,6 +256,8 @@ const struct field_desc *desc_field(const struct class_desc *c, const char *name
 const struct field_desc *desc_field_by_column(const struct class_desc *c, const char *column);
 /* 'name' is "class.message" or "class_message", without Async; NULL if none. */
 const struct msg_desc *desc_msg(const char *name);
+/* May the message give this error? Its own codes, and those that any message may give. */
+bool desc_msg_raises(const struct msg_desc *m, const char *code);
 int desc_enum_value(const struct enum_desc *e, const char *text); /* any case; -1 if none */
 const char *desc_role_name(enum role role);    /* "local-root", "unchecked" for what is no role */
 enum role desc_role_by_name(const char *name); /* ROLE_UNCHECKED if there is none */

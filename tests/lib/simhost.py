@@ -15,6 +15,7 @@ import pytest
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path.insert(0, os.path.join(TOP, "tools", "pylib"))
 
+import conform  # noqa: E402
 import xapi  # noqa: E402
 
 BUILD = os.environ.get("CAIRN_BUILD", os.path.join(TOP, "build"))
@@ -26,6 +27,19 @@ START_S = 30
 def password_hash(password):
     return subprocess.run([os.path.join(BUILD, "cairnd"), "--hash-password"], check=True, text=True,
                           input=password + "\n", stdout=subprocess.PIPE).stdout.strip()
+
+
+class CheckedSession(xapi.Session):
+    """A session each of whose answers is held against the facts."""
+
+    def call_bare(self, name, *args):
+        try:
+            value = super().call_bare(name, *args)
+        except xapi.Failure as e:
+            conform.error(name, e.details)
+            raise
+        conform.answer(name, value, conform.XML)
+        return value
 
 
 class Daemon:
@@ -92,7 +106,7 @@ class Daemon:
         return os.path.join(self.folder, "run", "xapi")
 
     def connect(self, user="root", password=PASSWORD, originator="tests"):
-        return xapi.connect(self.url, user, password, originator)
+        return CheckedSession(self.url, user, password, originator)
 
     def post(self, path, body, headers=None, method="POST", version=11):
         """One request on a connection of its own: (status, headers, body)."""
@@ -111,7 +125,13 @@ class Daemon:
             call["jsonrpc"] = "2.0"
         status, _, body = self.post(path, json.dumps(call))
         assert status == 200, body
-        return json.loads(body)
+        reply = json.loads(body)
+        if reply.get("error"):
+            e = reply["error"]
+            conform.error(method, [e["message"], *e["data"]] if isinstance(e, dict) else e)
+        else:
+            conform.answer(method, reply["result"], conform.JSON)
+        return reply
 
 
 def run_daemon(*settings):
@@ -122,9 +142,11 @@ def run_daemon(*settings):
         yield d
     finally:
         code = d.stop() if d else 0
+        undeclared = conform.undeclared(d.log) if d else []
         if code == 0:
             shutil.rmtree(folder, ignore_errors=True)
     assert code == 0, f"the daemon ended with {code}; its log is in {folder}"
+    assert not undeclared, f"neither 'errors' nor 'raises' of the model: {undeclared}"
 
 
 def failure(call, *args):
