@@ -1,5 +1,5 @@
 # The front door; the work is done by Meson and tools/. `make help` lists the targets.
-.PHONY: help deps build up down test bench fuzz docs install check-all clean
+.PHONY: help deps build up down test bench fuzz torture-real docs install check-all clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -32,6 +32,9 @@ bench: ## the benchmarks as tables
 fuzz: ## each fuzz target for 60 s (clang)
 	@CAIRN_DEPS=extra tools/deps
 	@tools/fuzz 60
+
+torture-real: build ## break every step of every operation on real guests
+	@CAIRN_TORTURE=all /usr/bin/python3 -m pytest -q -p no:cacheprovider tests/real/test_torture.py
 
 docs: ## check the documentation and generate its generated pages
 	@tools/docs

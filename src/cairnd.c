@@ -33,6 +33,7 @@
 #include "state/restore.h"
 #include "state/store.h"
 #include "state/watch.h"
+#include "task/fault.h"
 #include "task/task.h"
 #include "tls/tls.h"
 
@@ -367,6 +368,8 @@ static struct err *dump(void *arg, unsigned argc, const char *const *argv, struc
 static struct err *open_control(struct daemon *d)
 {
     ctl_register("dump", DUMPS, dump, d);
+    if (d->config.development)
+        fault_control();
     return ctl_listen(d->loop, d->config.control_socket, &d->ctl);
 }
 

@@ -25,7 +25,7 @@ static int usage(FILE *to, int status)
           "  log MODULE|* LEVEL         err, warn, info or debug\n"
           "  dump [WHAT]                claims, tasks, sessions, threads, loop, state, watch; or "
           "all\n"
-          "  fault …                    fault points, in builds for tests\n"
+          "  fault …                    fault points, in a development run\n"
           "  doctor                     checks of this machine; needs no daemon\n"
           "\n"
           "SOCKET: /run/cairn/cairnd.ctl, or the one that CAIRN_CONTROL names.\n",

@@ -60,6 +60,8 @@ enum host_fact_kind {
     FACT_DISK_ERROR, /* diskd of `vm` died or answered an error; `reason`; it is being restarted */
     FACT_DISK_OK,    /* and is back */
     FACT_SR_CHANGED, /* `sr`: its directory changed, scan it */
+    FACT_DISK_GONE,  /* the guest let go of a disk after nobody waited any more; `reason`: its id */
+    FACT_NIC_GONE,   /* and of a NIC */
 };
 
 /* Borrowed; valid during the call. The receiver copies what it keeps and does not block. */

@@ -13,6 +13,7 @@
 
 #include "base/fd.h"
 #include "base/log.h"
+#include "base/rstr.h"
 #include "base/str.h"
 #include "host/mon.h"
 #include "host/qemu_vm.h"
@@ -291,15 +292,36 @@ static void note_clock(struct guest *g, const struct val *data)
         guest_post(g, FACT_RTC, "", g->boot->rtc_offset_s + val_get_int(offset), NULL);
 }
 
+/* The device that nobody waits for to go: the fact's kind and its id in the boot record, an rstr.
+ */
+static const char *late_device(struct guest *g, const char *device, enum host_fact_kind *ret)
+{
+    unsigned number;
+    const struct boot_disk *d = NULL;
+    const struct boot_nic *n = NULL;
+    if (g->unplugging)
+        return NULL;
+    if (sscanf(device, "disk%u", &number) == 1)
+        d = boot_disk(g->boot, number);
+    else if (sscanf(device, "nic%u", &number) == 1)
+        n = boot_nic(g->boot, number);
+    *ret = d ? FACT_DISK_GONE : FACT_NIC_GONE;
+    return d || n ? rstr_new(d ? d->id : n->id) : NULL;
+}
+
 static void note_deleted(struct guest *g, const struct val *data)
 {
     const char *device = val_map_str(data, "device", "");
+    enum host_fact_kind kind;
     if (!device[0])
         return;
     pthread_mutex_lock(&g->qemu->lock);
     vec_push(&g->deleted, mem_strdup(device));
+    _cleanup_(rstr_unrefp) const char *id = late_device(g, device, &kind);
     pthread_cond_broadcast(&g->qemu->changed);
     pthread_mutex_unlock(&g->qemu->lock);
+    if (id)
+        guest_post(g, kind, id, 0, NULL);
 }
 
 static void note_port(struct guest *g, const struct val *data)

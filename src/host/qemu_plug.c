@@ -40,6 +40,26 @@ static void try_delete(struct guest *g, const struct verb *v, const char *comman
     err_free(guest_qmp(g, v, command, one(key, id), NULL));
 }
 
+static bool was_deleted(const struct guest *g, const void *arg)
+{
+    for (size_t i = 0; i < g->deleted.n; i++)
+        if (str_eq(g->deleted.v[i], arg))
+            return true;
+    return false;
+}
+
+static void forget_deleted(struct guest *g, const char *id)
+{
+    pthread_mutex_lock(&g->qemu->lock);
+    for (size_t i = g->deleted.n; i > 0; i--) {
+        if (!str_eq(g->deleted.v[i - 1], id))
+            continue;
+        free(g->deleted.v[i - 1]);
+        vec_remove(&g->deleted, i - 1);
+    }
+    pthread_mutex_unlock(&g->qemu->lock);
+}
+
 /* --- disks --- */
 
 static struct val *chardev_args(const char *id, const char *path)
@@ -84,9 +104,13 @@ struct err *qemu_plug_disk(void *hv, const struct verb *v, const char *vm,
     if (d->device >= BOOT_DISKS)
         return err_OPERATION_NOT_ALLOWED(
             "Devices with number 16 and up cannot be plugged while the VM runs");
-    if (boot_disk(g->boot, d->device))
+    const struct boot_disk *now = boot_disk(g->boot, d->device);
+    if (now && str_eq(now->id, d->id))
+        return NULL; /* it never left */
+    if (now)
         return err_internal("guest '%s' has a disk %u already", vm, d->device);
     _cleanup_(freep) char *id = name("disk", d->device);
+    forget_deleted(g, id);
     _cleanup_(freep) char *chardev = name("vu", d->device);
     _cleanup_(freep) char *path = host_disk_path(g->qemu->host, vm, d->device, "vu");
     TRY(guest_qmp(g, v, "chardev-add", chardev_args(chardev, path), NULL));
@@ -101,24 +125,25 @@ struct err *qemu_plug_disk(void *hv, const struct verb *v, const char *vm,
     return guest_write_record(g);
 }
 
-static bool was_deleted(const struct guest *g, const void *arg)
-{
-    for (size_t i = 0; i < g->deleted.n; i++)
-        if (str_eq(g->deleted.v[i], arg))
-            return true;
-    return false;
-}
-
-static void forget_deleted(struct guest *g, const char *id)
+static void count_waiting(struct guest *g, int more)
 {
     pthread_mutex_lock(&g->qemu->lock);
-    for (size_t i = g->deleted.n; i > 0; i--) {
-        if (!str_eq(g->deleted.v[i - 1], id))
-            continue;
-        free(g->deleted.v[i - 1]);
-        vec_remove(&g->deleted, i - 1);
-    }
+    g->unplugging += (unsigned)more;
     pthread_mutex_unlock(&g->qemu->lock);
+}
+
+/* A guest that was asked before and took no notice may still be at it, or have let go by now. */
+static struct err *ask_to_release(struct guest *g, const struct verb *v, const char *id)
+{
+    pthread_mutex_lock(&g->qemu->lock);
+    bool gone = was_deleted(g, id);
+    pthread_mutex_unlock(&g->qemu->lock);
+    struct err *e = gone ? NULL : guest_qmp(g, v, "device_del", one("id", id), NULL);
+    bool asked = e && strstr(err_param(e, 0), "in the process of unplug");
+    if (!asked)
+        return e;
+    err_free(e);
+    return NULL;
 }
 
 static struct err *unplug_device(struct guest *g, const struct verb *v, const char *id,
@@ -127,10 +152,13 @@ static struct err *unplug_device(struct guest *g, const struct verb *v, const ch
     struct verb late = *v;
     usec_t most = clock_now() + DETACH_WAIT;
     late.deadline = verb_deadline(v) < most ? verb_deadline(v) : most;
-    forget_deleted(g, id);
-    TRY(guest_qmp(g, v, "device_del", one("id", id), NULL));
-    struct err *e = guest_wait(g, &late, "unplugging", was_deleted, id);
-    forget_deleted(g, id);
+    count_waiting(g, 1);
+    struct err *e = ask_to_release(g, v, id);
+    if (!e)
+        e = guest_wait(g, &late, "unplugging", was_deleted, id);
+    count_waiting(g, -1);
+    if (!e)
+        forget_deleted(g, id);
     if (!e || err_is(e, "TASK_CANCELLED") || guest_state(g) == GUEST_ABSENT)
         return e;
     err_free(e);
@@ -187,6 +215,8 @@ struct err *qemu_insert_cd(void *hv, const struct verb *v, const char *vm,
     struct boot_disk *now = NULL;
     TRY(guest_get(hv, vm, &g));
     TRY(drive(g, d->device, &now));
+    if (str_eq(now->image.path, d->image.path))
+        return NULL; /* it never left */
     if (now->image.path[0])
         return err_internal("CD drive %u of guest '%s' is not empty", d->device, vm);
     _cleanup_(freep) char *id = name("disk", d->device);
@@ -284,9 +314,13 @@ struct err *qemu_plug_nic(void *hv, const struct verb *v, const char *vm, const 
 {
     _cleanup_(guest_unrefp) struct guest *g = NULL;
     TRY(guest_get(hv, vm, &g));
-    if (boot_nic(g->boot, n->device))
+    const struct boot_nic *now = boot_nic(g->boot, n->device);
+    if (now && str_eq(now->id, n->id))
+        return NULL; /* it never left */
+    if (now)
         return err_internal("guest '%s' has a NIC %u already", vm, n->device);
     _cleanup_(freep) char *id = name("nic", n->device);
+    forget_deleted(g, id);
     _cleanup_(freep) char *netdev = name("net", n->device);
     TRY(guest_qmp(g, v, "netdev_add", netdev_args(n, netdev), NULL));
     struct err *e = guest_qmp(g, v, "device_add", nic_args(n, id, netdev), NULL);

@@ -36,6 +36,7 @@ struct guest {
     uint64_t memory_bytes; /* that it uses: what its balloon leaves */
     char *shutdown;        /* reason of the SHUTDOWN event, NULL before one */
     VEC(char *) deleted;   /* ids of devices that DEVICE_DELETED has named */
+    unsigned unplugging;   /* calls that wait for one */
 
     struct qmp *qmp; /* set once before the guest is listed; NULL when it does not answer */
 

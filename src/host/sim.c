@@ -290,8 +290,10 @@ static struct err *sim_insert_cd(void *hv, const struct verb *v, const char *vm,
     VISIT(at);
     TRY(visit(hv, "insert_cd", vm, &at));
     const struct boot_disk *drive = boot_disk(at.g->boot, d->device);
-    if (!drive || !drive->cd || drive->image.path[0])
-        return err_internal("drive %u of guest '%s' takes no medium", d->device, vm);
+    if (!drive || !drive->cd)
+        return err_internal("guest '%s' has no CD drive %u", vm, d->device);
+    if (drive->image.path[0] && !str_eq(drive->image.path, d->image.path))
+        return err_internal("CD drive %u of guest '%s' is not empty", d->device, vm);
     boot_set_disk(at.g->boot, d);
     TRY(check_disks(hv, at.g->boot));
     return world_put_guest(hv, at.g);
@@ -490,6 +492,20 @@ static struct err *set_clock(struct sim *s, struct visit *at, int64_t number)
     return NULL;
 }
 
+static struct err *drop(struct sim *s, struct visit *at, enum host_fact_kind kind, unsigned device)
+{
+    const struct boot_disk *d = kind == FACT_DISK_GONE ? boot_disk(at->g->boot, device) : NULL;
+    const struct boot_nic *n = kind == FACT_NIC_GONE ? boot_nic(at->g->boot, device) : NULL;
+    if (!d && !n)
+        return err_internal("guest '%s' has no device %u", at->g->boot->vm, device);
+    _cleanup_(freep) char *id = mem_strdup(d ? d->id : n->id);
+    _cleanup_(freep) char *vm = mem_strdup(at->g->boot->vm);
+    int64_t domid = at->g->boot->domid;
+    visit_end(at);
+    post(s, kind, vm, domid, id, 0, NULL);
+    return NULL;
+}
+
 struct err *sim_guest(struct host *h, const char *vm, enum sim_event what, int64_t number)
 {
     struct sim *s = h->hv_data;
@@ -511,6 +527,10 @@ struct err *sim_guest(struct host *h, const char *vm, enum sim_event what, int64
     case SIM_DEAF:
         at.g->deaf = number != 0;
         return world_put_guest(s, at.g);
+    case SIM_DROP_DISK:
+        return drop(s, &at, FACT_DISK_GONE, (unsigned)number);
+    case SIM_DROP_NIC:
+        return drop(s, &at, FACT_NIC_GONE, (unsigned)number);
     }
     return err_internal("unknown event %d of a simulated guest", what);
 }

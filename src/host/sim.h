@@ -23,6 +23,8 @@ enum sim_event {
     SIM_RTC,       /* sets its clock: `number` seconds against UTC */
     SIM_AGENT,     /* an agent comes up with address 10.0.0.`number`, or goes when 0 */
     SIM_DEAF,      /* from now on it ignores shutdown (number 1) or obeys again (0) */
+    SIM_DROP_DISK, /* lets go of disk `number`, long after it was asked */
+    SIM_DROP_NIC,  /* … of NIC `number` */
 };
 
 /* Lets a guest do something by itself; its facts are posted before this returns. */

@@ -284,6 +284,20 @@ static void post_scan(struct ops *ops, const char *sr_uuid)
                            STORAGE_OPERATIONS_SCAN, NULL);
 }
 
+/* One that was asked for in time finds the object claimed by who asked, and its work done. */
+static void post_gone(struct ops *ops, const struct host_fact *fact)
+{
+    _cleanup_(snap_unrefp) struct snap *s = snap_get(ops->cfg.db);
+    const struct rec_VBD *vbd = snap_VBD_by_uuid(s, fact->reason);
+    const struct rec_VIF *vif = snap_VIF_by_uuid(s, fact->reason);
+    if (fact->kind == FACT_DISK_GONE && vbd)
+        tasks_run_internal(ops->cfg.tasks, "VBD gone", CLASS_VBD, vbd->row.ref,
+                           VBD_OPERATIONS_UNPLUG, NULL);
+    else if (fact->kind == FACT_NIC_GONE && vif)
+        tasks_run_internal(ops->cfg.tasks, "VIF gone", CLASS_VIF, vif->row.ref,
+                           VIF_OPERATIONS_UNPLUG, NULL);
+}
+
 void ops_fact(void *arg, const struct host_fact *fact)
 {
     struct ops *ops = *(struct ops **)arg;
@@ -318,6 +332,10 @@ void ops_fact(void *arg, const struct host_fact *fact)
         break;
     case FACT_SR_CHANGED:
         post_scan(ops, fact->sr);
+        break;
+    case FACT_DISK_GONE:
+    case FACT_NIC_GONE:
+        post_gone(ops, fact);
         break;
     }
 }

@@ -212,24 +212,19 @@ static struct err *plug_disk(struct op *op)
     return e;
 }
 
-static struct err *unplug(struct op *op, bool force)
+static struct err *unplug(struct op *op, bool force, usec_t wait)
 {
     _cleanup_(drive_done) struct drive d = {0};
     unsigned number;
     TRY(drive_get(op, &d));
     TRY(drive_number(&d, &number));
-    struct verb v = op_verb(op, VERB_TIME);
+    struct verb v = op_verb(op, wait);
     return host_vm_unplug_disk(op->host, &v, d.vm->uuid, number, force);
 }
 
 static struct err *unplug_disk(struct op *op)
 {
-    return unplug(op, op_get_bool(op, "force"));
-}
-
-static struct err *unplug_disk_anyway(struct op *op)
-{
-    return unplug(op, true);
+    return unplug(op, op_get_bool(op, "force"), VERB_TIME);
 }
 
 /* ---- the record and the boot record together ---- */
@@ -266,7 +261,9 @@ static struct err *mark_txn(struct txn *t, void *arg)
     return NULL;
 }
 
-static struct err *mark_with_disk(struct op *op, const char *vdi)
+typedef struct err *(*write_fn)(struct op *op, const char *name, txn_fn fn, void *arg);
+
+static struct err *mark_with_disk(struct op *op, write_fn write, const char *vdi)
 {
     _cleanup_(drive_done) struct drive d = {0};
     struct boot_disk *disk = NULL;
@@ -274,14 +271,31 @@ static struct err *mark_with_disk(struct op *op, const char *vdi)
     if (d.live)
         TRY(drive_disk(op, &d, &disk));
     struct mark_arg a = {op, disk, vdi, true};
-    struct err *e = op_commit(op, "mark attached", mark_txn, &a);
+    struct err *e = write(op, "mark attached", mark_txn, &a);
     boot_disk_free(disk);
     return e;
 }
 
 static struct err *mark_plugged(struct op *op)
 {
-    return mark_with_disk(op, NULL);
+    return mark_with_disk(op, op_commit, NULL);
+}
+
+/* What a guest does not give back soon it keeps, and the record says so. */
+static struct err *unplug_or_keep(struct op *op)
+{
+    struct err *e = unplug(op, true, RELEASE_TIME);
+    if (!err_is(e, "DEVICE_DETACH_TIMEOUT"))
+        return e;
+    err_free(e);
+    return mark_with_disk(op, op_write, NULL);
+}
+
+static struct err *close_unless_kept(struct op *op)
+{
+    _cleanup_(drive_done) struct drive d = {0};
+    TRY(drive_get(op, &d));
+    return d.vbd->currently_attached ? NULL : close_disk(op);
 }
 
 static struct err *mark_unplugged(struct op *op)
@@ -291,8 +305,8 @@ static struct err *mark_unplugged(struct op *op)
 }
 
 static const struct step plug_steps[] = {
-    {"open disk", open_disk, close_disk, .weight = 2},
-    {"plug disk", plug_disk, unplug_disk_anyway, .weight = 2},
+    {"open disk", open_disk, close_unless_kept, .weight = 2},
+    {"plug disk", plug_disk, unplug_or_keep, .weight = 2},
     {"mark attached", mark_plugged, NULL, .weight = 1, .commit = true},
 };
 const struct op_kind kind_vbd_plug = OP_KIND("VBD.plug", plug_steps);
@@ -304,6 +318,15 @@ static const struct step unplug_steps[] = {
     {"close disk", close_disk, NULL, .weight = 2},
 };
 const struct op_kind kind_vbd_unplug = OP_KIND("VBD.unplug", unplug_steps);
+
+/* The same after the guest has let go at last. */
+static bool is_detached(struct txn *t, struct op *op)
+{
+    const struct rec_VBD *vbd = txn_VBD(t, op->self);
+    return !vbd || !vbd->currently_attached;
+}
+const struct op_kind kind_vbd_gone = {"VBD gone", unplug_steps, ARRAY_LEN(unplug_steps),
+                                      is_detached};
 
 struct err *msg_VBD_plug(struct op *op, const struct args_VBD_plug *a, struct val **ret)
 {
@@ -344,7 +367,7 @@ static struct err *eject_cd(struct op *op)
 
 static struct err *mark_inserted(struct op *op)
 {
-    return mark_with_disk(op, op_get(op, "vdi"));
+    return mark_with_disk(op, op_commit, op_get(op, "vdi"));
 }
 
 static struct err *mark_ejected(struct op *op)

@@ -149,22 +149,17 @@ static struct err *plug_nic(struct op *op)
     return host_vm_plug_nic(op->host, &v, n.vm->uuid, n.boot);
 }
 
-static struct err *unplug(struct op *op, bool force)
+static struct err *unplug(struct op *op, bool force, usec_t wait)
 {
     _cleanup_(nic_done) struct nic n = {0};
     TRY(nic_get(op, &n));
-    struct verb v = op_verb(op, VERB_TIME);
+    struct verb v = op_verb(op, wait);
     return host_vm_unplug_nic(op->host, &v, n.vm->uuid, n.boot->device, force);
 }
 
 static struct err *unplug_nic(struct op *op)
 {
-    return unplug(op, op_get_bool(op, "force"));
-}
-
-static struct err *unplug_nic_anyway(struct op *op)
-{
-    return unplug(op, true);
+    return unplug(op, op_get_bool(op, "force"), VERB_TIME);
 }
 
 struct mark_arg {
@@ -193,26 +188,38 @@ static struct err *mark_txn(struct txn *t, void *arg)
     return NULL;
 }
 
-static struct err *mark(struct op *op, bool attached)
+typedef struct err *(*write_fn)(struct op *op, const char *name, txn_fn fn, void *arg);
+
+static struct err *mark(struct op *op, write_fn write, bool attached)
 {
     _cleanup_(nic_done) struct nic n = {0};
     TRY(nic_get(op, &n));
     struct mark_arg a = {op, n.boot, attached};
-    return op_commit(op, "mark VIF", mark_txn, &a);
+    return write(op, "mark VIF", mark_txn, &a);
 }
 
 static struct err *mark_plugged(struct op *op)
 {
-    return mark(op, true);
+    return mark(op, op_commit, true);
 }
 
 static struct err *mark_unplugged(struct op *op)
 {
-    return mark(op, false);
+    return mark(op, op_commit, false);
+}
+
+/* What a guest does not give back soon it keeps, and the record says so. */
+static struct err *unplug_or_keep(struct op *op)
+{
+    struct err *e = unplug(op, true, RELEASE_TIME);
+    if (!err_is(e, "DEVICE_DETACH_TIMEOUT"))
+        return e;
+    err_free(e);
+    return mark(op, op_write, true);
 }
 
 static const struct step plug_steps[] = {
-    {"plug NIC", plug_nic, unplug_nic_anyway, .weight = 2},
+    {"plug NIC", plug_nic, unplug_or_keep, .weight = 2},
     {"mark attached", mark_plugged, NULL, .weight = 1, .commit = true},
 };
 const struct op_kind kind_vif_plug = OP_KIND("VIF.plug", plug_steps);
@@ -222,6 +229,15 @@ static const struct step unplug_steps[] = {
     {"mark detached", mark_unplugged, NULL, .weight = 1, .commit = true},
 };
 const struct op_kind kind_vif_unplug = OP_KIND("VIF.unplug", unplug_steps);
+
+/* The same after the guest has let go at last. */
+static bool is_detached(struct txn *t, struct op *op)
+{
+    const struct rec_VIF *vif = txn_VIF(t, op->self);
+    return !vif || !vif->currently_attached;
+}
+const struct op_kind kind_vif_gone = {"VIF gone", unplug_steps, ARRAY_LEN(unplug_steps),
+                                      is_detached};
 
 struct err *msg_VIF_plug(struct op *op, const struct args_VIF_plug *a, struct val **ret)
 {

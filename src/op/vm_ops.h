@@ -68,7 +68,8 @@ extern const struct op_kind kind_vm_clean_reboot, kind_vm_hard_reboot, kind_vm_s
 extern const struct op_kind kind_vm_cpus, kind_vm_memory, kind_appliance;
 extern const struct op_kind kind_vm_copy, kind_vdi_copy, kind_vm_provision, kind_vm_destroy;
 extern const struct op_kind kind_guest_ended, kind_guest_rebooted, kind_sr_scan;
-extern const struct op_kind kind_vbd_plug, kind_vbd_unplug, kind_vbd_insert, kind_vbd_eject;
+extern const struct op_kind kind_vbd_plug, kind_vbd_unplug, kind_vbd_insert, kind_vbd_eject,
+    kind_vbd_gone, kind_vif_gone;
 extern const struct op_kind kind_vif_plug, kind_vif_unplug;
 extern const struct op_kind kind_vdi_create, kind_vdi_destroy, kind_vdi_resize;
 extern const struct op_kind kind_vdi_export, kind_vdi_import;

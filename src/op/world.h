@@ -30,9 +30,10 @@ struct ops {
 
 struct ops *ops_of(const struct op *op);
 
-#define KIB       (UINT64_C(1) << 10)
-#define MIB       (UINT64_C(1) << 20)
-#define VERB_TIME (60 * USEC_PER_SEC) /* what a verb may take unless said otherwise */
+#define KIB          (UINT64_C(1) << 10)
+#define MIB          (UINT64_C(1) << 20)
+#define VERB_TIME    (60 * USEC_PER_SEC) /* what a verb may take unless said otherwise */
+#define RELEASE_TIME (3 * USEC_PER_SEC)  /* for a guest to give back a device it has just got */
 
 /* A verb of this step: identity, deadline from now, cancel and progress of the operation. */
 struct verb op_verb(struct op *op, usec_t time);

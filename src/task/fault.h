@@ -25,3 +25,7 @@ void fault_on_death(void (*fn)(const char *name, void *arg), void *arg);
 unsigned fault_count(void);       /* points passed since fault_clear */
 unsigned fault_count_marks(void); /* marks and points */
 const char *fault_last(void);     /* name of the one that struck; "" if none did */
+
+/* Makes all that a command of the control socket: "fault fail N", "fault die N", "fault clear", and
+ * "fault" alone, which tells the counts. A daemon offers it in a development run only. */
+void fault_control(void);

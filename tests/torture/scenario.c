@@ -254,27 +254,38 @@ static struct err *run_destroy_sr(struct lab *w)
     return lab_call(w, SR_destroy, remembered, .sr = remembered);
 }
 
-static struct err *guest_does(struct lab *w, enum sim_event what)
+static struct err *guest_does(struct lab *w, enum sim_event what, int64_t number)
 {
     const struct rec_VM *vm = lab_vm(w);
-    struct err *e = sim_guest(w->host, vm->uuid, what, 0);
+    struct err *e = sim_guest(w->host, vm->uuid, what, number);
     row_unref(&vm->row);
     return e;
 }
 
 static struct err *run_power_off(struct lab *w)
 {
-    return guest_does(w, SIM_POWER_OFF);
+    return guest_does(w, SIM_POWER_OFF, 0);
 }
 
 static struct err *run_crash(struct lab *w)
 {
-    return guest_does(w, SIM_CRASH);
+    return guest_does(w, SIM_CRASH, 0);
 }
 
 static struct err *run_guest_reboot(struct lab *w)
 {
-    return guest_does(w, SIM_REBOOT);
+    return guest_does(w, SIM_REBOOT, 0);
+}
+
+/* The device that with_plugged_…() gave: number 1. */
+static struct err *run_drop_disk(struct lab *w)
+{
+    return guest_does(w, SIM_DROP_DISK, 1);
+}
+
+static struct err *run_drop_nic(struct lab *w)
+{
+    return guest_does(w, SIM_DROP_NIC, 1);
 }
 
 static struct err *run_sr_changed(struct lab *w)
@@ -393,6 +404,8 @@ const struct scenario scenarios[] = {
     {"guest-powers-off", "guest ended", running, run_power_off},
     {"guest-crashes", "guest ended", running, run_crash},
     {"guest-reboots", "guest rebooted", running, run_guest_reboot},
+    {"guest-drops-disk", "VBD gone", with_plugged_disk, run_drop_disk},
+    {"guest-drops-nic", "VIF gone", with_plugged_nic, run_drop_nic},
     {"sr-changed", "SR scan", running, run_sr_changed},
     {NULL, NULL, NULL, NULL},
 };

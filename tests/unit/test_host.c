@@ -261,7 +261,10 @@ static void cds_change_and_faults_strike(void **state)
     assert_fails(host_vm_insert_cd(x->h, &v, VM, &cd)); /* not attached */
     assert_null(host_disk_attach(x->h, &v, VM, &cd));
     assert_null(host_vm_insert_cd(x->h, &v, VM, &cd));
-    assert_fails(host_vm_insert_cd(x->h, &v, VM, &cd)); /* not empty */
+    assert_null(host_vm_insert_cd(x->h, &v, VM, &cd)); /* it is in */
+    struct boot_disk other = cd;
+    other.image.path = "/elsewhere";
+    assert_fails(host_vm_insert_cd(x->h, &v, VM, &other)); /* not empty */
     sim_fail(x->h, "eject_cd", 1);
     assert_fails(host_vm_eject_cd(x->h, &v, VM, 3));
     assert_null(host_vm_eject_cd(x->h, &v, VM, 3));

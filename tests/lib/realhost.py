@@ -1,0 +1,169 @@
+"""A host with real guests: the daemon with cairn-diskd and QEMU, in a folder of its own.
+
+The guest is tests/disk/guest.S: it boots from a VHD that diskd serves, writes and reads back
+without end, and says so on its serial line: '.' a good round, 'E' an I/O error, 'D' a difference.
+"""
+import glob
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+import uuid
+
+from simhost import TOP, Daemon
+
+MIB = 1 << 20
+GUEST = os.path.join(TOP, "tests", "disk", "guest.S")
+
+
+def wait_for(what, seconds=20):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        got = what()
+        if got:
+            return got
+        time.sleep(0.02)
+    raise AssertionError(f"did not come true in {seconds} s: {what}")
+
+
+class Host(Daemon):
+    """A daemon with QEMU under it, and what the tests look at from the outside."""
+
+    def __init__(self, folder):
+        super().__init__(folder, "hypervisor=qemu", "accel=tcg", "shutdown_wait_s=3")
+        self.x = self.connect()
+
+    def restart(self, how=signal.SIGKILL):
+        self.stop(how)
+        self.start()
+        self.x = self.connect()
+
+    def pid_of(self, vm, program):
+        """The process of a VM, found without asking the daemon; 0 if there is none."""
+        mark = self.x_uuid[vm]
+        for path in glob.glob("/proc/[0-9]*/cmdline"):
+            try:
+                with open(path, "rb") as f:
+                    argv = f.read().decode(errors="replace").split("\0")
+            except OSError:
+                continue
+            text = " ".join(argv)
+            if program in argv[0] and mark in text and self.folder in text:
+                return int(path.split("/")[2])
+        return 0
+
+    x_uuid = {}
+
+    def make_vm(self, name="guest", **fields):
+        sr = self.x.SR.get_by_name_label("Local storage")[0]
+        vdi = install_guest(self, sr)
+        vm = self.x.VM.clone(self.x.VM.get_by_name_label("Other install media")[0], name)
+        self.x.VM.provision(vm)
+        self.x.VM.set_memory_limits(vm, *[str(32 * MIB)] * 4)
+        self.x.VM.set_actions_after_crash(vm, fields.get("after_crash", "destroy"))
+        self.x.VBD.create({"VM": vm, "VDI": vdi, "userdevice": "0", "bootable": True,
+                           "mode": "RW", "type": "Disk", "empty": False, "other_config": {},
+                           "qos_algorithm_type": "", "qos_algorithm_params": {}})
+        self.x_uuid[vm] = self.x.VM.get_uuid(vm)
+        return vm
+
+    def remove_vm(self, vm):
+        if self.x.VM.get_power_state(vm) != "Halted":
+            self.x.VM.hard_shutdown(vm)
+        for vbd in self.x.VM.get_VBDs(vm):
+            vdi = self.x.VBD.get_VDI(vbd)
+            self.x.VBD.destroy(vbd)
+            if vdi != "OpaqueRef:NULL":
+                self.x.VDI.destroy(vdi)
+        self.x.VM.destroy(vm)
+
+    def listen(self, vm):
+        consoles = [c for c in self.x.VM.get_consoles(vm)
+                    if self.x.console.get_protocol(c) == "vt100"]
+        sock = self.x.open_console(self.x.console.get_uuid(consoles[0]))
+        sock.settimeout(20)
+        return sock
+
+    def rounds(self, vm, n, sock=None):
+        """Waits for n further rounds of the guest; none may report an error."""
+        sock = sock or self.listen(vm)
+        sock.setblocking(False)
+        seen, end = b"", time.monotonic() + 60
+        try:
+            seen = sock.recv(1 << 17)  # what was kept is no news
+        except BlockingIOError:
+            pass
+        assert b"E" not in seen and b"D" not in seen, seen[-200:]
+        seen = b""
+        sock.settimeout(1)
+        while seen.count(b".") < n:
+            assert time.monotonic() < end, f"only {seen.count(b'.')} rounds"
+            try:
+                seen += sock.recv(65536)
+            except TimeoutError:
+                pass
+            assert b"E" not in seen and b"D" not in seen, seen[-200:]
+        sock.close()
+
+    def leftovers(self):
+        """Processes, sockets and folders of guests under this host's folder."""
+        run = os.path.join(self.folder, "run")
+        found = [p for p in glob.glob(run + "/vm/*") + glob.glob(run + "/disk/*")]
+        for path in glob.glob("/proc/[0-9]*/cmdline"):
+            try:
+                with open(path, "rb") as f:
+                    text = f.read().decode(errors="replace")
+            except OSError:
+                continue
+            if self.folder in text and ("qemu-system" in text or "cairn-diskd" in text):
+                found.append(text.replace("\0", " ")[:80])
+        return found
+
+
+def install_guest(host, sr):
+    """A VHD with the guest in its first sector, put where the SR finds it."""
+    name = str(uuid.uuid4())
+    scratch = os.path.join(host.folder, "scratch")
+    os.makedirs(scratch, exist_ok=True)
+    obj, image, raw = (os.path.join(scratch, f) for f in ("guest.o", "guest.bin", "guest.raw"))
+    subprocess.run(["gcc", "-c", "-o", obj, GUEST], check=True)
+    subprocess.run(["ld", "-m", "elf_x86_64", "-Ttext", "0x7c00", "--oformat", "binary", "-o",
+                    image, obj], check=True)
+    shutil.copy(image, raw)
+    os.truncate(raw, 32 * MIB)
+    folder = os.path.join(host.folder, "sr", host.x.SR.get_uuid(sr))
+    if not os.path.isdir(folder):
+        folder = os.path.join(host.folder, "sr")
+    part = os.path.join(scratch, "guest.vhd")
+    subprocess.run(["qemu-img", "convert", "-f", "raw", "-O", "vpc", "-o",
+                    "subformat=dynamic,force_size=on", raw, part], check=True)
+    os.rename(part, os.path.join(folder, name + ".vhd"))
+    host.x.SR.scan(sr)
+    return host.x.VDI.get_by_uuid(name)
+
+
+def state(host, vm):
+    record = host.x.VM.get_record(vm)
+    return record["power_state"], record["domid"], record["current_operations"]
+
+
+def run_host():
+    """For a fixture: a host, and at its end nothing of its guests may be left."""
+    folder = tempfile.mkdtemp(prefix="cairn-real-")
+    h = Host(folder)
+    yield h
+    for vm, record in h.x.VM.get_all_records().items():
+        if record["power_state"] != "Halted" and not record["is_control_domain"]:
+            h.x.VM.hard_shutdown(vm)
+    assert wait_for(lambda: not h.leftovers()), h.leftovers()
+    assert h.stop() == 0
+    shutil.rmtree(folder)
+
+
+def run_vm(host):
+    """For a fixture: a VM of the host with a disk of its own."""
+    ref = host.make_vm()
+    yield ref
+    host.remove_vm(ref)
