@@ -16,6 +16,8 @@
 #include "task/task.h"
 
 #define CHUNKED_IN 65536 /* read at once of a body in chunks */
+#define REST_MAX   (64u << 20)
+#define REST_TIME  (2 * USEC_PER_SEC)
 
 /* ---- session, permission, task ---- */
 
@@ -133,6 +135,21 @@ static void audit(const struct transfer *x, const struct err *e)
     api_audit(x->h->api, &x->session, &peer, action, objects, e);
 }
 
+/* A client that is still sending would take the end of the connection for a broken one, and not
+ * look at the task: takes in a rest that is not too long. */
+static void take_rest(struct transfer *x)
+{
+    char room[65536];
+    uint64_t most = x->req->head->has_length ? x->left : UINT64_MAX;
+    net_stream_set_patience(x->stream, REST_TIME);
+    for (uint64_t taken = 0; taken < REST_MAX && taken < most;) {
+        ssize_t n = net_stream_read(x->stream, room, sizeof(room));
+        if (n <= 0)
+            return;
+        taken += (uint64_t)n;
+    }
+}
+
 static void finish(struct transfer *x, struct err *e)
 {
     bool late = e && x->answered;
@@ -145,6 +162,8 @@ static void finish(struct transfer *x, struct err *e)
         net_stream_abort(x->stream);
         return;
     }
+    if (late)
+        take_rest(x);
     if (e && !late)
         handler_refuse(x->stream, e);
     else if (!x->answered && net_stream_head(x->stream, 200, NULL, NULL, 0) < 0)

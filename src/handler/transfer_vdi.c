@@ -47,24 +47,6 @@ static const struct {
     [PORTABLE_TAR] = {"application/x-tar", "tar"},
 };
 
-struct download {
-    struct transfer *x;
-    const char *content_type;
-    char *filename;
-};
-
-static struct err *begin_download(void *arg)
-{
-    struct download *d = arg;
-    return transfer_head_file(d->x, d->content_type, d->filename);
-}
-
-static struct err *write_download(void *arg, const void *p, size_t size)
-{
-    struct download *d = arg;
-    return transfer_write(d->x, p, size);
-}
-
 struct err *http_get_export_raw_vdi(struct transfer *x, struct val **ret)
 {
     _cleanup_(rstr_unrefp) const char *vdi = NULL;
@@ -82,28 +64,12 @@ struct err *http_get_export_raw_vdi(struct transfer *x, struct val **ret)
     _cleanup_(freep) char *filename =
         mem_printf("%s.%s", row ? row->uuid : "disk", forms[format].suffix);
     struct download d = {x, forms[format].content_type, filename};
-    struct portable_io io = {.arg = &d, .begin = begin_download, .write = write_download};
+    struct portable_io io = transfer_download(&d);
     return vdi_export(x->op,
                       &(struct vdi_stream){.vdi = vdi, .base = base, .format = format, .io = &io});
 }
 
 /* ---- import ---- */
-
-/* The repository for a new VDI, NULL if none is named. */
-static struct err *find_sr(const struct transfer *x, const char **ret)
-{
-    _cleanup_(snap_unrefp) struct snap *s = snap_get(x->h->db);
-    _cleanup_(freep) char *ref = transfer_arg(x, "sr_id");
-    _cleanup_(freep) char *uuid = transfer_arg(x, "sr_uuid");
-    const struct rec_SR *sr = ref ? snap_SR(s, ref) : uuid ? snap_SR_by_uuid(s, uuid) : NULL;
-    if (ref && !sr)
-        return err_HANDLE_INVALID("SR", ref);
-    if (uuid && !sr)
-        return err_UUID_INVALID("SR", uuid);
-    if (sr)
-        *ret = rstr_new(sr->row.ref);
-    return NULL;
-}
 
 static struct err *check_new(const struct transfer *x, const struct vdi_stream *st)
 {
@@ -124,7 +90,7 @@ struct err *http_put_import_raw_vdi(struct transfer *x, struct val **ret)
     struct portable_io io = transfer_upload(x);
     struct vdi_stream st = {.chunked = chunked != NULL, .io = &io};
     TRY(find_vdi(x, "vdi", &vdi));
-    TRY(find_sr(x, &sr));
+    TRY(transfer_find_sr(x, &sr));
     TRY(find_format(x, &st.format));
     if (!transfer_length(x, &st.size_bytes))
         st.size_bytes = 0;

@@ -2,6 +2,7 @@
 #include <stdio.h>
 
 #include "gen/msg.h"
+#include "op/vm_ops.h"
 #include "op/world.h"
 
 struct sr_change {
@@ -62,8 +63,7 @@ struct net_arg {
     const char *ref;
 };
 
-/* The first xapi<N> that no network has. */
-static void free_bridge(struct txn *t, char out[24])
+void network_free_bridge(struct txn *t, char out[24])
 {
     for (unsigned n = 0;; n++) {
         bool taken = false;
@@ -84,7 +84,7 @@ static struct err *net_create_txn(struct txn *t, void *arg)
         n->MTU = 1500;
     if (!*n->bridge) {
         char bridge[24];
-        free_bridge(t, bridge);
+        network_free_bridge(t, bridge);
         rstr_set(&n->bridge, bridge);
     }
     return NULL;

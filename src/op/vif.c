@@ -18,8 +18,7 @@ void mac_random(char out[18])
     snprintf(out, 18, "%02x:%02x:%02x:%02x:%02x:%02x", b[0], b[1], b[2], b[3], b[4], b[5]);
 }
 
-/* Six pairs of hex digits with colons; no group address. */
-static bool mac_parse(const char *text, char out[18])
+bool mac_parse(const char *text, char out[18])
 {
     if (strlen(text) != 17)
         return false;

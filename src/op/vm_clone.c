@@ -174,6 +174,11 @@ static const char *const vif_own[] = {"uuid",         "allowed_operations", "cur
                                       "VM",           "currently_attached", "MAC",
                                       "reserved_pci", "reserved",           NULL};
 
+bool vm_field_is_own(const char *name)
+{
+    return is_named(vm_own, name);
+}
+
 static void copy_vifs(struct txn *t, const struct rec_VM *from, const char *to)
 {
     val_each (ref, from->VIFs) {

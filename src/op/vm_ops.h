@@ -61,6 +61,12 @@ struct val *vm_free_vbd_numbers(const struct snap *s, const struct rec_VM *vm);
 struct val *vm_free_vif_numbers(const struct snap *s, const struct rec_VM *vm);
 /* vif.c */
 void mac_random(char out[18]);
+/* Six pairs of hex digits with colons, into lower case; no group address. */
+bool mac_parse(const char *text, char out[18]);
+/* sr_set.c: the first xapi<N> that no network has. */
+void network_free_bridge(struct txn *t, char out[24]);
+/* vm_clone.c: a field of class VM that a copy of the VM does not take over. */
+bool vm_field_is_own(const char *name);
 
 extern const struct op_kind kind_vm_start, kind_vm_resume, kind_vm_pause, kind_vm_unpause;
 extern const struct op_kind kind_vm_clean_shutdown, kind_vm_hard_shutdown, kind_vm_shutdown;
@@ -72,5 +78,5 @@ extern const struct op_kind kind_vbd_plug, kind_vbd_unplug, kind_vbd_insert, kin
     kind_vbd_gone, kind_vif_gone;
 extern const struct op_kind kind_vif_plug, kind_vif_unplug;
 extern const struct op_kind kind_vdi_create, kind_vdi_destroy, kind_vdi_resize;
-extern const struct op_kind kind_vdi_export, kind_vdi_import;
+extern const struct op_kind kind_vdi_export, kind_vdi_import, kind_vm_export, kind_vm_import;
 extern const struct op_kind kind_sr_create, kind_sr_destroy, kind_pbd_plug, kind_pbd_unplug;

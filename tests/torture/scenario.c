@@ -305,6 +305,8 @@ struct stream {
     struct lab *lab;
 };
 
+static struct buf archive; /* of a VM, for the process */
+
 static struct err *stream_begin(void *arg)
 {
     return NULL;
@@ -361,6 +363,56 @@ static struct err *export_disk(struct op *op, const void *args, struct val **ret
                       &(struct vdi_stream){.vdi = remembered, .format = PORTABLE_VHD, .io = &io});
 }
 
+static struct err *archive_read(void *arg, void *p, size_t size, size_t *ret)
+{
+    struct stream *s = arg;
+    size_t left = archive.size - s->at;
+    *ret = size < left ? size : left;
+    memcpy(p, archive.data + s->at, *ret);
+    s->at += *ret;
+    return NULL;
+}
+
+static struct err *archive_write(void *arg, const void *p, size_t size)
+{
+    buf_put(&archive, p, size);
+    return NULL;
+}
+
+static struct err *export_vm(struct op *op, const void *args, struct val **ret)
+{
+    struct stream *s = (struct stream *)args;
+    struct portable_io io = stream_io(s);
+    io.write = archive_write;
+    return vm_export(op, &(struct vm_out){.vm = s->lab->vm, .io = &io});
+}
+
+static struct err *run_export_vm(struct lab *w)
+{
+    buf_done(&archive);
+    buf_init(&archive, 64 << 20);
+    return transfer(w, export_vm);
+}
+
+static struct err *with_archive(struct lab *w)
+{
+    TRY(lab_make_vm(w));
+    return run_export_vm(w);
+}
+
+static struct err *import_vm(struct op *op, const void *args, struct val **ret)
+{
+    struct stream *s = (struct stream *)args;
+    struct portable_io io = stream_io(s);
+    io.read = archive_read;
+    return vm_import(op, &(struct vm_in){.sr = s->lab->sr, .io = &io}, ret);
+}
+
+static struct err *run_import_vm(struct lab *w)
+{
+    return transfer(w, import_vm);
+}
+
 static struct err *run_export_disk(struct lab *w)
 {
     return transfer(w, export_disk);
@@ -397,6 +449,8 @@ const struct scenario scenarios[] = {
     {"vdi-resize", "VDI.resize", with_vdi, run_resize},
     {"vdi-export", "VDI.export", with_vdi, run_export_disk},
     {"vdi-import", "VDI.import", empty, run_import_disk},
+    {"vm-export", "VM.export", halted, run_export_vm},
+    {"vm-import", "VM.import", with_archive, run_import_vm},
     {"sr-create", "SR.create", empty, create_sr},
     {"sr-destroy", "SR.destroy", with_detached_sr, run_destroy_sr},
     {"pbd-plug", "PBD.plug", with_unplugged_pbd, run_PBD_plug},

@@ -178,6 +178,8 @@ struct err *chunks_receive(struct chunks_in *c, const char *prefix, struct disk_
         if (c->moved)
             c->moved(c->moved_arg, p.at);
     }
+    if (p.at < in->expected) /* the last chunk is never left out */
+        return err_IMPORT_ERROR_PREMATURE_EOF();
     return clear_to(in, &p, in->size);
 }
 

@@ -48,3 +48,31 @@ struct vdi_stream {
 struct err *vdi_export(struct op *op, const struct vdi_stream *s) _must_use_;
 /* *ret is the VDI's reference. */
 struct err *vdi_import(struct op *op, const struct vdi_stream *s, struct val **ret) _must_use_;
+
+/* ---- VMs ---- */
+
+enum portable_compression { PORTABLE_PLAIN, PORTABLE_GZIP, PORTABLE_ZSTD };
+
+struct vm_out {
+    const char *vm;            /* ref; NULL: all of them, metadata only */
+    bool metadata;             /* the description alone, without disks */
+    bool keep_state;           /* a suspended VM with its memory image */
+    bool with_control_domains; /* of all */
+    bool no_disks, no_nics;    /* metadata: leave the devices out */
+    enum portable_compression compression;
+    const struct portable_io *io;
+};
+/* An archive (XVA) of the VM. */
+struct err *vm_export(struct op *op, const struct vm_out *out) _must_use_;
+
+struct vm_in {
+    bool metadata;          /* disks are found here, by uuid or by `vdis` */
+    bool restore;           /* keeps uuids and MAC addresses */
+    bool force;             /* wrong sums and missing disks are no error */
+    bool dry_run;           /* metadata: looks whether it could be done */
+    const char *sr;         /* ref, for the disks; NULL: the default one */
+    const struct val *vdis; /* metadata: exported uuid -> uuid here; NULL: none */
+    const struct portable_io *io;
+};
+/* *ret is the set of the new VMs. After a failure nothing is left. */
+struct err *vm_import(struct op *op, const struct vm_in *in, struct val **ret) _must_use_;

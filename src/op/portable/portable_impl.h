@@ -70,7 +70,8 @@ struct disk_in {
     struct op *op;
     struct diskio *disk;
     uint64_t size;
-    const char *vdi; /* ref, for errors */
+    uint64_t expected; /* bytes that must come for it, 0 if that is not known */
+    const char *vdi;   /* ref, for errors */
     struct source src;
 };
 struct err *vhd_receive(struct disk_in *in) _must_use_;

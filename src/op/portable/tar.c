@@ -106,6 +106,8 @@ struct tar_in {
     uint64_t seen;
     bool ended; /* the stream has */
     bool open;
+    bool any;  /* a member was seen: it is an archive */
+    bool over; /* and this is its end */
     char room[IN_SIZE];
 };
 
@@ -149,7 +151,7 @@ static struct err *in_failed(struct tar_in *t)
 {
     if (t->failed)
         return steal(&t->failed);
-    if (t->ended && t->seen)
+    if (t->ended && t->any)
         return err_IMPORT_ERROR_PREMATURE_EOF();
     const char *why = archive_error_string(t->a);
     return import_error("this is no archive: %s", why ? why : "nothing can be read");
@@ -162,13 +164,13 @@ struct err *tar_in_peek(struct tar_in *t, const char **ret_name, uint64_t *ret_s
         return in_failed(t);
     t->open = true;
     if (!t->entry) {
-        int r = archive_read_next_header(t->a, &t->entry);
-        if (r == ARCHIVE_EOF || r != ARCHIVE_OK)
-            t->entry = NULL;
-        if (r == ARCHIVE_EOF && !t->failed)
-            return NULL;
+        int r = t->over ? ARCHIVE_EOF : archive_read_next_header(t->a, &t->entry);
+        t->over = r == ARCHIVE_EOF && !t->failed;
         if (r != ARCHIVE_OK)
-            return in_failed(t);
+            t->entry = NULL;
+        if (r != ARCHIVE_OK)
+            return t->over ? NULL : in_failed(t);
+        t->any = true;
     }
     const char *name = archive_entry_pathname(t->entry);
     if (!name || archive_entry_filetype(t->entry) != AE_IFREG || archive_entry_size(t->entry) < 0)
