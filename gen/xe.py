@@ -240,7 +240,16 @@ def emit_completion(m, out):
         # "name=" completes a value next, "name:" a key of a map.
         names = " ".join(p if p.endswith(":") else p + "=" for p in params)
         w(f"    {name}) echo \"{names}\" ;;\n")
-    w("    esac\n}\n_xe_commands=\"" + " ".join(sorted(n for n, _ in parameters(m))) + "\"\n")
+    w("    esac\n}\n_xe_fields()\n{\n    case \"$1\" in\n")
+    for f in m.families:
+        names = " ".join(c["name"] for c in m.records[f["record"]]["columns"] if "hidden" not in c["flags"])
+        w(f"    {f['prefix']}) echo \"{names}\" ;;\n")
+    # The family that a command is about: the longest whose name begins the command's.
+    w("    esac\n}\n_xe_family()\n{\n    case \"$1\" in\n")
+    for prefix in sorted((f["prefix"] for f in m.families), key=len, reverse=True):
+        w(f"    {prefix}-*) echo {prefix} ;;\n")
+    w("    esac\n}\n_xe_families=\"" + " ".join(sorted(f["prefix"] for f in m.families)) + "\"\n")
+    w("_xe_commands=\"" + " ".join(sorted(n for n, _ in parameters(m))) + "\"\n")
     w(COMPLETION)
 
 
@@ -260,8 +269,12 @@ _xe_value_list()
     host) _xe_values host name-label ;;
     sr) _xe_values sr name-label ;;
     template) _xe_values template name-label ;;
-    uuid) _xe_values "${command%%-*}" uuid ;;
+    uuid) _xe_values "$(_xe_family "$command")" uuid ;;
     *-uuid) _xe_values "${key%-uuid}" uuid ;;
+    param-name) _xe_fields "$(_xe_family "$command")" | tr ' ' '\n' ;;
+    params) _xe_fields "$(_xe_family "$command")" | sed 's/^/all /' | tr ' ' '\n' ;;
+    class) tr ' ' '\n' <<<"$_xe_families" ;;
+    force | multiple | minimal | progress | paused | dry-run) printf 'true\nfalse\n' ;;
     esac
 }
 _xe()
@@ -282,6 +295,9 @@ _xe()
         for i in "${!COMPREPLY[@]}"; do
             COMPREPLY[i]=$(printf %q "${COMPREPLY[i]}")
         done
+        ;;
+    -*)
+        COMPREPLY=($(compgen -W "--force --minimal --multiple --progress --trace" -- "$current"))
         ;;
     *)
         [[ $command == help ]] && COMPREPLY=($(compgen -W "$_xe_commands" -- "$current")) && return

@@ -29,6 +29,13 @@ def complete(xe, line):
     ("xe help vm-param-s", ["vm-param-set"]),
     ("xe vm-install template=Other", [r"Other\ install\ media"]),
     ("xe sr-scan uuid=no-such", [""]),
+    ("xe vm-param-get param-name=other-c", ["other-config"]),
+    ("xe vm-group-param-get param-name=plac", ["placement"]),
+    ("xe host-list params=iscsi", ["iscsi_iqn"]),
+    ("xe event-wait class=pool", ["pool"]),
+    ("xe vm-uninstall force=t", ["true"]),
+    ("xe vm-start --mul", ["--multiple"]),
+    ("xe vmss-create sched", ["schedule:"]),
 ])
 def test_offers(xe, line, offered):
     assert complete(xe, line) == offered
