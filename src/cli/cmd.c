@@ -203,29 +203,33 @@ struct err *cmd_print_uuid(struct cmd *c, const char *cls, const char *ref)
     return NULL;
 }
 
-void cmd_say(struct cmd *c, const char *fmt, ...)
+static char *formatted(const char *fmt, va_list ap)
 {
-    if (c->minimal)
-        return;
-    va_list ap;
     _cleanup_(buf_done) struct buf b;
     buf_init(&b, THIN_MAX_BODY - 64);
-    va_start(ap, fmt);
     buf_vprintf(&b, fmt, ap);
+    return mem_strdup(buf_str(&b));
+}
+
+void cmd_say(struct cmd *c, const char *fmt, ...)
+{
+    va_list ap;
+    if (c->minimal)
+        return;
+    va_start(ap, fmt);
+    _cleanup_(freep) char *text = formatted(fmt, ap);
     va_end(ap);
-    talk_print(c->talk, buf_str(&b));
+    talk_print(c->talk, text);
 }
 
 void cmd_warn(struct cmd *c, const char *fmt, ...)
 {
     va_list ap;
-    _cleanup_(buf_done) struct buf b;
-    buf_init(&b, THIN_MAX_BODY - 64);
     va_start(ap, fmt);
-    buf_vprintf(&b, fmt, ap);
+    _cleanup_(freep) char *text = formatted(fmt, ap);
     va_end(ap);
-    buf_putc(&b, '\n');
-    talk_stderr(c->talk, buf_str(&b));
+    _cleanup_(freep) char *line = mem_printf("%s\n", text);
+    talk_stderr(c->talk, line);
 }
 
 /* The first label stands left, the others right, four beyond the longest; an empty line ends the

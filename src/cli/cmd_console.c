@@ -4,32 +4,59 @@
 #include "cli/cmd_tables.h"
 #include "cli/select.h"
 
-/* The serial console of a VM: the one whose protocol is text. */
-static struct err *text_console(struct cmd *c, const struct object *vm, char **ret_uuid)
+/* The VM's console of a protocol; NULL if it has none. */
+static struct err *console_of(struct cmd *c, const struct object *vm, const char *protocol,
+                              const struct val **ret)
 {
+    *ret = NULL;
     val_each (ref, val_map_get(vm->record, "consoles")) {
         const struct val *console = NULL;
         TRY(cmd_record(c, "console", ref, &console));
-        if (console && strcmp(val_map_str(console, "protocol", ""), "vt100") == 0) {
-            *ret_uuid = mem_strdup(val_map_str(console, "uuid", ""));
-            return NULL;
-        }
+        if (console && strcmp(val_map_str(console, "protocol", ""), protocol) == 0)
+            *ret = console;
     }
-    return cli_fail("No text console available (is the VM running?)");
+    return NULL;
+}
+
+/* The page on which a browser shows a screen: beside the location that clients are given. */
+static char *page_of(const struct val *screen)
+{
+    static const char stream[] = "/console?";
+    const char *location = val_map_str(screen, "location", "");
+    const char *at = strstr(location, stream);
+    return at ? mem_printf("%.*s/console.html?%s", (int)(at - location), location,
+                           at + sizeof(stream) - 1)
+              : NULL;
+}
+
+/* A VM that says nothing on a serial line may have a screen. */
+static struct err *point_to_screen(struct cmd *c, const struct object *vm)
+{
+    const struct val *screen = NULL;
+    TRY(console_of(c, vm, "rfb", &screen));
+    _cleanup_(freep) char *page = screen ? page_of(screen) : NULL;
+    if (!page)
+        return cli_fail("No text console available (is the VM running?)");
+    cmd_say(c, "The VM has no text console; a browser shows its screen at");
+    cmd_print(c, page);
+    return NULL;
 }
 
 static struct err *console(struct cmd *c)
 {
     bool ok;
-    _cleanup_(freep) char *uuid = NULL, *url = NULL;
+    const struct val *text = NULL;
+    _cleanup_(freep) char *url = NULL;
     _cleanup_(selection_done) struct selection s = {0};
     TRY(select_objects(c, XE_VM_SELECTORS, &s));
     if (s.v.n > 1)
         return cli_fail("Multiple VMs found: please narrow your request to one VM");
-    TRY(text_console(c, &s.v.v[0], &uuid));
+    TRY(console_of(c, &s.v.v[0], "vt100", &text));
+    if (!text)
+        return point_to_screen(c, &s.v.v[0]);
     cmd_say(c, "Connecting to console on VM %s. Press Ctrl + ']' to quit.",
             val_map_str(s.v.v[0].record, "name_label", ""));
-    url = mem_printf("/console?uuid=%s&session_id=%s", uuid, c->session);
+    url = mem_printf("/console?uuid=%s&session_id=%s", val_map_str(text, "uuid", ""), c->session);
     TRY(talk_transfer(c->talk, THIN_HTTP_CONNECT, "", url, &ok));
     return ok ? NULL : cli_exit();
 }

@@ -5,33 +5,29 @@
 #include "cli/select.h"
 
 /* Of what is known about CPUs, the sets of features alone. */
-static void print_features(struct cmd *c, const struct val *info)
+static struct err *print_features(struct cmd *c, const char *message, const char *ref)
 {
-    _cleanup_(val_unrefp) struct val *features = val_map();
+    _cleanup_(val_unrefp) struct val *info = NULL, *features = val_map();
+    TRY(cmd_call(c, &info, message, "s", ref));
     for (size_t i = 0; i < val_count(info); i++)
         if (str_starts(val_key_at(info, i), "features"))
             val_put_str(features, val_key_at(info, i), val_str_at(info, i));
     cmd_print_record(c, features);
+    return NULL;
 }
 
 static struct err *host_get_cpu_features(struct cmd *c)
 {
     _cleanup_(freep) char *host = NULL;
-    _cleanup_(val_unrefp) struct val *info = NULL;
     TRY(cmd_host(c, "uuid", &host));
-    TRY(cmd_call(c, &info, "host.get_cpu_info", "s", host));
-    print_features(c, info);
-    return NULL;
+    return print_features(c, "host.get_cpu_info", host);
 }
 
 static struct err *pool_get_cpu_features(struct cmd *c)
 {
     _cleanup_(freep) char *pool = NULL;
-    _cleanup_(val_unrefp) struct val *info = NULL;
     TRY(cmd_pool(c, &pool));
-    TRY(cmd_call(c, &info, "pool.get_cpu_info", "s", pool));
-    print_features(c, info);
-    return NULL;
+    return print_features(c, "pool.get_cpu_info", pool);
 }
 
 /* Why each VM that stands in the way cannot leave the host. */

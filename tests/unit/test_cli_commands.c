@@ -244,6 +244,23 @@ static void forgetting_a_host_names_what_is_lost(void **state)
     expect_calls(w, "host.destroy OpaqueRef:host\n");
 }
 
+/* ---- consoles ---- */
+
+static void a_vm_without_a_text_console_has_a_page(void **state)
+{
+    struct world *w = *state;
+    struct val *consoles = val_set();
+    expect(w, "console\nvm=demo", "! Error: No text console available (is the VM running?)\n[1]");
+    struct val *rfb = world_add(w, "console", "OpaqueRef:rfb", "c0", "");
+    val_put_str(rfb, "protocol", "rfb");
+    val_put_str(rfb, "location", "https://10.0.0.1:8443/console?uuid=c0");
+    val_add_str(consoles, "OpaqueRef:rfb");
+    val_put(object(w, "VM", "OpaqueRef:demo"), "consoles", consoles);
+    expect(w, "console\nvm=demo",
+           "The VM has no text console; a browser shows its screen at\n"
+           "https://10.0.0.1:8443/console.html?uuid=c0\n[0]");
+}
+
 #define test(f) cmocka_unit_test_setup_teardown(f, world_setup, world_teardown)
 
 int main(void)
@@ -262,6 +279,7 @@ int main(void)
         test(files_go_through_handlers_under_a_task),
         test(restoring_the_database_is_confirmed),
         test(forgetting_a_host_names_what_is_lost),
+        test(a_vm_without_a_text_console_has_a_page),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
