@@ -17,12 +17,14 @@ from check import check
 from out_c import error_c, error_h, msg_c, msg_h, rec_h, typed_h
 from out_desc import desc_c
 from out_http import http_c, http_h
+from out_openapi import openapi_json
+from out_rest import rest_c
 from out_json import model_json
 from out_text import api_lock, coverage_md, read_covered
 from parse import parse
 
 OUTPUTS = {"rec.h": rec_h, "typed.h": typed_h, "desc.c": desc_c, "msg.h": msg_h, "msg.c": msg_c,
-           "error.h": error_h, "error.c": error_c, "http.h": http_h, "http.c": http_c,
+           "error.h": error_h, "error.c": error_c, "http.h": http_h, "http.c": http_c, "rest.c": rest_c, "openapi.json": openapi_json,
            "model.json": model_json, "api.lock": api_lock}
 COVERED = "tests/covered.txt"
 

@@ -28,7 +28,7 @@ MESSAGE_FLAGS = ("async", "hidden", "no-session", "pool-internal", "secret", "no
                  "not-forwarded", "native")
 OP_MARKS = ("template", "template-only", "default-template", "snapshot", "snapshot-only",
             "control-domain")
-METHODS = ("GET", "PUT", "POST", "CONNECT", "OPTIONS", "DELETE", "PATCH")
+METHODS = ("GET", "PUT", "POST", "CONNECT", "OPTIONS", "DELETE", "PATCH", "ANY")
 HANDLER_FLAGS = ("sdk", "client-cert", "own-check", "master", "house", "unimplemented")
 HANDLER_FORMS = ("rpc", "simple", "raw", "files")
 PLANS = ("host", "storage", "network", "pool", "xen", "device", "ha", "update", "legacy")

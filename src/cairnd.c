@@ -301,7 +301,8 @@ static struct err *open_net(struct daemon *d)
                                     .tasks = d->tasks,
                                     .host = d->host,
                                     .development = d->config.development,
-                                    .owner = getuid()};
+                                    .owner = getuid(),
+                                    .rest = {.api = d->api, .db = d->db}};
     struct net_config nc = {.arg = &d->handlers, .web_root = d->config.web_dir};
     nc.routes = handler_routes(&nc.n_routes);
     TRY(net_new(&nc, &d->net));

@@ -2,6 +2,7 @@
 #include "handler/handler.h"
 
 #include "base/mem.h"
+#include "base/str.h"
 #include "gen/http.h"
 #include "handler/http.h"
 
@@ -13,10 +14,12 @@ static void refuse_unimplemented(void *arg, const struct net_request *req, struc
 
 static struct net_route route_of(const struct http_desc *d)
 {
-    static const enum net_kind kinds[] = {
-        [HTTP_RPC] = NET_RPC, [HTTP_SIMPLE] = NET_SIMPLE, [HTTP_STREAM] = NET_TAKEOVER};
+    static const enum net_kind kinds[] = {[HTTP_RPC] = NET_RPC,
+                                          [HTTP_SIMPLE] = NET_SIMPLE,
+                                          [HTTP_STREAM] = NET_TAKEOVER,
+                                          [HTTP_FILES] = NET_FILES};
     bool refused = d->flags & HTTP_UNIMPLEMENTED;
-    return (struct net_route){.method = d->method,
+    return (struct net_route){.method = str_eq(d->method, "ANY") ? "*" : d->method,
                               .path_prefix = d->path,
                               .name = d->name,
                               .kind = kinds[d->form],
@@ -29,7 +32,7 @@ const struct net_route *handler_routes(unsigned *ret_n)
     static struct net_route routes[HTTP_N];
     unsigned n = 0;
     for (unsigned i = 0; i < HTTP_N; i++)
-        if (http_descs[i].form != HTTP_FILES)
+        if (!str_eq(http_descs[i].path, "/") || http_descs[i].form != HTTP_FILES)
             routes[n++] = route_of(&http_descs[i]);
     *ret_n = n;
     return routes;

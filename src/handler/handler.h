@@ -18,6 +18,7 @@
 
 #include "api/api.h"
 #include "net/net.h"
+#include "rest/rest.h"
 
 struct db;
 struct host;
@@ -29,6 +30,7 @@ struct handlers {
     struct db *db;
     struct tasks *tasks;
     struct host *host;
+    struct rest rest;
     bool development; /* the owner of the daemon is trusted on the local socket too */
     uid_t owner;
 };

@@ -93,17 +93,21 @@ void put_error_page(struct buf *b, unsigned status, const char *why)
     buf_puts(b, "</p></body></html>\n");
 }
 
+static bool is_cors(const struct net_reply *r)
+{
+    return r->route && (r->route->cors || r->route->kind == NET_RPC);
+}
+
 static void set_answer(struct net_reply *r, unsigned status, const char *content_type,
                        const struct net_header *headers, unsigned n_headers, struct buf *body)
 {
-    bool cors = r->route && (r->route->cors || r->route->kind == NET_RPC);
     r->status = status;
     if (body) {
         r->answer_body = *body;
         *body = (struct buf){.max = body->max};
     }
     put_answer_head(&r->answer_head, status, (int64_t)r->answer_body.size, r->head.keep_alive,
-                    content_type, cors, headers, n_headers);
+                    content_type, is_cors(r), headers, n_headers);
     if (r->method && str_eq(r->method, "HEAD"))
         buf_done(&r->answer_body);
 }
@@ -177,8 +181,7 @@ void net_reply_begin(struct net_reply *r, unsigned status, const char *content_t
 {
     _cleanup_(buf_done) struct buf head;
     buf_init(&head, HEAD_MAX);
-    put_answer_head(&head, status, -1, false, content_type, r->route && r->route->cors, headers,
-                    n_headers);
+    put_answer_head(&head, status, -1, false, content_type, is_cors(r), headers, n_headers);
     r->begun = true;
     net_reply_more(r, head.data, head.size);
 }
