@@ -6,10 +6,10 @@
 #include "state/desc.h"
 
 static const struct cmd_impl *const tables[] = {
-    cmd_vm_table,    cmd_vm_copy_table, cmd_install_table,  cmd_disk_table,
-    cmd_cd_table,    cmd_storage_table, cmd_host_table,     cmd_license_table,
-    cmd_files_table, cmd_event_table,   cmd_message_table,  cmd_access_table,
-    cmd_limit_table, cmd_console_table, cmd_diagnose_table, cmd_help_table,
+    cmd_vm_table,       cmd_vm_copy_table, cmd_install_table, cmd_disk_table,     cmd_cd_table,
+    cmd_storage_table,  cmd_host_table,    cmd_license_table, cmd_files_table,    cmd_event_table,
+    cmd_message_table,  cmd_access_table,  cmd_limit_table,   cmd_transfer_table, cmd_console_table,
+    cmd_diagnose_table, cmd_help_table,
 };
 
 const struct cmd_impl *cmd_find_impl(const char *name)

@@ -18,6 +18,7 @@ extern const struct cmd_impl cmd_event_table[];
 extern const struct cmd_impl cmd_message_table[];
 extern const struct cmd_impl cmd_access_table[];
 extern const struct cmd_impl cmd_limit_table[];
+extern const struct cmd_impl cmd_transfer_table[];
 extern const struct cmd_impl cmd_console_table[];
 extern const struct cmd_impl cmd_diagnose_table[];
 extern const struct cmd_impl cmd_help_table[];
