@@ -77,6 +77,7 @@ struct api_request {
     struct view body; /* read before api_rpc returns */
     /* Values of the headers of these names, or NULL. */
     const char *task_id, *subtask_of, *originator, *user_agent;
+    const struct val *other_config; /* of the call's task; NULL: none */
 };
 
 struct api_rpc; /* a call under way */

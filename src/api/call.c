@@ -58,6 +58,7 @@ void call_unref(struct call *c)
     free(c->subtask_of);
     free(c->originator);
     free(c->user_agent);
+    val_unref(c->other_config);
     free(c->name);
     free(c->audit);
     rstr_unref(c->task);
@@ -350,6 +351,7 @@ struct api_rpc *api_rpc(struct api *api, const struct api_request *rq, api_reply
     c->subtask_of = copy_or_null(rq->subtask_of);
     c->originator = copy_or_null(rq->originator);
     c->user_agent = copy_or_null(rq->user_agent);
+    c->other_config = rq->other_config ? val_ref(rq->other_config) : NULL;
     call_ref(c);
     if (parsed.invalid_utf8)
         call_end(c, err_INVALID_VALUE("params", "the request is not valid UTF-8"), NULL);

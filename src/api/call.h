@@ -62,6 +62,7 @@ struct call {
     const char *address;                                  /* rstr; "" for the local socket */
     char *client;                                         /* "tcp 192.0.2.7", "unix", "internal" */
     char *task_id, *subtask_of, *originator, *user_agent; /* headers, or NULL */
+    const struct val *other_config;                       /* for the call's task, or NULL */
 
     char *name; /* as called, with "Async." */
     const struct msg_desc *msg;

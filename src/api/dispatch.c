@@ -338,7 +338,8 @@ static void run_task(struct call *c, const struct msg_desc *msg, msg_fn fn, void
                              .async = c->async,
                              .task = existing_task(c, c->task_id),
                              .subtask_of = existing_task(c, c->subtask_of),
-                             .label = c->name};
+                             .label = c->name,
+                             .other_config = c->other_config};
     if (args == c->args)
         c->args = NULL;
     if (c->async)

@@ -34,6 +34,24 @@ static void on_gone(void *arg)
     free(r);
 }
 
+/* x-http-other-config-K: V of the request, kept in the call's task under "http:K". */
+static struct val *other_config(const struct http_head *head)
+{
+    static const char prefix[] = "x-http-other-config-";
+    struct val *map = NULL;
+    for (unsigned i = 0; i < head->n_headers; i++) {
+        struct view name = head->headers[i].name;
+        struct view first = {name.p, sizeof(prefix) - 1};
+        if (name.size < sizeof(prefix) || !view_ieq(first, prefix))
+            continue;
+        _cleanup_(freep) char *rest = view_dup(view_cut(name, sizeof(prefix) - 1));
+        _cleanup_(freep) char *key = mem_printf("http:%s", rest);
+        map = map ? map : val_map();
+        val_put(map, key, val_str_n(head->headers[i].value.p, head->headers[i].value.size));
+    }
+    return map;
+}
+
 static void serve(struct handlers *h, enum rpc_format format, const struct net_request *req,
                   struct net_reply *reply)
 {
@@ -41,6 +59,7 @@ static void serve(struct handlers *h, enum rpc_format format, const struct net_r
     _cleanup_(freep) char *parent = view_dup(http_find(req->head, "subtask-of"));
     _cleanup_(freep) char *originator = view_dup(http_find(req->head, "originator"));
     _cleanup_(freep) char *agent = view_dup(http_find(req->head, "user-agent"));
+    _cleanup_(val_unrefp) struct val *config = other_config(req->head);
     struct rpc *r = mem_new(struct rpc);
     r->reply = reply;
     struct api_request rq = {
@@ -52,6 +71,7 @@ static void serve(struct handlers *h, enum rpc_format format, const struct net_r
         .subtask_of = *parent ? parent : NULL,
         .originator = *originator ? originator : NULL,
         .user_agent = *agent ? agent : NULL,
+        .other_config = config,
     };
     struct api_rpc *call = api_rpc(h->api, &rq, on_answer, r);
     if (r->answered) {

@@ -7,8 +7,13 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "base/lock.h"
 #include "base/log.h"
+#include "base/str.h"
 
+static struct mutex hold_lock = MUTEX_INIT(LOCK_LEAF);
+static char held[128]; /* under hold_lock */
+static atomic_bool holding, reached;
 static atomic_uint points, marks;
 static atomic_uint fail_nth, die_nth;
 static char struck[128];
@@ -39,6 +44,32 @@ struct err *fault_point(const char *name)
         return NULL;
     snprintf(struck, sizeof(struck), "%s", name);
     return err_internal("fault injected at '%s'", name);
+}
+
+void fault_hold(const char *name)
+{
+    mutex_lock(&hold_lock);
+    snprintf(held, sizeof(held), "%s", name ? name : "");
+    reached = false;
+    holding = name != NULL;
+    mutex_unlock(&hold_lock);
+}
+
+bool fault_is_held(const char *name)
+{
+    if (!atomic_load_explicit(&holding, memory_order_relaxed))
+        return false;
+    mutex_lock(&hold_lock);
+    bool here = holding && str_eq(held, name);
+    if (here)
+        reached = true;
+    mutex_unlock(&hold_lock);
+    return here;
+}
+
+bool fault_is_reached(void)
+{
+    return reached;
 }
 
 void fault_clear(void)

@@ -28,8 +28,9 @@ struct op_run {
     tasks_started_fn started;
     tasks_done_fn done;
     void *done_arg;
-    const char *label;      /* rstr: the method as called */
-    const char *subtask_of; /* rstr or NULL */
+    const char *label;              /* rstr: the method as called */
+    const char *subtask_of;         /* rstr or NULL */
+    const struct val *other_config; /* of the task, or NULL */
     bool async;
     bool make_task;  /* the call makes its task ... */
     bool keep_task;  /* ... and leaves it behind at its end */

@@ -50,13 +50,27 @@ const struct op_kind *const *op_kinds(unsigned *ret_n)
 
 /* ---- one step ---- */
 
+#define HELD_LOOK (10 * USEC_PER_MSEC)
+
+/* Ends early by a cancel, where the operation may still be cancelled. */
+static struct err *wait_while_held(struct op_run *r, const char *name)
+{
+    while (fault_is_held(name))
+        TRY(op_sleep(&r->op, HELD_LOOK));
+    return NULL;
+}
+
 static struct err *mark(struct op_run *r, const char *where, bool may_fail)
 {
     char name[160];
     snprintf(name, sizeof(name), "%s/%s/%s", r->kind->name, r->kind->steps[r->step].name, where);
-    if (may_fail)
+    struct err *e = wait_while_held(r, name);
+    if (!e && may_fail)
         return fault_point(name);
     fault_mark(name);
+    if (may_fail)
+        return e;
+    err_free(e);
     return NULL;
 }
 

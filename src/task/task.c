@@ -152,6 +152,7 @@ void op_run_free(struct op_run *r)
     rstr_unref(r->subtask_of);
     rstr_unref(r->kind_name);
     val_unref(r->ctx);
+    val_unref(r->other_config);
     val_unref(r->result);
     err_free(r->failed);
     free(r);
@@ -187,6 +188,7 @@ static struct op_run *make_run(struct tasks *ts, const struct run_request *rq)
     r->keep_task = r->transfer ? r->given_task || rq->async : rq->async && !r->given_task;
     if (rq->subtask_of)
         r->subtask_of = rstr_new(rq->subtask_of);
+    r->other_config = rq->other_config ? val_ref(rq->other_config) : NULL;
     if (rq->msg)
         set_label(r, rq);
     else

@@ -53,13 +53,14 @@ void tasks_set_world(struct tasks *ts, void *world);
 struct run_request {
     const struct msg_desc *msg;
     msg_fn fn;
-    void *args;                /* decoded arguments, taken over */
-    void (*free_args)(void *); /* NULL: free() */
-    const char *self;          /* ref of the main object; NULL: none */
-    struct caller caller;      /* copied */
-    bool async;                /* task keeps existing after the end */
-    const char *task;          /* run inside this task (task-id); NULL: a new one */
-    const char *subtask_of;    /* NULL: none */
+    void *args;                     /* decoded arguments, taken over */
+    void (*free_args)(void *);      /* NULL: free() */
+    const char *self;               /* ref of the main object; NULL: none */
+    struct caller caller;           /* copied */
+    bool async;                     /* task keeps existing after the end */
+    const char *task;               /* run inside this task (task-id); NULL: a new one */
+    const char *subtask_of;         /* NULL: none */
+    const struct val *other_config; /* of the new task; NULL: empty. A reference is taken. */
     const char *label; /* the method's name as called; NULL: "VM.start" or "Async.VM.start" */
 };
 

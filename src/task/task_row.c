@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/str.h"
 #include "base/vec.h"
 #include "gen/error.h"
 #include "gen/rec.h"
@@ -47,6 +48,8 @@ struct err *task_row_add(struct txn *t, struct op_run *r)
 {
     struct rec_task *row = add_row(t, r->op.tasks, r->op.task, NULL, r->label);
     set_owner(t, row, &r->op.caller);
+    if (r->other_config)
+        val_assign(&row->other_config, val_ref(r->other_config));
     if (r->subtask_of && txn_task(t, r->subtask_of))
         rstr_set(&row->subtask_of, r->subtask_of);
     return NULL;
@@ -117,6 +120,15 @@ static void end_row(struct tasks *ts, struct rec_task *row, const struct val *re
     rstr_set(&row->result, text ? text : "");
 }
 
+/* Somebody has destroyed it while it ran. */
+static bool is_given_up(const struct rec_task *row)
+{
+    for (size_t i = 0; i < val_count(row->current_operations); i++)
+        if (str_eq(val_str_at(row->current_operations, i), "destroy"))
+            return true;
+    return false;
+}
+
 void task_row_end(struct txn *t, struct op_run *r)
 {
     if (!*r->op.task || (r->given_task && !r->transfer))
@@ -124,7 +136,7 @@ void task_row_end(struct txn *t, struct op_run *r)
     struct rec_task *row = txn_edit_task(t, r->op.task);
     if (!row)
         return;
-    if (!r->keep_task || val_map_get(row->current_operations, "destroy")) {
+    if (!r->keep_task || is_given_up(row)) {
         txn_delete(t, CLASS_task, r->op.task);
         return;
     }

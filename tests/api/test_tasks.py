@@ -5,7 +5,7 @@ import xmlrpc.client
 
 import pytest
 
-from simhost import failure
+from simhost import PASSWORD, failure
 import xapi
 
 EPOCH = "19700101T00:00:00Z"
@@ -175,3 +175,23 @@ def test_readers_have_tasks_too(daemon):
         x.task.destroy(task)
         with pytest.raises(xapi.Failure):
             x.task.get_record(task)
+
+
+def test_what_a_request_says_about_its_task(daemon, x):
+    """Headers x-http-other-config-K go into the task."""
+    body = xmlrpc.client.dumps((x.ref, {"name_label": "noted"}), "Async.VM_appliance.create")
+    _, _, answer = daemon.post("/", body, {"X-Http-Other-Config-Ticket": "42",
+                                           "x-http-other-config-by": "a, b", "User-Agent": "u"})
+    task = xmlrpc.client.loads(answer)[0][0]["Value"]
+    config = {k.lower(): v for k, v in x.task.get_other_config(task).items()}
+    assert config == {"http:ticket": "42", "http:by": "a, b"}
+    x.wait(task)
+
+
+def test_an_originator_in_the_head(daemon):
+    """It counts where the call names none."""
+    for given, wanted in (((), "from the head"), (("", "of the call"), "of the call")):
+        body = xmlrpc.client.dumps(("root", PASSWORD, *given), "session.login_with_password")
+        _, _, answer = daemon.post("/", body, {"originator": "from the head"})
+        ref = xmlrpc.client.loads(answer)[0][0]["Value"]
+        assert daemon.json("session.get_originator", ref, ref)["result"] == wanted
