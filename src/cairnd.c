@@ -127,6 +127,8 @@ static void stop_again(void *arg)
     loop_stop(d->loop);
 }
 
+static struct err *reload_tls(void *arg);
+
 static void stop_for_good(void *arg)
 {
     loop_stop(((struct daemon *)arg)->loop);
@@ -211,6 +213,7 @@ static struct err *open_operations(struct daemon *d)
         .store_path = store_path(d),
         .restart = restart,
         .stop = stop,
+        .reload_tls = reload_tls,
         .restart_arg = d,
     };
     TRY(ops_new(&oc, &d->ops));
@@ -219,7 +222,7 @@ static struct err *open_operations(struct daemon *d)
     TRY(host_start(d->host)); /* finds the guests that recovery asks for */
     TRY(ops_recover(d->ops));
     host_settings_begin(d->ops);
-    return NULL;
+    return certificates_begin(d->ops);
 }
 
 static struct err *open_api(struct daemon *d)
@@ -248,13 +251,28 @@ static struct err *listen_tcp(struct daemon *d, const char *address, uint16_t po
     return net_listen_fd(d->net, fd, tls);
 }
 
+/* Clients see the host's certificate; who asks for "pool" sees the one between members. */
+static struct err *load_tls(struct daemon *d, bool fresh)
+{
+    const char *dir = d->config.state_dir;
+    _cleanup_(freep) char *cert = mem_printf("%s/cert.pem", dir);
+    _cleanup_(freep) char *key = mem_printf("%s/key.pem", dir);
+    _cleanup_(freep) char *pool_cert = mem_printf("%s/pool-cert.pem", dir);
+    _cleanup_(freep) char *pool_key = mem_printf("%s/pool-key.pem", dir);
+    TRY(fresh ? tls_context_server(cert, key, &d->tls) : tls_context_reload(d->tls, cert, key));
+    return tls_context_named(d->tls, "pool", pool_cert, pool_key);
+}
+
 static struct err *open_tls(struct daemon *d)
 {
-    _cleanup_(freep) char *cert = mem_printf("%s/cert.pem", d->config.state_dir);
-    _cleanup_(freep) char *key = mem_printf("%s/key.pem", d->config.state_dir);
-    const char *const names[] = {d->config.hostname, "localhost", "127.0.0.1"};
-    TRY(tls_make_certificate(cert, key, d->config.hostname, names, ARRAY_LEN(names)));
-    return tls_context_server(cert, key, &d->tls);
+    return load_tls(d, true);
+}
+
+/* For ops_config: on operation threads. */
+static struct err *reload_tls(void *arg)
+{
+    struct daemon *d = arg;
+    return d->tls ? load_tls(d, false) : NULL;
 }
 
 static struct err *listen_on(struct daemon *d, const char *where, bool tls)

@@ -47,7 +47,10 @@ struct ops_config {
      * nobody can. Any thread. */
     void (*restart)(void *arg);
     void (*stop)(void *arg); /* the same without a new one */
-    void *restart_arg;       /* for both */
+    void *restart_arg;       /* for all of these */
+    /* The host's certificates are others now: the listening sockets take them. NULL: nobody does.
+     */
+    struct err *(*reload_tls)(void *arg);
 };
 
 void ops_register(void);
@@ -62,6 +65,9 @@ struct err *first_start(struct ops *ops) _must_use_;
 /* After a start: ends the journal's operations, then compares guests with records - what runs and
  * is recorded is taken over, what does not run is Halted, what nobody knows is taken away. */
 struct err *ops_recover(struct ops *ops) _must_use_;
+
+/* The host's certificates: made if they are missing, records and alerts about them as they are. */
+struct err *certificates_begin(struct ops *ops) _must_use_;
 
 /* What holds while the daemon is there and what holds when it is not, such as automatic ssh: after
  * recovery, and before an end that is meant to last. */

@@ -27,5 +27,6 @@ struct err *ops_tick(struct ops *ops)
 {
     TRY(host_ssh_expire(ops));
     TRY(look_at_schedules(ops));
+    TRY(certificates_tick(ops));
     return db_write(ops->cfg.db, "tick", tick_txn, ops);
 }

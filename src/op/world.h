@@ -27,6 +27,7 @@ struct ops {
     int64_t ticked_s;            /* when ops_tick looked last; of its thread */
     _Atomic(uint64_t) backed_up; /* generation of the copy that ops_backup made last */
     atomic_flag backing_up;
+    usec_t next_certificate_alerts; /* of the chores' thread */
 };
 
 struct ops *ops_of(const struct op *op);
@@ -137,6 +138,11 @@ struct err *host_ssh_expire(struct ops *ops) _must_use_;
 
 /* At a start: a host that was not disabled for good takes guests again. On core. */
 void host_enable_again(struct txn *t, struct rec_host *h);
+
+/* ---- certificate.c ---- */
+
+/* Called every few seconds: alerts about what expires. */
+struct err *certificates_tick(struct ops *ops) _must_use_;
 
 /* ---- setting.c: small facts that belong to no object ---- */
 

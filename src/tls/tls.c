@@ -6,12 +6,15 @@
 #include <openssl/ssl.h>
 
 #include "base/lock.h"
+#include "base/str.h"
 
 #define OUT_MAX (1u << 30) /* whoever drains it decides how much may wait */
 
 struct tls_context {
     struct mutex lock; /* of ctx, which a reload replaces */
     SSL_CTX *ctx;
+    SSL_CTX *named;   /* for clients that ask for `name`; NULL: none */
+    const char *name; /* constant text */
     bool server;
 };
 
@@ -62,6 +65,27 @@ static struct err *load_server(const char *cert_path, const char *key_path, SSL_
     return NULL;
 }
 
+/* The client has named whom it wants. Runs in the middle of a handshake, without the lock. */
+static int on_name(SSL *ssl, int *alert, void *arg)
+{
+    struct tls_context *c = arg;
+    const char *asked = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
+    (void)alert;
+    if (!asked)
+        return SSL_TLSEXT_ERR_NOACK;
+    mutex_lock(&c->lock);
+    if (c->named && str_eq(asked, c->name))
+        SSL_set_SSL_CTX(ssl, c->named); /* takes a reference */
+    mutex_unlock(&c->lock);
+    return SSL_TLSEXT_ERR_OK;
+}
+
+static void watch_names(struct tls_context *c, SSL_CTX *ctx)
+{
+    SSL_CTX_set_tlsext_servername_callback(ctx, on_name);
+    SSL_CTX_set_tlsext_servername_arg(ctx, c);
+}
+
 static struct tls_context *new_context(SSL_CTX *ctx, bool server)
 {
     struct tls_context *c = mem_new(struct tls_context);
@@ -77,6 +101,7 @@ struct err *tls_context_server(const char *cert_path, const char *key_path,
     SSL_CTX *ctx = NULL;
     TRY(load_server(cert_path, key_path, &ctx));
     *ret = new_context(ctx, true);
+    watch_names(*ret, ctx);
     return NULL;
 }
 
@@ -96,6 +121,7 @@ struct err *tls_context_reload(struct tls_context *c, const char *cert_path, con
 {
     _cleanup_(ctx_freep) SSL_CTX *fresh = NULL;
     TRY(load_server(cert_path, key_path, &fresh));
+    watch_names(c, fresh);
     mutex_lock(&c->lock);
     SSL_CTX *old = c->ctx;
     c->ctx = steal(&fresh);
@@ -104,11 +130,26 @@ struct err *tls_context_reload(struct tls_context *c, const char *cert_path, con
     return NULL;
 }
 
+struct err *tls_context_named(struct tls_context *c, const char *name, const char *cert_path,
+                              const char *key_path)
+{
+    _cleanup_(ctx_freep) SSL_CTX *fresh = NULL;
+    TRY(load_server(cert_path, key_path, &fresh));
+    mutex_lock(&c->lock);
+    SSL_CTX *old = c->named;
+    c->named = steal(&fresh);
+    c->name = name;
+    mutex_unlock(&c->lock);
+    SSL_CTX_free(old);
+    return NULL;
+}
+
 void tls_context_free(struct tls_context *c)
 {
     if (!c)
         return;
     SSL_CTX_free(c->ctx);
+    SSL_CTX_free(c->named);
     mutex_done(&c->lock);
     free(c);
 }

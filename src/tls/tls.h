@@ -33,6 +33,10 @@ struct err *tls_context_client(const char *ca_path, struct tls_context **ret) _m
 /* Loads other files; sessions under way keep the old ones. On error nothing changes. */
 struct err *tls_context_reload(struct tls_context *c, const char *cert_path, const char *key_path)
     _must_use_;
+/* Clients that ask for the server of that name (SNI) see this certificate instead; again: another
+ * one. Constant text; one name a context. */
+struct err *tls_context_named(struct tls_context *c, const char *name, const char *cert_path,
+                              const char *key_path) _must_use_;
 void tls_context_free(struct tls_context *c); /* NULL is fine; before or after its sessions */
 
 /* Makes a key (EC P-256) and a certificate signed by itself for ten years, with `name` as common
