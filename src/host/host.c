@@ -199,11 +199,6 @@ struct err *host_vm_shutdown(struct host *h, const struct verb *v, const char *v
     VM_VERB(h, v, "shutdown", vm, h->hv->shutdown(h->hv_data, v, vm, how, reboot));
 }
 
-struct err *host_vm_reset(struct host *h, const struct verb *v, const char *vm, int64_t domid)
-{
-    VM_VERB(h, v, "reset", vm, h->hv->reset(h->hv_data, v, vm, domid));
-}
-
 /* Does not queue: it is what ends a verb that hangs. */
 struct err *host_vm_kill(struct host *h, const struct verb *v, const char *vm)
 {

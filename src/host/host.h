@@ -82,8 +82,6 @@ struct err *host_vm_unpause(struct host *h, const struct verb *v, const char *vm
 struct err *host_vm_pause(struct host *h, const struct verb *v, const char *vm) _must_use_;
 struct err *host_vm_shutdown(struct host *h, const struct verb *v, const char *vm,
                              enum shutdown_how how, bool reboot) _must_use_;
-struct err *host_vm_reset(struct host *h, const struct verb *v, const char *vm, int64_t domid)
-    _must_use_;
 struct err *host_vm_kill(struct host *h, const struct verb *v, const char *vm) _must_use_;
 struct err *host_vm_plug_disk(struct host *h, const struct verb *v, const char *vm,
                               const struct boot_disk *d) _must_use_;

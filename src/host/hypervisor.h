@@ -8,7 +8,7 @@
  * guest never run at the same time, except `kill`, `query` and `facts`, which may come at any
  * moment.
  *
- *     absent --build--> paused --unpause--> running --shutdown, reset, a guest's own doing--> ...
+ *     absent --build--> paused --unpause--> running --shutdown, a guest's own doing--> ...
  *        ^                 ^---pause--------'    |
  *        '----------- kill, power-off, crash ----'
  *
@@ -120,8 +120,6 @@ struct hypervisor_ops {
     /* Asks the guest; whether it does is seen as a fact. SHUTDOWN_AGENT fails if none answers. */
     struct err *(*shutdown)(void *hv, const struct verb *v, const char *vm, enum shutdown_how how,
                             bool reboot);
-    /* As the button: the guest runs from its firmware again, with this domid. */
-    struct err *(*reset)(void *hv, const struct verb *v, const char *vm, int64_t domid);
     /* Takes it away, without asking. Absent is fine. No fact is posted for it afterwards. */
     struct err *(*kill)(void *hv, const struct verb *v, const char *vm);
 

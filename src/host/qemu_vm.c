@@ -340,15 +340,6 @@ static struct err *store_domid(struct guest *g, int64_t domid)
     return guest_write_record(g);
 }
 
-static struct err *qemu_reset(void *hv, const struct verb *v, const char *vm, int64_t domid)
-{
-    _cleanup_(guest_unrefp) struct guest *g = NULL;
-    TRY(guest_get(hv, vm, &g));
-    TRY(store_domid(g, domid));
-    TRY(guest_qmp(g, v, "system_reset", NULL, NULL));
-    return switch_to(hv, v, vm, "cont", GUEST_RUNNING);
-}
-
 static struct err *qemu_set_domid(void *hv, const struct verb *v, const char *vm, int64_t domid)
 {
     _cleanup_(guest_unrefp) struct guest *g = NULL;
@@ -507,7 +498,6 @@ static const struct hypervisor_ops qemu_ops = {
     .unpause = qemu_unpause,
     .pause = qemu_pause,
     .shutdown = qemu_shutdown,
-    .reset = qemu_reset,
     .kill = qemu_kill,
     .plug_disk = qemu_plug_disk,
     .unplug_disk = qemu_unplug_disk,

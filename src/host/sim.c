@@ -238,16 +238,6 @@ static struct err *sim_shutdown(void *hv, const struct verb *v, const char *vm,
     return leave(s, &at, FACT_SHUTDOWN, "guest shutdown");
 }
 
-static struct err *sim_reset(void *hv, const struct verb *v, const char *vm, int64_t domid)
-{
-    VISIT(at);
-    TRY(visit(hv, "reset", vm, &at));
-    at.g->agent = 0;
-    at.g->state = GUEST_RUNNING;
-    at.g->boot->domid = domid;
-    return world_put_guest(hv, at.g);
-}
-
 static struct err *sim_set_domid(void *hv, const struct verb *v, const char *vm, int64_t domid)
 {
     VISIT(at);
@@ -541,7 +531,6 @@ const struct hypervisor_ops sim_ops = {
     .unpause = sim_unpause,
     .pause = sim_pause,
     .shutdown = sim_shutdown,
-    .reset = sim_reset,
     .kill = sim_kill,
     .plug_disk = sim_plug_disk,
     .unplug_disk = sim_unplug_disk,

@@ -185,15 +185,6 @@ struct err *mark_rebooted(struct op *op)
     return op_commit(op, "mark rebooted", rebooted_txn, op);
 }
 
-static struct err *reset_guest(struct op *op)
-{
-    _cleanup_(rstr_unrefp) const char *uuid = NULL;
-    TRY(op_vm_uuid(op, &uuid));
-    struct verb v = op_verb(op, VERB_TIME);
-    TRY(host_vm_reset(op->host, &v, uuid, op_get_int(op, "domid")));
-    return unpause_guest(op);
-}
-
 /* A guest that was reset cannot be as it was: then the records say so, whatever failed later. */
 struct err *believe_guest(struct op *op)
 {
@@ -207,26 +198,6 @@ struct err *believe_guest(struct op *op)
     return op_write(op, "guest was reset", rebooted_txn, op);
 }
 
-static const struct step hard_reboot_steps[] = {
-    {"next domid", take_domid, NULL, .weight = 1},
-    {"reset guest", reset_guest, believe_guest, .weight = 4},
-    {"mark rebooted", mark_rebooted, NULL, .weight = 1, .commit = true},
-};
-const struct op_kind kind_vm_hard_reboot = OP_KIND("VM.hard_reboot", hard_reboot_steps);
-
-struct err *msg_VM_hard_reboot(struct op *op, const struct args_VM_hard_reboot *a, struct val **ret)
-{
-    return op_run_steps(op, "VM.hard_reboot");
-}
-
-struct err *msg_VM_hard_reboot_internal(struct op *op, const struct args_VM_hard_reboot_internal *a,
-                                        struct val **ret)
-{
-    return op_run_steps(op, "VM.hard_reboot");
-}
-
-/* The guest is asked to shut down and is then started again: both ends are ours, whatever its
- * kernel makes of a reboot request. */
 static struct err *start_again(struct op *op)
 {
     _cleanup_(boot_freep) struct boot *b = NULL;
@@ -252,6 +223,28 @@ static struct err *stay_off(struct op *op)
     return err_first(e, op_write(op, "mark halted", gone_txn, (void *)op->self));
 }
 
+/* Not a reset of the machine: one that strikes while the firmware still moves itself into memory
+ * leaves it hanging. A machine that is built anew has no such past. */
+static const struct step hard_reboot_steps[] = {
+    {"next domid", take_domid, NULL, .weight = 1},
+    {"start guest again", start_again, stay_off, .weight = 4},
+    {"mark rebooted", mark_rebooted, NULL, .weight = 1, .commit = true},
+};
+const struct op_kind kind_vm_hard_reboot = OP_KIND("VM.hard_reboot", hard_reboot_steps);
+
+struct err *msg_VM_hard_reboot(struct op *op, const struct args_VM_hard_reboot *a, struct val **ret)
+{
+    return op_run_steps(op, "VM.hard_reboot");
+}
+
+struct err *msg_VM_hard_reboot_internal(struct op *op, const struct args_VM_hard_reboot_internal *a,
+                                        struct val **ret)
+{
+    return op_run_steps(op, "VM.hard_reboot");
+}
+
+/* The guest is asked to shut down and is then started again: both ends are ours, whatever its
+ * kernel makes of a reboot request. */
 static const struct step clean_reboot_steps[] = {
     {"ask the guest", ask_shutdown, NULL, .weight = 1},
     {"wait for the guest", wait_off, NULL, .weight = 8},

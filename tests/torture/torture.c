@@ -157,9 +157,9 @@ static bool one(const struct scenario *sc, enum mode mode, unsigned n, const cha
 }
 
 static const char *const verbs[] = {
-    "build",       "unpause",   "pause",      "shutdown", "reset",      "kill", "plug_disk",
-    "unplug_disk", "insert_cd", "eject_cd",   "plug_nic", "unplug_nic", "save", "set_domid",
-    "attach",      "detach",    "detach_all", "create",   "resize",     "info"};
+    "build",     "unpause",    "pause",    "shutdown",   "kill", "plug_disk", "unplug_disk",
+    "insert_cd", "eject_cd",   "plug_nic", "unplug_nic", "save", "set_domid", "attach",
+    "detach",    "detach_all", "create",   "resize",     "info"};
 
 static void torture(const struct scenario *sc, enum mode mode)
 {
