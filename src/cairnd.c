@@ -58,6 +58,7 @@ struct daemon {
     struct handlers handlers;
     bool lost;                        /* the store has another writer */
     bool again;                       /* start anew when everything is closed */
+    struct loop_timer *again_timer;   /* NULL: nobody has asked for it */
     int inherited[NET_INHERITED_MAX]; /* copies of sockets that were handed over, for then */
     bool inherited_tls[NET_INHERITED_MAX];
     unsigned n_inherited;
@@ -127,6 +128,15 @@ static void stop_again(void *arg)
     loop_stop(d->loop);
 }
 
+/* Whoever asked for it gets his answer first. */
+static void stop_again_soon(void *arg)
+{
+    struct daemon *d = arg;
+    if (!d->again_timer)
+        d->again_timer = loop_timer_new(d->loop, stop_again, d);
+    loop_timer_set(d->again_timer, clock_now() + USEC_PER_SEC);
+}
+
 static struct err *reload_tls(void *arg);
 
 static void stop_for_good(void *arg)
@@ -146,7 +156,7 @@ static void restart(void *arg)
 {
     struct daemon *d = arg;
     log_info("event=restarting");
-    loop_post(d->loop, stop_again, d);
+    loop_post(d->loop, stop_again_soon, d);
 }
 
 static struct err *open_state(struct daemon *d)
@@ -407,6 +417,7 @@ static struct err *open_all(struct daemon *d)
 static void close_all(struct daemon *d)
 {
     usec_t deadline = clock_now() + STOP_TIME;
+    loop_timer_free(d->again_timer);
     net_stop(d->net);
     api_stop(d->api);
     if (d->tasks)

@@ -98,7 +98,8 @@ static struct err *pool_restore_database(struct cmd *c)
                                                          : "/pool/xmldbdump?dry_run=false",
                                              .title = "pool-restore-database"},
                           NULL));
-    cmd_say(c, dry ? "The database in the file can be restored" : "The database is restored");
+    cmd_say(c, dry ? "The database in the file can be restored"
+                   : "The database is restored; the host begins anew with it");
     return NULL;
 }
 

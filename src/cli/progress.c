@@ -100,9 +100,13 @@ static struct err *outcome(const struct follow *f, struct val **ret)
     return NULL;
 }
 
-static void forget_task(struct cmd *c, const char *task)
+/* One that no handler has taken over ends here: only what has ended can be destroyed. */
+static void forget_task(const struct follow *f)
 {
-    err_free(cmd_call(c, NULL, "task.destroy", "s", task));
+    struct cmd *c = f->cmd;
+    if (f->record && !is_over(f->record) && progress_of(f->record) < 0)
+        err_free(cmd_call(c, NULL, "task.set_status", "ss", f->task, "cancelled"));
+    err_free(cmd_call(c, NULL, "task.destroy", "s", f->task));
 }
 
 /* ---- messages ---- */
@@ -128,7 +132,7 @@ struct err *progress_call(struct cmd *c, struct val **ret, const char *message,
                                               .percent = -1};
     TRY(follow_to_the_end(&f));
     struct err *e = outcome(&f, ret);
-    forget_task(c, f.task);
+    forget_task(&f);
     return e;
 }
 
@@ -190,6 +194,6 @@ struct err *progress_transfer(struct cmd *c, const struct transfer *t, struct va
         e = outcome(&f, ret_result);
     if (!e && !ok)
         e = cli_fail("The transfer failed");
-    forget_task(c, task);
+    forget_task(&f);
     return e;
 }

@@ -155,9 +155,9 @@ static void members_of_such_fields_are_changed_one_by_one(void **state)
 static void third_event_changes_the_vm(struct world *w)
 {
     static unsigned n;
-    struct val *vm = object(w, "VM", "OpaqueRef:other"), *tags = val_set();
     if (++n % 3)
         return;
+    struct val *vm = object(w, "VM", "OpaqueRef:other"), *tags = val_set();
     val_put_str(vm, "power_state", "Running");
     val_add_str(tags, "ready");
     val_put(vm, "tags", tags);
