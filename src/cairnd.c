@@ -328,6 +328,7 @@ static struct err *open_net(struct daemon *d)
                                     .db = d->db,
                                     .tasks = d->tasks,
                                     .host = d->host,
+                                    .ops = d->ops,
                                     .development = d->config.development,
                                     .owner = getuid(),
                                     .rest = {.api = d->api, .db = d->db}};

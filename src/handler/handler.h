@@ -22,6 +22,7 @@
 
 struct db;
 struct host;
+struct ops;
 struct tasks;
 
 /* Given to every handler; outlives the net. Everything is borrowed. */
@@ -31,6 +32,7 @@ struct handlers {
     struct tasks *tasks;
     struct host *host;
     struct rest rest;
+    struct ops *ops;
     bool development; /* the owner of the daemon is trusted on the local socket too */
     uid_t owner;
 };

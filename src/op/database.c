@@ -10,6 +10,7 @@
 #include "base/fd.h"
 #include "base/vec.h"
 #include "gen/msg.h"
+#include "op/blob.h"
 #include "op/world.h"
 #include "state/restore.h"
 
@@ -57,6 +58,7 @@ struct err *database_backup(struct ops *ops, bool force)
 
 struct err *ops_backup(struct ops *ops)
 {
+    TRY(blob_sweep(ops, false));
     return database_backup(ops, false);
 }
 

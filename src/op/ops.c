@@ -3,6 +3,7 @@
  */
 #include "op/ops.h"
 
+#include "op/blob.h"
 #include "op/vm_ops.h"
 #include "op/world.h"
 #include "task/claim.h"
@@ -28,6 +29,7 @@ void ops_register(void)
 
 void ops_rules(struct db *db)
 {
+    blob_hook(db);
     claim_hook(db);
 }
 

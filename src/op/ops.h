@@ -82,7 +82,8 @@ void ops_fact(void *arg, const struct host_fact *fact);
  * guests and their disks run on. Any thread; returns at once. */
 struct err *ops_restart(struct ops *ops) _must_use_;
 
-/* Every now and then: a copy of the database below state_dir, for the machine's own backup. */
+/* Every now and then: a copy of the database below state_dir, for the machine's own backup, and
+ * away with files of nobody. */
 struct err *ops_backup(struct ops *ops) _must_use_;
 
 /* Every 5 s or so: host metrics, memory of guests, ages. */

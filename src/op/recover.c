@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "op/blob.h"
 #include "op/sr_ops.h"
 #include "op/world.h"
 #include "task/claim.h"
@@ -161,5 +162,6 @@ struct err *ops_recover(struct ops *ops)
     attach_storage(ops);
     TRY(tasks_recover(ops->cfg.tasks));
     TRY(agree(ops));
+    TRY(blob_sweep(ops, true));
     return claim_refresh_all(ops->cfg.db);
 }
