@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
@@ -37,7 +38,8 @@
 #include "task/task.h"
 #include "tls/tls.h"
 
-#define STOP_TIME (20 * USEC_PER_SEC)
+#define DESCRIPTORS 65536
+#define STOP_TIME   (20 * USEC_PER_SEC)
 
 /* Everything that was made, in order; what is NULL was not reached. */
 struct daemon {
@@ -533,8 +535,19 @@ static int start_again(struct daemon *d, char **argv)
     return 1;
 }
 
+/* Thousands of clients may be connected at the same time. */
+static void raise_limits(void)
+{
+    struct rlimit r;
+    if (getrlimit(RLIMIT_NOFILE, &r) == 0 && r.rlim_cur < r.rlim_max) {
+        r.rlim_cur = r.rlim_max < DESCRIPTORS ? r.rlim_max : DESCRIPTORS;
+        (void)setrlimit(RLIMIT_NOFILE, &r);
+    }
+}
+
 static int run(struct daemon *d)
 {
+    raise_limits();
     enum log_level level;
     if (log_parse_level(d->config.log_level, &level) == 0)
         log_set_level(NULL, level);

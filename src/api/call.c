@@ -19,6 +19,7 @@
 #include "base/lock.h"
 #include "base/log.h"
 #include "gen/error.h"
+#include "gen/rec.h"
 #include "loop/loop.h"
 
 #define ANSWER_MAX (256u << 20)
@@ -245,6 +246,7 @@ struct api_rpc {
     struct rpc_request req;
     api_reply_fn reply;
     void *arg;
+    bool *known; /* the request's, or NULL */
 };
 
 static void put_error(const struct rpc_request *req, struct buf *b, const struct err *e)
@@ -298,10 +300,17 @@ static void log_error(const struct api_rpc *r, const struct err *e)
         log_debug("event=call-refused method=%s error=\"%s\"", r->req.method, text);
 }
 
+static bool is_login(const struct call *c, const struct err *e)
+{
+    return !e && c->msg && c->msg->flags & MSG_NO_SESSION && c->msg->cls == CLASS_session;
+}
+
 static void answer_rpc(struct call *c, struct err *e, struct val *result)
 {
     struct api_rpc *r = (struct api_rpc *)c;
     if (!c->dropped) {
+        if (r->known && (c->session || is_login(c, e)))
+            *r->known = true;
         _cleanup_(buf_done) struct buf b;
         buf_init(&b, ANSWER_MAX);
         if (e) {
@@ -343,7 +352,7 @@ struct api_rpc *api_rpc(struct api *api, const struct api_request *rq, api_reply
     }
     struct api_rpc *r = mem_new(struct api_rpc);
     struct call *c = &r->call;
-    *r = (struct api_rpc){.req = parsed, .reply = reply, .arg = arg};
+    *r = (struct api_rpc){.req = parsed, .reply = reply, .arg = arg, .known = rq->ret_known};
     call_init(c, api, answer_rpc);
     c->loop = rq->loop;
     call_set_peer(c, &rq->peer);

@@ -12,11 +12,14 @@ struct rpc {
     struct net_reply *reply;
     struct api_rpc *call; /* NULL until api_rpc has returned without an answer */
     bool answered;
+    bool known;
 };
 
 static void on_answer(void *arg, unsigned status, const char *content_type, struct buf *body)
 {
     struct rpc *r = arg;
+    if (r->known)
+        net_reply_known(r->reply);
     if (status == 200)
         net_reply_send(r->reply, status, content_type, NULL, 0, body);
     else
@@ -72,6 +75,7 @@ static void serve(struct handlers *h, enum rpc_format format, const struct net_r
         .originator = *originator ? originator : NULL,
         .user_agent = *agent ? agent : NULL,
         .other_config = config,
+        .ret_known = &r->known,
     };
     struct api_rpc *call = api_rpc(h->api, &rq, on_answer, r);
     if (r->answered) {

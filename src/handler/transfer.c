@@ -183,6 +183,7 @@ void transfer_serve(void *handlers, int num, transfer_fn fn, const struct net_re
         return;
     }
     x.session = session.session;
+    net_stream_known(s);
     e = serve(&x);
     audit(&x, e);
     handler_session_done(x.h, &session);

@@ -156,6 +156,28 @@ void conn_close(struct conn *c)
     conn_free(c);
 }
 
+void conn_known(struct conn *c)
+{
+    net_peer_known(c->net, &c->peer);
+}
+
+bool conn_evict(struct net_thread *t, const char *address)
+{
+    struct conn *oldest = NULL;
+    for (struct conn *c = t->conns; c; c = c->next) {
+        bool idle = (c->state == HEAD || c->state == BODY) && !c->running;
+        if (idle && !c->peer.known && c->peer.kind != NET_LOCAL &&
+            (!*address || str_eq(c->peer.address, address)))
+            oldest = c;
+    }
+    if (!oldest)
+        return false;
+    t->net->n_evicted++;
+    log_debug("event=connection-evicted peer=%s", oldest->peer.address);
+    conn_close(oldest);
+    return true;
+}
+
 /* ---- bytes in ---- */
 
 static int decrypt(struct conn *c, const char *p, size_t size)

@@ -72,6 +72,7 @@ static void fill_in(struct net_config *c)
     c->max_streams = c->max_streams ? c->max_streams : 512;
     c->max_peers = c->max_peers ? c->max_peers : 1000;
     c->max_per_peer = c->max_per_peer ? c->max_per_peer : 250;
+    c->max_known = c->max_known ? c->max_known : 10000;
     c->rpc_body_max = c->rpc_body_max ? c->rpc_body_max : 4u << 20;
     c->head_time = c->head_time ? c->head_time : 30 * USEC_PER_SEC;
     c->idle_time = c->idle_time ? c->idle_time : 600 * USEC_PER_SEC;
@@ -111,34 +112,118 @@ static struct peer_count *find_peer(struct net *n, const char *address)
     return NULL;
 }
 
-static bool enter(struct net *n, const struct net_peer *peer)
+static void count_in(struct net *n, struct peer_count *p, const struct net_peer *peer)
 {
-    mutex_lock(&n->lock);
-    struct peer_count *p = find_peer(n, peer->address);
-    bool fine = n->n_peers < n->config.max_peers && !n->stopping &&
-                (!p || p->n < n->config.max_per_peer || peer->kind == NET_LOCAL);
-    if (fine && !p) {
+    if (!p) {
         struct peer_count fresh = {0};
         strcpy(fresh.address, peer->address);
         vec_push(&n->peers, fresh);
         p = &n->peers.v[n->peers.n - 1];
     }
-    if (fine) {
-        p->n++;
-        n->n_peers++;
+    p->n++;
+    n->n_peers++;
+}
+
+/* The address with the most connections of strangers. */
+static const char *most_crowded(struct net *n)
+{
+    const struct peer_count *most = NULL;
+    vec_each (p, &n->peers)
+        if (*p->address && (!most || p->n > most->n))
+            most = p;
+    return most ? most->address : "";
+}
+
+/*
+ * Strangers are let in beyond the limits, and the oldest idle one of the crowd that is too large
+ * goes instead: a client who speaks at once gets through a flood of those who do not. What cannot
+ * be made up for that way (all are owed an answer) is refused at twice the limit.
+ */
+enum admission { REFUSED, ADMITTED, ADMITTED_FOR_ANOTHER };
+
+static enum admission enter(struct net *n, const struct net_peer *peer, char ret_crowd[64])
+{
+    const struct net_config *c = &n->config;
+    bool local = peer->kind == NET_LOCAL;
+    enum admission result = ADMITTED;
+    mutex_lock(&n->lock);
+    struct peer_count *p = find_peer(n, peer->address);
+    unsigned from_here = p ? p->n : 0;
+    if (n->stopping || (!local && from_here >= 2 * c->max_per_peer) ||
+        n->n_peers >= 2 * c->max_peers)
+        result = REFUSED;
+    else if (!local && from_here >= c->max_per_peer)
+        result = ADMITTED_FOR_ANOTHER;
+    if (result == ADMITTED_FOR_ANOTHER) {
+        strcpy(ret_crowd, peer->address);
+    } else if (result == ADMITTED && n->n_peers >= c->max_peers) {
+        strcpy(ret_crowd, most_crowded(n));
+        result = ADMITTED_FOR_ANOTHER;
     }
+    if (result != REFUSED)
+        count_in(n, p, peer);
     mutex_unlock(&n->lock);
-    return fine;
+    return result;
+}
+
+/* Under the lock. */
+static void count_out(struct net *n, const struct net_peer *peer)
+{
+    struct peer_count *p = find_peer(n, peer->address);
+    n->n_peers--;
+    if (--p->n == 0)
+        vec_remove(&n->peers, (size_t)(p - n->peers.v));
 }
 
 void net_peer_leave(struct net *n, const struct net_peer *peer)
 {
     mutex_lock(&n->lock);
-    struct peer_count *p = find_peer(n, peer->address);
-    n->n_peers--;
-    if (--p->n == 0)
-        vec_remove(&n->peers, (size_t)(p - n->peers.v));
+    if (peer->known)
+        n->n_known--;
+    else
+        count_out(n, peer);
     mutex_unlock(&n->lock);
+}
+
+void net_peer_known(struct net *n, struct net_peer *peer)
+{
+    if (peer->known)
+        return;
+    mutex_lock(&n->lock);
+    if (n->n_known < n->config.max_known) {
+        count_out(n, peer);
+        n->n_known++;
+        peer->known = true;
+    }
+    mutex_unlock(&n->lock);
+}
+
+/* One connection has to go; the threads are asked in turn. */
+struct eviction {
+    struct net *net;
+    char address[64];
+    unsigned thread, asked;
+};
+
+static void evict(void *arg)
+{
+    struct eviction *e = arg;
+    struct net *n = e->net;
+    if (!conn_evict(n->threads[e->thread], e->address) && ++e->asked < n->config.threads) {
+        e->thread = (e->thread + 1) % n->config.threads;
+        if (net_thread_post(n->threads[e->thread], "evict", evict, e))
+            return;
+    }
+    free(e);
+}
+
+static void make_room(struct net *n, const char *address)
+{
+    struct eviction *e = mem_new(struct eviction);
+    *e = (struct eviction){.net = n, .thread = n->next_thread % n->config.threads};
+    strcpy(e->address, address);
+    if (!net_thread_post(n->threads[e->thread], "evict", evict, e))
+        free(e);
 }
 
 /* ---- accepting ---- */
@@ -186,10 +271,14 @@ static void adopt(struct listener *l, int fd, const struct sockaddr_storage *fro
     struct net *n = l->net;
     struct net_peer peer;
     describe_peer(l, fd, from, &peer);
-    if (!enter(n, &peer)) {
+    char crowd[64] = "";
+    enum admission how = enter(n, &peer, crowd);
+    if (how == REFUSED) {
         turn_away(l, fd, &peer);
         return;
     }
+    if (how == ADMITTED_FOR_ANOTHER)
+        make_room(n, crowd);
     int on = 1;
     if (l->kind != NET_LOCAL)
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
@@ -448,8 +537,8 @@ void net_dump(struct net *n, struct buf *out)
     unsigned streams = 0;
     for (const struct net_stream *s = n->streams; s; s = s->all_next)
         streams++;
-    buf_printf(out, "connections now=%u addresses=%zu refused=%lu\n", n->n_peers, n->peers.n,
-               n->n_refused);
+    buf_printf(out, "connections known=%u strangers=%u addresses=%zu refused=%lu evicted=%lu\n",
+               n->n_known, n->n_peers, n->peers.n, n->n_refused, n->n_evicted);
     buf_printf(out, "requests all=%lu owed=%lu\n", n->n_requests, n->n_owed);
     buf_printf(out, "streams now=%u queued=%u threads=%zu\n", streams, n->n_queued, n->workers.n);
     mutex_unlock(&n->lock);

@@ -51,6 +51,7 @@ struct net_peer {
     enum net_peer_kind kind;
     uid_t uid;        /* NET_LOCAL: who connected, by the kernel */
     char address[64]; /* "192.0.2.7", "2001:db8::7"; "" for NET_LOCAL */
+    bool known;       /* somebody has proved on this connection who he is */
 };
 
 struct net_request {
@@ -91,8 +92,9 @@ struct net_config {
     const char *web_root;  /* folder of files for GET where no route is nearer; NULL: none */
     unsigned threads;      /* 0: 2 */
     unsigned max_streams;  /* stream threads at most; 0: 512. More wait their turn */
-    unsigned max_peers;    /* connections in all; 0: 1000 */
+    unsigned max_peers;    /* strangers' connections in all; 0: 1000 */
     unsigned max_per_peer; /* from one address; 0: 250; local ones are not counted by address */
+    unsigned max_known;    /* connections of those who are known; 0: 10000 */
     size_t rpc_body_max;   /* 0: 4 MiB */
     usec_t head_time;      /* for a head to arrive whole; 0: 30 s */
     usec_t idle_time;      /* between requests; 0: 10 min */
@@ -136,6 +138,10 @@ void net_reply_send(struct net_reply *r, unsigned status, const char *content_ty
                     const struct net_header *headers, unsigned n_headers, struct buf *body);
 /* An error page; a 401 asks for Basic credentials. */
 void net_reply_error(struct net_reply *r, unsigned status, const char *why);
+/* Whoever sent the request has proved who he is: from now on his connection is not counted among
+ * the strangers' and does not give way to newer ones. On the loop of the request, before the
+ * answer. */
+void net_reply_known(struct net_reply *r);
 /* No answer: closes the connection. */
 void net_reply_drop(struct net_reply *r);
 /* Calls fn(arg) on the net thread if the client leaves before the answer was sent. The reply still
@@ -164,6 +170,8 @@ int net_stream_read_all(struct net_stream *s, void *p, size_t size) _must_use_;
 int net_stream_write(struct net_stream *s, const void *p, size_t size) _must_use_;
 /* How long a read may wait; default stall_time, USEC_NEVER: for ever. */
 void net_stream_set_patience(struct net_stream *s, usec_t wait);
+/* As net_reply_known; on the stream's thread. */
+void net_stream_known(struct net_stream *s);
 /* While reads and writes wait, `stop` is asked every quarter of a second; once it says yes, what
  * waits and all that follows fails with -ECANCELED. NULL: nobody is asked. */
 void net_stream_watch(struct net_stream *s, bool (*stop)(void *arg), void *arg);

@@ -64,7 +64,8 @@ struct net {
     struct mutex lock;    /* of what follows, up to the counters */
     VEC(struct listener *) listeners;
     VEC(struct peer_count) peers;
-    unsigned n_peers;
+    unsigned n_peers; /* of strangers; `peers` are their addresses */
+    unsigned n_known;
 
     pthread_cond_t work; /* streams: a queue, or the end */
     struct net_stream *queue, **queue_end;
@@ -74,11 +75,13 @@ struct net {
     bool stopping;
     atomic_bool refusing; /* net_stop() was called */
 
-    atomic_ulong n_requests, n_owed, n_refused;
+    atomic_ulong n_requests, n_owed, n_refused, n_evicted;
 };
 
-/* listen.c: a connection is counted from its acceptance to net_peer_leave(). */
+/* listen.c: a connection is counted from its acceptance to net_peer_leave(); among the strangers'
+ * until net_peer_known(). */
 void net_peer_leave(struct net *n, const struct net_peer *peer);
+void net_peer_known(struct net *n, struct net_peer *peer);
 
 /* ---- conn.c ---- */
 
@@ -92,6 +95,10 @@ void conn_answer(struct conn *c, struct net_reply *r);
 /* The owed answer comes in pieces: sends one more. */
 void conn_feed(struct conn *c, const void *p, size_t size);
 bool conn_is_drained(const struct conn *c);
+void conn_known(struct conn *c);
+/* Closes the oldest connection of a stranger at that address ("": any) that is owed nothing; false
+ * if this thread has none. */
+bool conn_evict(struct net_thread *t, const char *address);
 
 /* ---- reply.c ---- */
 

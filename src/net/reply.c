@@ -170,6 +170,12 @@ void net_reply_error(struct net_reply *r, unsigned status, const char *why)
     hand_back(r);
 }
 
+void net_reply_known(struct net_reply *r)
+{
+    if (r->conn)
+        conn_known(r->conn);
+}
+
 void net_reply_drop(struct net_reply *r)
 {
     r->status = 0;

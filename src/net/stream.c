@@ -324,6 +324,11 @@ static void drain(struct net_stream *s)
         total += (size_t)n;
 }
 
+void net_stream_known(struct net_stream *s)
+{
+    net_peer_known(s->net, &s->request->req.peer);
+}
+
 static void leave(struct net_stream *s)
 {
     net_peer_leave(s->net, &s->request->req.peer);

@@ -49,6 +49,7 @@ def test_matrix_of_permissions(daemon, facts):
 
 
 def test_protected_keys(daemon, x, vm):
+    before = x.VM.get_other_config(vm)
     x.VM.set_other_config(vm, {})
     with daemon.connect("vm-operator") as low, daemon.connect("vm-admin") as admin:
         low.VM.add_to_other_config(vm, "folder", "/f")
@@ -70,6 +71,7 @@ def test_protected_keys(daemon, x, vm):
         low.VM.remove_from_other_config(vm, "folder")
     assert x.VM.get_other_config(vm) == {"XenCenter.CustomFields.x": "1", "other": "3",
                                          "pci": "0/0"}
+    x.VM.set_other_config(vm, before)
 
 
 def test_an_asynchronous_refusal_is_in_the_task(daemon, vm):
