@@ -273,7 +273,7 @@ def answer(text, schema, *headers):
 def operation(name, tag, text, **more):
     responses = more.pop("responses")
     first, dot, rest = text.partition(". ")
-    out = {"operationId": name, "tags": [tag], "summary": first.rstrip(".") or name}
+    out = {"operationId": name, "tags": [tag], "summary": (first + dot.strip()) or name}
     if dot and rest:
         out["description"] = text
     return {**out, **more, "responses": {**responses, "default": ref("responses", "Problem")}}
@@ -334,7 +334,7 @@ def collection_methods(out, col):
     methods = {}
     if col.listed:
         methods["get"] = operation(
-            f"{name}.list", col.path, f"The objects of class {name}, in the order of their making.",
+            f"{name}.get_all_records", col.path, f"The objects of class {name}, in the order of their making.",
             parameters=[parameter(p) for p in ("filter", "fields", "limit", "after")],
             responses={"200": answer("A page.", page(out.record(name, False)), "Link")})
     if col.create:
@@ -355,7 +355,7 @@ def object_methods(out, col):
     methods = {"parameters": [parameter("id")]}
     if col.read:
         methods["get"] = operation(
-            f"{name}.get", col.path, f"A {name}.", parameters=[parameter("if_none_match")],
+            f"{name}.get_record", col.path, f"A {name}.", parameters=[parameter("if_none_match")],
             responses={"200": answer("The object.", out.record(name, False), "ETag"),
                        "304": ref("responses", "Unchanged")})
     if col.setters:

@@ -54,7 +54,7 @@ static const struct key texts[] = {
     KEY(plugins_dir, CAIRN_CONF_DIR "/plugins", "@/plugins", NULL),
     KEY(extensions_dir, CAIRN_CONF_DIR "/extensions", "@/extensions", NULL),
     KEY(templates_dir, CAIRN_DATA_DIR "/templates", CAIRN_SOURCE_DIR "/data/templates", NULL),
-    KEY(web_dir, CAIRN_DATA_DIR "/web", "@/web", NULL),
+    KEY(web_dir, CAIRN_DATA_DIR "/web", "", NULL),
     KEY(hostname, "", NULL, NULL),
     KEY(product_brand, "Cairn", NULL, NULL),
     KEY(product_version, "8.4.0", NULL, NULL),
@@ -114,8 +114,8 @@ static char *under(const char *dir, const char *text)
     return at ? mem_printf("%.*s%s%s", (int)(at - text), text, dir, at + 1) : mem_strdup(text);
 }
 
-/* cairn-diskd stands beside cairnd in a build folder. */
-static void diskd_beside_us(struct config *c)
+/* cairn-diskd and the pages stand beside cairnd in a build folder. */
+static void find_beside_us(struct config *c)
 {
     char self[4096];
     ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
@@ -124,7 +124,9 @@ static void diskd_beside_us(struct config *c)
     self[n] = '\0';
     *strrchr(self, '/') = '\0';
     free(c->diskd);
+    free(c->web_dir);
     c->diskd = mem_printf("%s/cairn-diskd", self);
+    c->web_dir = mem_printf("%s/web", self);
 }
 
 struct err *config_development(struct config *c, const char *dir)
@@ -142,7 +144,7 @@ struct err *config_development(struct config *c, const char *dir)
         _cleanup_(freep) char *value = under(absolute, texts[i].development);
         put(c, &texts[i], value);
     }
-    diskd_beside_us(c);
+    find_beside_us(c);
     return NULL;
 }
 
