@@ -1,14 +1,17 @@
 """/export and /import: a VM there and back, and nothing left of what breaks."""
 import gzip
 import hashlib
+import http.server
 import io
 import subprocess
 import tarfile
+import threading
 import time
 import xmlrpc.client
 
 import pytest
 
+from simhost import failure
 from transfers import Client, MIB, pattern, sparse
 
 SIZE = 12 * MIB
@@ -413,3 +416,54 @@ def test_roles(web, x, vm, daemon):
     assert web.get("/export", uuid="00000000-0000-0000-0000-000000000000")[0] == 404
     assert web.get("/export_metadata")[0] == 400
     assert web.put("/import", b"x", sr_id="OpaqueRef:none")[0] == 404
+
+
+# ---- VM.import ----
+
+class Archive(http.server.BaseHTTPRequestHandler):
+    """Gives one archive, half of it, or nothing."""
+
+    def do_GET(self):
+        body = self.server.archive
+        if self.path == "/moved":
+            self.send_response(302)
+            self.send_header("Location", "/whole")
+            self.end_headers()
+            return
+        if self.path not in ("/whole", "/half"):
+            self.send_error(404)
+            return
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body if self.path == "/whole" else body[:len(body) // 2])
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def elsewhere(archive):
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Archive) as server:
+        server.archive = archive
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_from_a_url(web, x, elsewhere, made):
+    made += getattr(x.VM, "import")(elsewhere + "/moved", "OpaqueRef:NULL", False, False)
+    assert [web.get("/export_raw_vdi", vdi=v)[2] for v in disks_of(x, made[0])] == CONTENTS
+
+
+def test_urls_that_give_no_vm(x, elsewhere):
+    before = state_of(x)
+    fetch = getattr(x.VM, "import")
+    for url, code in ((elsewhere + "/absent", "IMPORT_ERROR"), (elsewhere + "/half", "IMPORT_ERROR"),
+                      ("http://127.0.0.1:9/", "IMPORT_ERROR"),
+                      ("file:///etc/passwd", "VALUE_NOT_SUPPORTED")):
+        assert failure(fetch, url, "OpaqueRef:NULL", False, False)[0] == code, url
+        assert state_of(x) == before
+    assert failure(fetch, elsewhere, "OpaqueRef:none", False, False)[:2] == ["HANDLE_INVALID", "SR"]
