@@ -24,6 +24,7 @@
 #define AHCI_SLOT        0x18
 #define AHCI_CONTROLLERS 43
 #define TB_SIZE_MIB      32
+#define DISK_QUEUES_MAX  16 /* of cairn-diskd */
 #define SMBIOS_MAX       (32U << 10)
 
 struct args {
@@ -97,6 +98,11 @@ char *qemu_disk_bus(unsigned device)
 unsigned qemu_disk_slot(unsigned device)
 {
     return device < BOOT_DISKS ? 0 : 1 + (device - BOOT_DISKS) % DISKS_PER_BRIDGE;
+}
+
+unsigned qemu_disk_queues(const struct boot *b)
+{
+    return b->cpus_max < DISK_QUEUES_MAX ? b->cpus_max : DISK_QUEUES_MAX;
 }
 
 char *qemu_nic_bus(unsigned device)
@@ -335,8 +341,9 @@ static void add_virtio_disk(struct args *a, const struct boot *b, const struct q
     _cleanup_(freep) char *path = disk_socket(p, d->device, "vu");
     _cleanup_(freep) char *bus = qemu_disk_bus(d->device);
     addf(a, "-chardev", "socket,id=vu%u,path=%s,reconnect=1", d->device, path);
-    addf(a, "-device", "vhost-user-blk-pci,id=disk%u,chardev=vu%u,bus=%s,addr=%02x.0%s%s",
-         d->device, d->device, bus, qemu_disk_slot(d->device),
+    addf(a, "-device",
+         "vhost-user-blk-pci,id=disk%u,chardev=vu%u,num-queues=%u,bus=%s,addr=%02x.0%s%s",
+         d->device, d->device, qemu_disk_queues(b), bus, qemu_disk_slot(d->device),
          d->device < BOOT_DISKS ? "" : ",disable-legacy=on", index);
 }
 

@@ -38,7 +38,10 @@ void qemu_argv_free(char **argv);
 /* What hot plug needs to name the same things. Owned by the caller. */
 char *qemu_disk_bus(unsigned device);     /* of a virtio disk: "dp3", "db0" */
 unsigned qemu_disk_slot(unsigned device); /* its slot there */
-char *qemu_nic_bus(unsigned device);      /* "np0" */
+/* Request queues of a virtio disk: one per virtual CPU that there may be, so that CPUs added later
+ * do not change the device. */
+unsigned qemu_disk_queues(const struct boot *b);
+char *qemu_nic_bus(unsigned device); /* "np0" */
 /* The start of the VDI's uuid. */
 void qemu_serial(const struct image *image, char out[21]);
 /* ASCII letters, digits, '.', '_' and '-' of a name, at most 40. Owned by the caller. */

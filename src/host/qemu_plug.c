@@ -77,7 +77,8 @@ static struct val *chardev_args(const char *id, const char *path)
     return args;
 }
 
-static struct val *disk_args(const struct boot_disk *d, const char *id, const char *chardev)
+static struct val *disk_args(const struct boot *b, const struct boot_disk *d, const char *id,
+                             const char *chardev)
 {
     struct val *args = val_map();
     _cleanup_(freep) char *bus = qemu_disk_bus(d->device);
@@ -86,6 +87,7 @@ static struct val *disk_args(const struct boot_disk *d, const char *id, const ch
     val_put_str(args, "driver", "vhost-user-blk-pci");
     val_put_str(args, "id", id);
     val_put_str(args, "chardev", chardev);
+    val_put_int(args, "num-queues", qemu_disk_queues(b));
     val_put_str(args, "bus", bus);
     val_put_str(args, "addr", addr);
     if (d->device >= BOOT_DISKS)
@@ -114,7 +116,7 @@ struct err *qemu_plug_disk(void *hv, const struct verb *v, const char *vm,
     _cleanup_(freep) char *chardev = name("vu", d->device);
     _cleanup_(freep) char *path = host_disk_path(g->qemu->host, vm, d->device, "vu");
     TRY(guest_qmp(g, v, "chardev-add", chardev_args(chardev, path), NULL));
-    struct err *e = guest_qmp(g, v, "device_add", disk_args(d, id, chardev), NULL);
+    struct err *e = guest_qmp(g, v, "device_add", disk_args(g->boot, d, id, chardev), NULL);
     if (e) {
         try_delete(g, v, "chardev-remove", "id", chardev);
         return e;

@@ -340,12 +340,11 @@ static void a_diskd_that_died_with_the_host_is_revived_by_the_next(void **state)
     assert_true(hear(x, "READY", BOOT_MS));
 }
 
-static void a_guest_is_saved_and_comes_back(void **state)
+/* It is where it was, in its loop: no READY again. */
+static void save_and_restore(struct fixture *x)
 {
-    struct fixture *x = *state;
     uint64_t need = 0;
     struct sr_volume vol = {0};
-    start(x);
     must(host_vm_save_size(x->h, VM, &need));
     must(sr_vdi_create(x->h, &x->v, &x->sr, STATE, need, NULL, &vol));
     struct image image = {vol.uuid, vol.path, vol.format, vol.virtual_bytes, false};
@@ -355,12 +354,20 @@ static void a_guest_is_saved_and_comes_back(void **state)
     assert_int_equal(query(x).state, GUEST_PAUSED);
     listen_to(x);
     must(host_vm_unpause(x->h, &x->v, VM));
-    say(x, 'c'); /* it is where it was, in its loop: no READY again */
+    say(x, 'c');
     assert_true(hear(x, "c", 5000));
+    sr_volume_done(&vol);
+}
+
+static void a_guest_is_saved_and_comes_back(void **state)
+{
+    struct fixture *x = *state;
+    struct sr_volume vol = {0};
+    start(x);
+    save_and_restore(x);
     say(x, 'q');
     assert_true(saw(x, FACT_SHUTDOWN, 1, 5000));
     must(host_vm_kill(x->h, &x->v, VM));
-    sr_volume_done(&vol);
     must(sr_vdi_create(x->h, &x->v, &x->sr, TRANSFER, 2 << 20, NULL, &vol));
     struct image blank = {vol.uuid, vol.path, vol.format, vol.virtual_bytes, false};
     must_fail(host_vm_build(x->h, &x->v, x->boot, &blank));
@@ -491,6 +498,41 @@ static void plugging_knows_its_limits(void **state)
     x->v.deadline = 0;
 }
 
+static void running_guests_change(void **state)
+{
+    struct fixture *x = *state;
+    struct guest_info info = {0};
+    x->boot->cpus_max = 3;
+    free(x->boot->bios_vendor);
+    x->boot->bios_vendor = mem_strdup("Some, Body");
+    start(x);
+    must(host_vm_set_cpus(x->h, &x->v, VM, 3));
+    must(host_vm_query(x->h, VM, &info));
+    assert_int_equal(info.cpus, 3);
+    must_fail(host_vm_set_cpus(x->h, &x->v, VM, 4));
+    must_fail(host_vm_set_cpus(x->h, &x->v, VM, 2));
+    must(host_vm_set_memory(x->h, &x->v, VM, x->boot->memory_bytes / 2));
+    must_fail(host_vm_set_memory(x->h, &x->v, VM, x->boot->memory_bytes * 2));
+    must(host_vm_query(x->h, VM, &info)); /* there is no driver that would give any back */
+    assert_int_equal(info.memory_bytes, x->boot->memory_bytes);
+    must(host_vm_trigger(x->h, &x->v, VM, TRIGGER_NMI));
+    must(host_vm_kill(x->h, &x->v, VM));
+}
+
+/* What was added must be there again where the guest comes back. */
+static void an_enlarged_guest_is_saved_and_comes_back(void **state)
+{
+    struct fixture *x = *state;
+    struct guest_info info = {0};
+    x->boot->cpus_max = 2;
+    start(x);
+    must(host_vm_set_cpus(x->h, &x->v, VM, 2));
+    x->boot->cpus = 2;
+    save_and_restore(x);
+    must(host_vm_query(x->h, VM, &info));
+    assert_int_equal(info.cpus, 2);
+}
+
 static void a_uefi_guest_runs_its_firmware(void **state)
 {
     struct fixture *x = *state;
@@ -546,6 +588,8 @@ int main(int argc, char **argv)
         TEST(a_guest_with_255_disks_boots),
         TEST(the_screen_is_served_on_a_socket),
         TEST(plugging_knows_its_limits),
+        TEST(running_guests_change),
+        TEST(an_enlarged_guest_is_saved_and_comes_back),
         TEST(a_uefi_guest_runs_its_firmware),
         TEST(the_probe_guest_runs_in_software),
     };
