@@ -114,6 +114,11 @@ const struct verb verbs[] = {
      .run = verb_power,
      .runs_programs = true,
      .seconds = 30},
+    {.name = "kernel-log",
+     .members = {{.name = "clear", .kind = VAL_BOOL}},
+     .run = verb_kernel_log,
+     .caps = CAP(SYSLOG),
+     .seconds = 10},
     {.name = "ping", .run = verb_ping, .seconds = 10},
     {0},
 };

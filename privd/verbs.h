@@ -38,6 +38,9 @@ struct err *verb_run_plugin(const struct place *p, const struct request *r, stru
                             int *ret_fd);
 struct err *verb_run_extension(const struct place *p, const struct request *r, struct val *answer,
                                int *ret_fd);
+/* kernel_log.c */
+struct err *verb_kernel_log(const struct place *p, const struct request *r, struct val *answer,
+                            int *ret_fd);
 /* listen.c */
 struct err *verb_listen(const struct place *p, const struct request *r, struct val *answer,
                         int *ret_fd);

@@ -200,6 +200,8 @@ static struct err *open_host(struct daemon *d)
     return host_new(&hc, &d->host);
 }
 
+static void tell_all(void *arg, struct buf *out);
+
 static struct err *open_operations(struct daemon *d)
 {
     const struct config *c = &d->config;
@@ -207,6 +209,8 @@ static struct err *open_operations(struct daemon *d)
     ops_rules(d->db);
     TRY(tasks_new(&(struct tasks_config){.db = d->db, .host = d->host, .render = api_render},
                   &d->tasks));
+    _cleanup_(freep) char *crash_dir =
+        c->development ? mem_printf("%s/crash", c->state_dir) : mem_strdup("/var/crash");
     struct ops_config oc = {
         .db = d->db,
         .tasks = d->tasks,
@@ -222,7 +226,10 @@ static struct err *open_operations(struct daemon *d)
         .shutdown_wait_s = c->shutdown_wait_s,
         .state_dir = c->state_dir,
         .log_dir = c->log_dir,
+        .crash_dir = crash_dir,
         .store_path = store_path(d),
+        .dump = tell_all,
+        .dump_arg = d,
         .restart = restart,
         .stop = stop,
         .reload_tls = reload_tls,
@@ -395,6 +402,12 @@ static struct err *dump(void *arg, unsigned argc, const char *const *argv, struc
         found = true;
     }
     return found ? NULL : err_internal("there is no dump '%s'; there are: " DUMPS, argv[1]);
+}
+
+/* For ops_config; while the daemon serves, so everything is there. */
+static void tell_all(void *arg, struct buf *out)
+{
+    err_free(dump(arg, 0, NULL, out));
 }
 
 static struct err *open_control(struct daemon *d)

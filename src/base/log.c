@@ -12,6 +12,7 @@
 
 #define MAX_MODULES   64
 #define LINE_MAX_SIZE 4096
+#define TAIL_SIZE     (256u << 10)
 
 static const char *const names[] = {"err", "warn", "info", "debug"};
 
@@ -25,6 +26,13 @@ static struct {
     log_sink sink;
     void *arg;
 } state = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+/* A ring of what was written last. */
+static struct {
+    pthread_mutex_t lock; /* leaf */
+    char bytes[TAIL_SIZE];
+    size_t at; /* of the next byte, counted from the first line on */
+} tail = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 static atomic_int default_level = LOG_INFO;
 static atomic_bool has_modules;
@@ -106,6 +114,27 @@ static int stamp(char *out, size_t size)
     return snprintf(out, size, "%s.%03ldZ", day, ts.tv_nsec / 1000000);
 }
 
+static void remember(const char *line, size_t size)
+{
+    pthread_mutex_lock(&tail.lock);
+    for (size_t i = 0; i < size; i++)
+        tail.bytes[(tail.at + i) % TAIL_SIZE] = line[i];
+    tail.at += size;
+    pthread_mutex_unlock(&tail.lock);
+}
+
+void log_tail(struct buf *out)
+{
+    pthread_mutex_lock(&tail.lock);
+    size_t i = tail.at > TAIL_SIZE ? tail.at - TAIL_SIZE : 0;
+    if (i > 0) /* the oldest line is cut */
+        while (i < tail.at && tail.bytes[i++ % TAIL_SIZE] != '\n')
+            ;
+    for (; i < tail.at; i++)
+        buf_putc(out, tail.bytes[i % TAIL_SIZE]);
+    pthread_mutex_unlock(&tail.lock);
+}
+
 void log_line(enum log_level level, const char *module, const char *fmt, ...)
 {
     char line[LINE_MAX_SIZE];
@@ -117,6 +146,10 @@ void log_line(enum log_level level, const char *module, const char *fmt, ...)
     vsnprintf(line + at, sizeof(line) - at - 1, fmt, ap);
     va_end(ap);
     flatten(line);
+    at = strlen(line);
+    line[at] = '\n';
+    remember(line, at + 1);
+    line[at] = '\0';
     pthread_mutex_lock(&state.lock);
     log_sink sink = state.sink;
     void *arg = state.arg;

@@ -13,6 +13,7 @@
 
 #include <stdbool.h>
 
+#include "base/buf.h"
 #include "base/mem.h"
 
 enum log_level { LOG_ERR, LOG_WARN, LOG_INFO, LOG_DEBUG };
@@ -40,6 +41,9 @@ int log_parse_level(const char *name, enum log_level *ret); /* -EINVAL */
 
 /* Sets, for this thread, the text put on each line ("task=… vm=…"); NULL clears. Copied. */
 void log_ctx(const char *fields);
+
+/* The last lines of this process, some 256 KiB of them, whole ones only, as they were written. */
+void log_tail(struct buf *out);
 
 /* Where lines go instead of stderr; for tests. NULL restores. */
 typedef void (*log_sink)(enum log_level level, const char *line, void *arg);

@@ -201,6 +201,16 @@ struct err *priv_run_extension(const char *socket, const char *extension, const 
     return run(socket, v, ret_status, ret_out, ret_err);
 }
 
+struct err *priv_kernel_log(const char *socket, bool clear, char **ret)
+{
+    struct val *v = request("kernel-log");
+    val_put_bool(v, "clear", clear);
+    _cleanup_(val_unrefp) struct val *answer = NULL;
+    TRY(call(socket, v, &answer, NULL));
+    *ret = mem_strdup(val_map_str(answer, "text", ""));
+    return NULL;
+}
+
 struct err *priv_listen(const char *socket, const char *address, uint16_t port, int *ret_fd)
 {
     struct val *v = request("listen");

@@ -41,6 +41,8 @@ struct err *priv_run_plugin(const char *socket, const char *plugin, const char *
 /* Runs an extension with a call on its stdin. */
 struct err *priv_run_extension(const char *socket, const char *extension, const char *input,
                                int *ret_status, char **ret_out, char **ret_err) _must_use_;
+/* The kernel's messages; with `clear` they are forgotten. The caller's. */
+struct err *priv_kernel_log(const char *socket, bool clear, char **ret) _must_use_;
 /* A listening TCP socket for a port below 1024. */
 struct err *priv_listen(const char *socket, const char *address, uint16_t port, int *ret_fd)
     _must_use_;

@@ -11,6 +11,7 @@
 #include "base/vec.h"
 #include "gen/msg.h"
 #include "op/blob.h"
+#include "op/crashdump.h"
 #include "op/world.h"
 #include "state/restore.h"
 
@@ -59,6 +60,7 @@ struct err *database_backup(struct ops *ops, bool force)
 struct err *ops_backup(struct ops *ops)
 {
     TRY(blob_sweep(ops, false));
+    TRY(crashdumps_follow(ops));
     return database_backup(ops, false);
 }
 

@@ -20,6 +20,7 @@
 
 #include "base/err.h"
 
+struct buf;
 struct db;
 struct host;
 struct host_fact;
@@ -43,6 +44,9 @@ struct ops_config {
     const char *product_brand;   /* what clients are told we are; NULL: "Cairn" */
     const char *product_version; /* and which version they may take us for; NULL: the default */
     uint64_t shutdown_wait_s;    /* for a guest to obey; 0: 60 */
+    /* What the daemon does at the moment, for status reports; NULL: nobody tells. Any thread. */
+    void (*dump)(void *arg, struct buf *out);
+    void *dump_arg;
     /* Ends this process in good order and begins a new one in its place; returns at once. NULL:
      * nobody can. Any thread. */
     void (*restart)(void *arg);

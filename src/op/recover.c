@@ -12,6 +12,7 @@
 
 #include "base/log.h"
 #include "op/blob.h"
+#include "op/crashdump.h"
 #include "op/sr_ops.h"
 #include "op/world.h"
 #include "task/claim.h"
@@ -163,5 +164,6 @@ struct err *ops_recover(struct ops *ops)
     TRY(tasks_recover(ops->cfg.tasks));
     TRY(agree(ops));
     TRY(blob_sweep(ops, true));
+    TRY(crashdumps_follow(ops));
     return claim_refresh_all(ops->cfg.db);
 }
