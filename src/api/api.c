@@ -162,6 +162,7 @@ char *api_render(const struct val *result, const struct type *type)
 void api_expire(struct api *api)
 {
     sessions_expire(api->sessions);
+    event_keep_alive(api->events);
 }
 
 void api_dump(struct api *api, struct buf *out)

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "api/feed.h"
 #include "api/session.h"
 #include "base/lock.h"
 #include "base/vec.h"
@@ -33,6 +34,7 @@ struct waiting {
     bool poked;                  /* look again instead of parking */
     struct watch_set set;
     struct token since;
+    uint64_t cursor; /* of event.next */
     usec_t deadline;
 };
 
@@ -41,7 +43,7 @@ struct registration {
     struct registration *next;
     const char *session; /* rstr */
     struct val *classes; /* subscriptions, as given */
-    struct token since;
+    uint64_t cursor;     /* in the feed */
 };
 
 struct events {
@@ -49,20 +51,23 @@ struct events {
     struct mutex mutex;
     struct waiting *parked;
     struct registration *registrations;
+    struct feed *feed;
 };
 
 struct events *events_new(struct api *api)
 {
     struct events *ev = mem_new(struct events);
     ev->api = api;
+    ev->feed = feed_new(api->db);
     mutex_init(&ev->mutex, LOCK_LEAF);
     return ev;
 }
 
-static void registration_free(struct registration *r)
+static void registration_free(struct events *ev, struct registration *r)
 {
     if (!r)
         return;
+    feed_unlisten(ev->feed);
     rstr_unref(r->session);
     val_unref(r->classes);
     free(r);
@@ -74,8 +79,9 @@ void events_free(struct events *ev)
         return;
     for (struct registration *r = ev->registrations, *next; r; r = next) {
         next = r->next;
-        registration_free(r);
+        registration_free(ev, r);
     }
+    feed_free(ev->feed);
     mutex_done(&ev->mutex);
     free(ev);
 }
@@ -180,11 +186,11 @@ static const char *operation(const struct change *ch)
     return ch->added ? "add" : "mod";
 }
 
-static struct val *event_val(const struct change *ch, const char *id, const char *timestamp)
+static struct val *event_val(const struct change *ch, const char *id)
 {
     struct val *e = val_map();
     val_put_str(e, "id", id);
-    val_put_str(e, "timestamp", timestamp);
+    val_put_str(e, "timestamp", "0.0");
     val_put_str(e, "class", desc_classes[ch->cls]->lname);
     val_put_str(e, "operation", operation(ch));
     val_put_str(e, "ref", ch->ref);
@@ -204,7 +210,7 @@ static struct val *from_events(const struct changes *changes)
             char id[24] = "0";
             if (p != PART_MESSAGES)
                 snprintf(id, sizeof(id), "%" PRIu64, ch->modified);
-            val_add(set, event_val(ch, id, "0.0"));
+            val_add(set, event_val(ch, id));
         }
     return set;
 }
@@ -245,24 +251,6 @@ void event_put_batch(struct rpc_out *o, const struct val *batch)
 bool event_is_from(const struct msg_desc *m)
 {
     return m->cls == CLASS_event && str_eq(m->name, "from");
-}
-
-/* What event.next counts: every change moves it. */
-static uint64_t current_id(const struct snap *s)
-{
-    struct token t = snap_token(s);
-    return t.gen + t.vol;
-}
-
-static struct val *next_events(const struct snap *s, const struct changes *changes)
-{
-    struct val *set = val_set();
-    char id[24], timestamp[24];
-    snprintf(id, sizeof(id), "%" PRIu64, current_id(s));
-    snprintf(timestamp, sizeof(timestamp), "%" PRIu64 ".", clock_wall() / USEC_PER_SEC);
-    for (size_t i = 0; i < changes->n; i++)
-        val_add(set, event_val(&changes->v[i], id, timestamp));
-    return set;
 }
 
 /* ---- waiting ---- */
@@ -341,13 +329,13 @@ static void drop_waiting(struct call *c)
     }
 }
 
-/* Makes all calls that wait on a session look again. */
+/* Makes all calls that wait on a session look again; NULL: all calls of event.next. */
 static void poke(struct events *ev, const char *session)
 {
     VEC(struct waiting) hit = {0}; /* copies: id and call */
     mutex_lock(&ev->mutex);
     for (struct waiting *w = ev->parked; w; w = w->next) {
-        if (!str_eq(w->c->caller.session, session))
+        if (session ? !str_eq(w->c->caller.session, session) : event_is_from(w->c->msg))
             continue;
         w->poked = true;
         if (w->id) {
@@ -392,7 +380,7 @@ void event_session_ended(struct events *ev, const char *session)
     if (r)
         *slot = r->next;
     mutex_unlock(&ev->mutex);
-    registration_free(r);
+    registration_free(ev, r);
     poke(ev, session);
 }
 
@@ -405,7 +393,7 @@ static struct err *load_registration(struct call *c, struct waiting *w)
     const struct registration *r = *find_registration(ev, c->caller.session);
     if (r) {
         classes = val_ref(r->classes);
-        w->since = r->since;
+        w->cursor = r->cursor;
     }
     mutex_unlock(&ev->mutex);
     if (!classes || !val_count(classes))
@@ -415,26 +403,27 @@ static struct err *load_registration(struct call *c, struct waiting *w)
     return subscribe_all(&w->set, classes);
 }
 
-static void advance_registration(struct events *ev, const char *session, struct token to)
+static void advance_registration(struct events *ev, const char *session, uint64_t to)
 {
     mutex_lock(&ev->mutex);
     struct registration *r = *find_registration(ev, session);
     if (r)
-        r->since = to;
+        r->cursor = to > r->cursor ? to : r->cursor;
     mutex_unlock(&ev->mutex);
 }
 
 static void change_registration(struct call *c, const struct val *classes, bool add)
 {
     struct events *ev = c->api->events;
-    _cleanup_(snap_unrefp) struct snap *s = snap_get(ev->api->db);
     const char *session = c->caller.session;
+    uint64_t cursor = feed_listen(ev->feed);
     mutex_lock(&ev->mutex);
     struct registration **slot = find_registration(ev, session);
-    if (!*slot && add) {
+    bool fresh = !*slot && add;
+    if (fresh) {
         *slot = mem_new(struct registration);
         **slot = (struct registration){
-            .session = rstr_ref(session), .classes = val_set(), .since = snap_token(s)};
+            .session = rstr_ref(session), .classes = val_set(), .cursor = cursor};
     }
     for (size_t i = 0; *slot && i < val_count(classes); i++) {
         struct val *old = (*slot)->classes;
@@ -445,19 +434,38 @@ static void change_registration(struct call *c, const struct val *classes, bool 
         val_unref(old);
     }
     mutex_unlock(&ev->mutex);
+    if (!fresh)
+        feed_unlisten(ev->feed);
     poke(ev, session);
 }
 
 /* ---- looking ---- */
 
-static void answer(struct call *c, const struct snap *s, const struct changes *changes)
+/* False: there is nothing to tell yet. */
+static bool answer_from(struct call *c, const struct waiting *w, const struct snap *s)
 {
-    if (event_is_from(c->msg)) {
-        finish(c, NULL, from_batch(s, changes));
-        return;
-    }
-    advance_registration(c->api->events, c->caller.session, snap_token(s));
-    finish(c, NULL, next_events(s, changes));
+    _cleanup_(changes_done) struct changes changes = {0};
+    if (watch_changes(s, w->since, &w->set, &changes) < 0)
+        finish(c, err_EVENTS_LOST(), NULL);
+    else if (changes.n || clock_now() >= w->deadline)
+        finish(c, NULL, from_batch(s, &changes));
+    else
+        return false;
+    return true;
+}
+
+static bool answer_next(struct call *c, struct waiting *w, const struct snap *s)
+{
+    struct events *ev = c->api->events;
+    _cleanup_(val_unrefp) struct val *events = feed_collect(ev->feed, s, &w->set, &w->cursor);
+    advance_registration(ev, c->caller.session, w->cursor);
+    if (!events)
+        finish(c, err_EVENTS_LOST(), NULL);
+    else if (val_count(events))
+        finish(c, NULL, steal(&events));
+    else
+        return false;
+    return true;
 }
 
 /* What keeps a call from going on: nobody waits, the session or the registration is gone. */
@@ -477,16 +485,9 @@ static bool look_once(struct call *c, struct waiting *w)
         return true;
     }
     _cleanup_(snap_unrefp) struct snap *s = snap_get(c->api->db);
-    _cleanup_(changes_done) struct changes changes = {0};
-    if (watch_changes(s, w->since, &w->set, &changes) < 0) {
-        advance_registration(c->api->events, c->caller.session, snap_token(s));
-        finish(c, err_EVENTS_LOST(), NULL);
+    bool answered = event_is_from(c->msg) ? answer_from(c, w, s) : answer_next(c, w, s);
+    if (answered)
         return true;
-    }
-    if (changes.n || clock_now() >= w->deadline) {
-        answer(c, s, &changes);
-        return true;
-    }
     w->since = snap_token(s);
     return park(c, w);
 }
@@ -496,6 +497,18 @@ static void look(struct call *c)
     struct waiting *w = c->native;
     while (!look_once(c, w))
         ;
+}
+
+/* Who waits by event.next for long hears of the pool now and then, so that nothing between takes
+ * the connection for dead. */
+void event_keep_alive(struct events *ev)
+{
+    _cleanup_(snap_unrefp) struct snap *s = snap_get(ev->api->db);
+    const struct row *pool = snap_first(s, CLASS_pool);
+    if (!pool)
+        return;
+    feed_repeat(ev->feed, pool);
+    poke(ev, NULL);
 }
 
 /* ---- messages ---- */
@@ -521,6 +534,25 @@ void event_next(struct call *c)
     look(c);
 }
 
+static void registered(struct call *c)
+{
+    call_end(c, steal(&c->e), NULL);
+}
+
+static void on_all_before_published(void *arg, struct err *e, uint64_t generation)
+{
+    struct call *c = arg;
+    c->e = e;
+    call_post(c, registered);
+}
+
+static struct err *nothing(struct txn *t, void *arg)
+{
+    return NULL;
+}
+
+/* The answer waits for transactions under way: what they change is not told of, so a client that
+ * reads after this has to see it. */
 void event_register(struct call *c)
 {
     const struct args_event_register *a = c->args;
@@ -528,9 +560,12 @@ void event_register(struct call *c)
     watch_set_init(&set);
     struct err *e = subscribe_all(&set, a->classes);
     watch_set_done(&set);
-    if (!e)
-        change_registration(c, a->classes, true);
-    call_end(c, e, NULL);
+    if (e) {
+        call_end(c, e, NULL);
+        return;
+    }
+    change_registration(c, a->classes, true);
+    db_write_async(c->api->db, "event.register", nothing, c, on_all_before_published);
 }
 
 void event_unregister(struct call *c)
@@ -542,8 +577,7 @@ void event_unregister(struct call *c)
 
 void event_get_current_id(struct call *c)
 {
-    _cleanup_(snap_unrefp) struct snap *s = snap_get(c->api->db);
-    call_end(c, NULL, val_int((int64_t)current_id(s)));
+    call_end(c, NULL, val_int((int64_t)feed_last(c->api->events->feed)));
 }
 
 /* The token from before the touch is the one that shows it. */

@@ -18,6 +18,8 @@ void events_free(struct events *); /* NULL is fine */
 /* Wakes what waits on a session that has ended; forgets its registration. */
 void event_session_ended(struct events *, const char *session);
 size_t events_parked(struct events *);
+/* Every 30 s or so. */
+void event_keep_alive(struct events *);
 
 bool event_is_from(const struct msg_desc *m);
 /* Writes the result of event.from: over XML the counts in it are typed integers. */

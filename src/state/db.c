@@ -481,6 +481,33 @@ void db_write_async(struct db *db, const char *name, txn_fn fn, void *arg, db_do
     enqueue(db, p);
 }
 
+struct new_feed {
+    void (*fn)(void *arg, const struct db_change *ch);
+    void *arg;
+};
+
+void db_feed(struct db *db, const struct db_change *ch)
+{
+    if (db->feed)
+        db->feed(db->feed_arg, ch);
+}
+
+/* On core, like the feed's calls. */
+static struct err *change_feed(struct txn *t, void *arg)
+{
+    const struct new_feed *f = arg;
+    struct db *db = txn_db(t);
+    db->feed = f->fn;
+    db->feed_arg = f->arg;
+    return NULL;
+}
+
+void db_set_feed(struct db *db, void (*fn)(void *arg, const struct db_change *ch), void *arg)
+{
+    struct new_feed f = {fn, arg};
+    err_free(db_write(db, "feed", change_feed, &f));
+}
+
 void db_add_hook(struct db *db, txn_fn hook, void *arg)
 {
     vec_push(&db->hooks, ((struct hook){hook, arg}));

@@ -73,6 +73,18 @@ void db_write_async(struct db *db, const char *name, txn_fn fn, void *arg, db_do
  * Register before writing starts. */
 void db_add_hook(struct db *db, txn_fn hook, void *arg);
 
+/* One change of a transaction, as a feed gets it. */
+struct db_change {
+    const struct row *before, *after; /* NULL: added, deleted; borrowed, never both NULL */
+    uint64_t stamp;                   /* gen + vol of the token that first shows it */
+    bool is_first;                    /* of its transaction */
+};
+/* Tells `fn` of every change, in order, none merged with another: on core, at the end of each
+ * transaction, before anybody sees it - and of some that nobody will ever see, because they could
+ * not be made durable; their stamps come again. `fn` must not wait. One feed; NULL ends it and
+ * waits until it is called no more. */
+void db_set_feed(struct db *db, void (*fn)(void *arg, const struct db_change *ch), void *arg);
+
 /* Grows by one each time somebody takes over the store as its writer; 1 without a store. */
 uint64_t db_epoch(const struct db *db);
 /* What it is doing and how much it holds, one fact a line. Any thread. */

@@ -53,6 +53,9 @@ struct db {
     const struct class_desc *const *classes;
     unsigned n_classes;
     VEC(struct hook) hooks;
+    /* The feed; core's. */
+    void (*feed)(void *arg, const struct db_change *ch);
+    void *feed_arg;
 
     struct snap *head;   /* core's */
     uint64_t seen_drops; /* core's */

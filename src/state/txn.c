@@ -271,6 +271,20 @@ static enum weight weigh_all(struct txn *t)
     return most;
 }
 
+/* What was sealed has the stamp of the root; the rest was no change in the end. */
+static void feed(struct txn *t)
+{
+    struct db_change ch = {.stamp = root_stamp(t->next), .is_first = true};
+    vec_each (e, &t->edits) {
+        ch.before = e->before;
+        ch.after = e->now;
+        if (!e->changed)
+            continue;
+        db_feed(t->db, &ch);
+        ch.is_first = false;
+    }
+}
+
 static struct err *seal(struct txn *t, struct txn_result *ret)
 {
     enum weight most = weigh_all(t);
@@ -283,6 +297,7 @@ static struct err *seal(struct txn *t, struct txn_result *ret)
         t->next->token.vol++;
     vec_each (e, &t->edits) {
         enum weight w = weigh(t->next, e);
+        e->changed = w != NOTHING && (e->before || e->now);
         if (w == NOTHING)
             unseal(t, e);
         else if (e->now)
@@ -295,6 +310,7 @@ static struct err *seal(struct txn *t, struct txn_result *ret)
         expire_marks(t->next, true, now, ret);
     ret->durable = most == DURABLE;
     TRY(encode(t, ret));
+    feed(t);
     ret->root = steal(&t->next);
     return NULL;
 }

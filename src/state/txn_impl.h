@@ -20,6 +20,7 @@ struct edit {
     const struct row *gone;   /* counted: a private row that was deleted again */
     const char *uuid;         /* rstr: as it stands in the index, NULL if the class has none */
     bool touched;             /* counts as changed in any case */
+    bool changed;             /* sealed: it is one in the end */
 };
 
 struct txn {
@@ -56,6 +57,9 @@ struct hook {
 struct err *txn_run(struct db *db, const struct snap *head, const char *name, txn_fn fn, void *arg,
                     const struct hook *hooks, size_t n_hooks, struct txn_result *ret) _must_use_;
 void txn_result_done(struct txn_result *r);
+
+/* db.c: hands a change to the feed, if there is one. On core. */
+void db_feed(struct db *db, const struct db_change *ch);
 
 /* relate.c: derived and mirrored fields follow, references to what was deleted go. May be called
  * again after further edits. */

@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from pipeline import Pipeline
 from simhost import failure
 
 
@@ -177,6 +178,52 @@ def test_register_and_next(x, appliance):
     assert int(x.event.get_current_id()) > before
     x.event.unregister(["VM_appliance"])
     assert failure(x.event.next)[0] == "SESSION_NOT_REGISTERED"
+
+
+def test_next_tells_every_change(x, appliance):
+    """Unlike event.from it merges nothing, and what is gone has a last picture."""
+    x.event.register(["vm_appliance"])
+    for label in ("one", "two"):
+        x.VM_appliance.set_name_label(appliance, label)
+    brief = x.VM_appliance.create({"name_label": "came and went"})
+    x.VM_appliance.destroy(brief)
+    got = []
+    while len(got) < 4:
+        got += x.event.next()
+    assert [(e["operation"], e["snapshot"]["name_label"]) for e in got] == [
+        ("mod", "one"), ("mod", "two"), ("add", "came and went"), ("del", "came and went")]
+    ids = [int(e["id"]) for e in got]
+    assert ids == sorted(set(ids)) and ids[-1] <= int(x.event.get_current_id())
+    assert [e["ref"] for e in got] == [appliance, appliance, brief, brief]
+    x.event.unregister(["vm_appliance"])
+
+
+def test_two_registrations_are_independent(daemon, x, appliance):
+    with daemon.connect() as other:
+        x.event.register(["vm_appliance"])
+        x.VM_appliance.set_name_label(appliance, "before")
+        other.event.register([f"vm_appliance/{appliance}"])
+        x.VM_appliance.set_name_label(appliance, "after")
+        assert [e["snapshot"]["name_label"] for e in other.event.next()] == ["after"]
+        got = x.event.next()
+        assert [e["snapshot"]["name_label"] for e in got] == ["before", "after"]
+        x.event.unregister(["vm_appliance"])
+
+
+def test_who_does_not_listen_loses_events(own_daemon):
+    """Ten megabytes are kept; after that the client is told and goes on from there."""
+    with own_daemon.connect() as x, own_daemon.connect() as quick:
+        task = x.task.create("moves", "")
+        x.event.register(["task"])
+        with Pipeline(own_daemon.port) as p:
+            assert not any(p.calls([("task.set_progress", [x.ref, task, n / 6000])
+                                    for n in range(6000)]))
+        quick.event.register(["task"])
+        assert failure(x.event.next) == ["EVENTS_LOST"]
+        x.task.set_progress(task, 0.5)
+        for session in (x, quick):
+            assert [e["snapshot"]["progress"] for e in session.event.next()
+                    if e["ref"] == task] == [0.5]
 
 
 def test_next_blocks_until_something_happens(daemon, x, appliance):
