@@ -161,7 +161,7 @@ static void push_one(struct ring *g, unsigned max_rows, float v)
         ring_unfold(g, max_rows);
     g->head = (uint16_t)((g->head + 1u) % g->cap);
     g->v[g->head] = v;
-    g->n = (uint16_t)(g->n < g->cap ? g->n + 1u : g->cap);
+    g->n = (uint16_t)(g->n < g->cap && g->n < max_rows ? g->n + 1u : g->n);
 }
 
 /* A ring that holds one value only is that value. */

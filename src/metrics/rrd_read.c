@@ -241,8 +241,8 @@ static void rra_end(struct reader *r)
         struct ring *g = &r->rrd->ds[i].rings[a];
         if (isnan(g->cdp))
             g->cdp = cdp_start(r->archive.cf);
-        if (g->unknown > r->archive.steps)
-            g->unknown = r->archive.steps;
+        int64_t position = (int64_t)(r->rrd->updated / RRD_STEP) % r->archive.steps;
+        g->unknown = g->unknown < position ? g->unknown : (uint32_t)position;
     }
 }
 
