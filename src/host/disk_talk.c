@@ -58,13 +58,19 @@ static struct err *read_line(int sock, struct buf *line)
 
 struct err *disk_request(const char *socket, const struct val *request, struct val **ret)
 {
+    return disk_request_within(socket, request, WAIT_S, ret);
+}
+
+struct err *disk_request_within(const char *socket, const struct val *request, unsigned seconds,
+                                struct val **ret)
+{
     _cleanup_(fd_closep) int sock = fd_connect_unix(socket);
     if (sock < 0) {
         int en = sock == -ENOENT ? ECONNREFUSED : -sock;
         sock = -1;
         return err_errno(en, "cairn-diskd does not answer on '%s'", socket);
     }
-    struct timeval wait = {.tv_sec = WAIT_S};
+    struct timeval wait = {.tv_sec = (time_t)seconds};
     (void)setsockopt(sock, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof(wait));
     _cleanup_(buf_done) struct buf line;
     buf_init(&line, ANSWER_MAX);

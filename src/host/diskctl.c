@@ -540,6 +540,7 @@ static const struct disk_ops diskctl_ops = {
     .detach = dc_detach,
     .detach_all = dc_detach_all,
     .list = dc_list,
+    .sample = disk_sample,
     .nbd_path = dc_nbd_path,
     .create = dc_create,
     .resize = dc_resize,

@@ -36,8 +36,13 @@ static inline bool disk_is_vhost(const struct boot_disk *d)
  * the one diskd names. `ret` is the whole answer; NULL: not wanted. */
 struct err *disk_request(const char *socket, const struct val *request, struct val **ret)
     _must_use_;
+struct err *disk_request_within(const char *socket, const struct val *request, unsigned seconds,
+                                struct val **ret) _must_use_;
 /* An answer that diskd has given, as an error or NULL. */
 struct err *disk_answer_error(const struct val *answer) _must_use_;
+
+/* ---- disk_sample.c ---- */
+void disk_sample(void *disks, const char *owner, struct disk_sample *list, size_t n);
 
 struct val *disk_attach_request(const struct diskctl *dc, const char *owner,
                                 const struct boot_disk *d);

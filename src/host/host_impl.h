@@ -28,6 +28,8 @@ struct disk_ops {
     struct err *(*resize)(void *disks, const struct verb *v, const char *path, const char *format,
                           uint64_t size);
     struct err *(*info)(void *disks, const struct verb *v, const char *path, struct image *ret);
+    /* What they have done so far: fills in those of the list that it knows. */
+    void (*sample)(void *disks, const char *owner, struct disk_sample *list, size_t n);
     /* Watches what runs already; called by host_start. */
     struct err *(*start)(void *disks);
     void (*free)(void *disks);

@@ -23,6 +23,7 @@
 #include "base/err.h"
 #include "base/val.h"
 #include "host/boot.h"
+#include "host/sample.h"
 
 /* Names one execution of one step of one operation. */
 struct verb_id {
@@ -154,6 +155,10 @@ struct hypervisor_ops {
     struct err *(*query)(void *hv, const char *vm, struct guest_info *ret);
     /* All guests of this host that exist, in any state; array and items are the caller's. */
     struct err *(*list)(void *hv, struct guest_item **ret, size_t *ret_n);
+
+    /* What it has used so far, see host/sample.h: fills in what it can learn. May come at any
+     * moment, from one thread. */
+    void (*sample)(void *hv, const char *vm, struct guest_sample *s);
 
     /* The socket of the console; NULL result: the guest has none. Owned by the caller. */
     char *(*vnc_path)(void *hv, const char *vm);

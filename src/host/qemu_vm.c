@@ -94,6 +94,7 @@ void guest_unrefp(struct guest **slot)
         free(*id);
     vec_done(&g->deleted);
     free(g->shutdown);
+    free(g->sampling.threads);
     free(g->vm);
     free(g);
 }
@@ -513,6 +514,7 @@ static const struct hypervisor_ops qemu_ops = {
     .set_domid = qemu_set_domid,
     .query = qemu_query,
     .list = qemu_list,
+    .sample = qemu_sample,
     .vnc_path = qemu_vnc_path,
     .serial_open = qemu_serial_open,
     .free = qemu_free,

@@ -40,6 +40,14 @@ struct guest {
 
     struct qmp *qmp; /* set once before the guest is listed; NULL when it does not answer */
 
+    /* of the thread that samples */
+    struct {
+        int *threads; /* of its virtual CPUs, in order */
+        size_t n_threads;
+        bool reports;    /* its balloon driver was asked to report */
+        usec_t next_try; /* when a monitor that did not answer is asked again */
+    } sampling;
+
     /* of the mon loop */
     struct child *child;
     struct console *console;
@@ -108,6 +116,9 @@ struct err *qemu_trigger(void *hv, const struct verb *v, const char *vm, enum gu
 void qemu_learn_memory(struct guest *g, const struct verb *v);
 /* A new guest is told if it shall use less than it has. */
 struct err *qemu_set_target(struct guest *g, const struct verb *v) _must_use_;
+
+/* --- qemu_sample.c --- */
+void qemu_sample(void *hv, const char *vm, struct guest_sample *s);
 
 /* --- qemu_save.c --- */
 struct err *qemu_save(void *hv, const struct verb *v, const char *vm, const struct image *to);

@@ -546,6 +546,7 @@ const struct hypervisor_ops sim_ops = {
     .set_domid = sim_set_domid,
     .query = sim_query,
     .list = sim_list,
+    .sample = sim_sample,
     .vnc_path = sim_vnc_path,
     .serial_open = sim_serial_open,
     .free = sim_free,

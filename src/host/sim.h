@@ -35,6 +35,9 @@ struct err *sim_guest(struct host *h, const char *vm, enum sim_event what, int64
  * work where it has halves. `verb` is as in struct hypervisor_ops or disk_ops. n 0 clears all. */
 void sim_fail(struct host *h, const char *verb, unsigned n);
 
+/* How fast counter number `what` of a guest grows, 1 to 16; see sim_sample.c. */
+unsigned sim_rate(const char *vm, unsigned what);
+
 /* One line per thing that exists in a world, sorted; "" if it is empty. For tests that look for
  * left-overs; needs no host. Owned by the caller. */
 char *sim_world_text(const char *world_dir);

@@ -165,5 +165,6 @@ const struct disk_ops sim_disk_ops = {
     .create = sim_create,
     .resize = sim_resize,
     .info = sim_info,
+    .sample = sim_sample_disks,
     .free = sim_disks_free,
 };

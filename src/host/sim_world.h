@@ -43,5 +43,9 @@ struct err *world_names(const char *dir, const char *suffix, char ***ret, size_t
 /* The error that a test has asked for, if this call is the one. */
 struct err *sim_fault(struct sim *s, const char *verb) _must_use_;
 
+/* ---- sim_sample.c ---- */
+void sim_sample(void *hv, const char *vm, struct guest_sample *s);
+void sim_sample_disks(void *disks, const char *vm, struct disk_sample *list, size_t n);
+
 extern const struct hypervisor_ops sim_ops;
 extern const struct disk_ops sim_disk_ops;

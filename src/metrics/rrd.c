@@ -30,7 +30,9 @@ bool cf_parse(struct view text, enum rrd_cf *ret)
 
 struct rrd *rrd_empty(void)
 {
-    return mem_new(struct rrd);
+    struct rrd *r = mem_new(struct rrd);
+    r->ring_cap = RRD_RRA_MAX;
+    return r;
 }
 
 static void add_archives(struct rrd *r, enum rrd_cf cf)
@@ -49,12 +51,13 @@ struct rrd *rrd_new(bool min_max, double now)
         add_archives(r, CF_MIN);
         add_archives(r, CF_MAX);
     }
+    r->ring_cap = r->n_archives;
     return r;
 }
 
 static void ds_done(struct rrd *r, struct ds *d)
 {
-    for (unsigned a = 0; a < r->n_archives; a++)
+    for (unsigned a = 0; a < r->ring_cap; a++)
         free(d->rings[a].v);
     free(d->rings);
 }
@@ -110,7 +113,7 @@ size_t rrd_add(struct rrd *r, const struct source *s)
     r->ds = mem_realloc(r->ds, r->n_ds + 1, sizeof(*r->ds));
     struct ds *d = &r->ds[r->n_ds];
     *d = (struct ds){.source = s, .last = NAN};
-    d->rings = mem_new_n(struct ring, r->n_archives ? r->n_archives : RRD_RRA_MAX);
+    d->rings = mem_new_n(struct ring, r->ring_cap);
     for (unsigned a = 0; a < r->n_archives; a++) {
         d->rings[a].cdp = cdp_start(r->archives[a].cf);
         d->rings[a].unknown = (uint32_t)(step_of(r->updated) % r->archives[a].steps);

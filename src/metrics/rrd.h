@@ -26,6 +26,7 @@
 #define RRD_DS_MAX    4096
 #define RRD_RRA_MAX   16
 #define RRD_ROWS_MAX  2000
+#define RRD_NAME_MAX  200 /* bytes of a source's name */
 
 enum rrd_cf { CF_AVERAGE, CF_MIN, CF_MAX, CF_LAST, CF_N };
 const char *cf_name(enum rrd_cf cf); /* "AVERAGE" … */
@@ -60,6 +61,7 @@ struct ds {
 struct rrd {
     double updated; /* seconds since 1970; 0: never */
     unsigned n_archives;
+    unsigned ring_cap; /* rings that each source has room for */
     struct archive archives[RRD_RRA_MAX];
     size_t n_ds;
     struct ds *ds;

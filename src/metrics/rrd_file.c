@@ -17,7 +17,6 @@
 
 static const char magic[] = "cairn rrd 1\n";
 #define HEAD_SIZE (sizeof(magic) - 1 + 4)
-#define NAME_MAX_ 200
 
 /* The usual one (IEEE 802.3), bit by bit over a small table. */
 static uint32_t crc32_of(const void *p, size_t size)
@@ -148,7 +147,7 @@ static bool load_archives(struct cursor *c, struct rrd *r, unsigned n)
             return false;
         r->archives[a] = (struct archive){(enum rrd_cf)cf, steps, rows, xff};
     }
-    r->n_archives = n;
+    r->n_archives = r->ring_cap = n;
     return true;
 }
 
@@ -172,7 +171,7 @@ static bool load_ds(struct cursor *c, struct rrd *r, struct source_pool *pool,
 {
     size_t size = cursor_le16(c);
     const uint8_t *name = cursor_take(c, size);
-    if (!name || !size || size > NAME_MAX_ || memchr(name, 0, size))
+    if (!name || !size || size > RRD_NAME_MAX || memchr(name, 0, size))
         return false;
     _cleanup_(freep) char *text = mem_strndup((const char *)name, size);
     unsigned type = cursor_le16(c);

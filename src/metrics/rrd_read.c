@@ -98,7 +98,7 @@ static void leaf_rrd(struct reader *r, const char *tag)
     if (strcmp(tag, "step") == 0 && whole(r, 1000000) != RRD_STEP)
         fail(r, -EINVAL);
     else if (strcmp(tag, "lastupdate") == 0)
-        r->rrd->updated = (double)whole(r, UINT64_C(100000000000));
+        r->rrd->updated = (double)whole(r, UINT64_C(10000000000));
 }
 
 static enum source_type type_of(struct reader *r)
@@ -202,7 +202,8 @@ static void leaf_end(struct reader *r, const char *tag)
 
 static void ds_end(struct reader *r)
 {
-    if (!r->name || !*r->name || r->columns.n >= RRD_DS_MAX || r->rrd->n_archives) {
+    if (!r->name || !*r->name || strlen(r->name) > RRD_NAME_MAX || r->columns.n >= RRD_DS_MAX ||
+        r->rrd->n_archives) {
         fail(r, -EINVAL);
         return;
     }
