@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <expat.h>
 #include <math.h>
-#include <regex.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +11,7 @@
 #include "base/mem.h"
 #include "base/vec.h"
 #include "codec/xml.h"
+#include "metrics/pattern.h"
 
 #define CONFIG_MAX    (64u << 10)
 #define VARIABLES_MAX 64
@@ -34,8 +34,7 @@ struct variable {
     char *name;
     char *text; /* the configuration, as an alarm shows it */
     enum combine combine;
-    regex_t sources;
-    bool has_sources; /* the expression is compiled */
+    struct pattern *sources; /* by name; NULL: none */
     double level;
     bool low; /* alarm below the level */
     int64_t period_s, inhibit_s, priority;
@@ -52,8 +51,7 @@ static void variable_done(struct variable *v)
 {
     free(v->name);
     free(v->text);
-    if (v->has_sources)
-        regfree(&v->sources);
+    pattern_free(v->sources);
     *v = (struct variable){0};
 }
 
@@ -185,19 +183,11 @@ static int64_t read_int(struct reader *r, enum tag tag, int64_t otherwise)
     return v;
 }
 
-/* Expressions come from people who may be strangers: nothing that makes the matcher work hard. */
 static void compile(struct reader *r, struct variable *v, const char *expression)
 {
-    if (strpbrk(expression, "{\\") || strlen(expression) > VALUE_MAX) {
-        fail(r, "variable %s: repetition counts and references are not taken in rrd_regex",
-             v->name);
-        return;
-    }
-    _cleanup_(freep) char *whole = mem_printf("^(%s)$", expression);
-    if (regcomp(&v->sources, whole, REG_EXTENDED | REG_NOSUB) != 0)
+    v->sources = pattern_new(expression);
+    if (!v->sources)
         fail(r, "variable %s: the expression '%s' cannot be read", v->name, expression);
-    else
-        v->has_sources = true;
 }
 
 static void read_sources(struct reader *r, struct variable *v, const struct standard *std)
@@ -396,8 +386,8 @@ static double combine(const struct variable *v, const struct rrd *r, unsigned a,
 {
     double sum = 0, max = -INFINITY;
     unsigned n = 0;
-    for (size_t i = 0; v->has_sources && i < r->n_ds; i++) {
-        if (regexec(&v->sources, r->ds[i].source->name, 0, NULL, 0) != 0)
+    for (size_t i = 0; v->sources && i < r->n_ds; i++) {
+        if (!pattern_is_match(v->sources, r->ds[i].source->name))
             continue;
         double value = rrd_at(r, a, i, minute);
         if (isnan(value))

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #include "base/mem.h"
+#include "metrics/pattern.h"
 #include "metrics/perfmon.h"
 
 #define START 1700000040.0 /* the beginning of a minute */
@@ -205,7 +206,7 @@ static void bad_configs_say_why(void **state)
         {VAR("<name value='a'/><rrd_regex value='('/><alarm_trigger_level value='1'/>"),
          "cannot be read"},
         {VAR("<name value='a'/><rrd_regex value='(a{99}){99}'/><alarm_trigger_level value='1'/>"),
-         "not taken"},
+         "cannot be read"},
         {VAR("<name value='cpu_usage'/><alarm_trigger_level value='1'/>"
              "<consolidation_fn value='eval'/>"),
          "not known"},
@@ -217,6 +218,46 @@ static void bad_configs_say_why(void **state)
         assert_non_null(strstr(why, bad[i].why));
     }
     perfmon_free(parse("<config/>", OWNER_VM));
+}
+
+static void expressions_match_whole_names(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *pattern, *yes, *no;
+    } cases[] = {
+        {"cpu[0-9]+", "cpu12", "cpu"},
+        {"cpu[0-9]+", "cpu0", "xcpu0"},
+        {"vif_[0-9]+_[rt]x", "vif_0_tx", "vif_0_tx_errors"},
+        {"vbd_(xvd|hd)[a-z]+_(read|write)", "vbd_hdc_write", "vbd_sda_read"},
+        {"a|b|cd*e?", "cdd", "ab"},
+        {"(a*)*b", "aaaab", "aaaa"},
+        {"^memory.*$", "memory_target", "a_memory"},
+        {"[^0-9]x\\+[]-]", "ax+]", "1x+]"},
+        {"()", "", "a"},
+        {"", "", "a"},
+        {"(a|b)?c+", "acc", "abc"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct pattern *p = pattern_new(cases[i].pattern);
+        assert_non_null(p);
+        assert_true(pattern_is_match(p, cases[i].yes));
+        assert_false(pattern_is_match(p, cases[i].no));
+        pattern_free(p);
+    }
+    static const char *const bad[] = {"(",
+                                      ")",
+                                      "a)",
+                                      "[",
+                                      "[a",
+                                      "*",
+                                      "a**",
+                                      "+",
+                                      "\\",
+                                      "a{2}",
+                                      "((((((((((((((((((a))))))))))))))))))"};
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++)
+        assert_null(pattern_new(bad[i]));
 }
 
 static int setup(void **state)
@@ -242,6 +283,7 @@ int main(void)
         cmocka_unit_test(the_control_domain_and_repositories),
         cmocka_unit_test(a_repository_can_ask_its_host),
         cmocka_unit_test(bad_configs_say_why),
+        cmocka_unit_test(expressions_match_whole_names),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
