@@ -27,6 +27,7 @@
 #include "loop/child.h"
 #include "loop/ctl.h"
 #include "loop/loop.h"
+#include "metrics/metrics.h"
 #include "net/net.h"
 #include "op/ops.h"
 #include "options.h"
@@ -57,6 +58,7 @@ struct daemon {
     struct net *net;
     struct ctl *ctl;
     struct chores *chores;
+    struct chore chore_list[8]; /* of which there are fewer */
     struct handlers handlers;
     bool lost;                        /* the store has another writer */
     bool again;                       /* start anew when everything is closed */
@@ -186,6 +188,7 @@ static struct err *open_host(struct daemon *d)
         .state_dir = c->state_dir,
         .log_dir = c->log_dir,
         .simulate = str_eq(c->hypervisor, "sim"),
+        .sim_speed = (unsigned)c->sim_speed,
         .accel = str_eq(c->accel, "auto") ? NULL : c->accel,
         .qemu = *c->qemu ? c->qemu : NULL,
         .memory_bytes = c->memory_mib << 20,
@@ -378,14 +381,19 @@ static void dump_watch(struct daemon *d, struct buf *out)
     watch_dump(d->db, out);
 }
 
+static void dump_metrics(struct daemon *d, struct buf *out)
+{
+    metrics_dump(ops_metrics(d->ops), out);
+}
+
 static const struct dump {
     const char *name;
     void (*fn)(struct daemon *d, struct buf *out);
 } dumps[] = {{"tasks", dump_tasks}, {"claims", dump_tasks}, {"sessions", dump_sessions},
              {"net", dump_net},     {"threads", dump_net},  {"loop", dump_loop},
-             {"state", dump_state}, {"watch", dump_watch}};
+             {"state", dump_state}, {"watch", dump_watch},  {"metrics", dump_metrics}};
 
-#define DUMPS "tasks|claims|sessions|net|threads|loop|state|watch"
+#define DUMPS "tasks|claims|sessions|net|threads|loop|state|watch|metrics"
 
 /* Some names show the same; without a name each is shown once. */
 static struct err *dump(void *arg, unsigned argc, const char *const *argv, struct buf *out)
@@ -430,6 +438,13 @@ static struct err *open_all(struct daemon *d)
     return err_wrap(open_net(d), "opening sockets");
 }
 
+static void save_metrics(struct daemon *d)
+{
+    int r = d->ops ? metrics_save_all(ops_metrics(d->ops)) : 0;
+    if (r < 0)
+        log_warn("event=metrics-not-saved error=%d", -r);
+}
+
 static void close_all(struct daemon *d)
 {
     usec_t deadline = clock_now() + STOP_TIME;
@@ -447,6 +462,7 @@ static void close_all(struct daemon *d)
     auth_free(d->auth);
     audit_free(d->audit);
     host_free(d->host);
+    save_metrics(d);
     ops_free(d->ops);
     ctl_free(d->ctl);
     db_close(d->db);
@@ -458,6 +474,11 @@ static void close_all(struct daemon *d)
 static struct err *tick(void *arg)
 {
     return ops_tick(((struct daemon *)arg)->ops);
+}
+
+static struct err *measure(void *arg)
+{
+    return ops_measure(((struct daemon *)arg)->ops);
 }
 
 static struct err *backup(void *arg)
@@ -472,7 +493,9 @@ static struct err *collect(void *arg)
     return tasks_gc(d->tasks);
 }
 
+enum { CHORE_TICK, CHORE_MEASURE };
 static const struct chore chores[] = {{"tick", tick, 5 * USEC_PER_SEC},
+                                      {"measure", measure, 5 * USEC_PER_SEC},
                                       {"collect", collect, 30 * USEC_PER_SEC},
                                       {"backup", backup, 600 * USEC_PER_SEC}};
 
@@ -491,7 +514,10 @@ static void on_signal(void *arg, int fd, unsigned events)
 static void serve(struct daemon *d, int signals)
 {
     struct loop_fd *watch = loop_fd_add(d->loop, signals, LOOP_READ, on_signal, d);
-    d->chores = chores_start(chores, ARRAY_LEN(chores), d);
+    memcpy(d->chore_list, chores, sizeof(chores));
+    if (str_eq(d->config.hypervisor, "sim") && d->config.sim_speed > 1)
+        d->chore_list[CHORE_MEASURE].every /= d->config.sim_speed;
+    d->chores = chores_start(d->chore_list, ARRAY_LEN(chores), d);
     log_info("event=ready socket=%s", d->config.local_socket);
     loop_run(d->loop);
     chores_stop(d->chores);

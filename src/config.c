@@ -67,6 +67,7 @@ static const struct {
     uint64_t deflt, max;
 } numbers[] = {
     {"shutdown_wait_s", offsetof(struct config, shutdown_wait_s), 60, 3600},
+    {"sim_speed", offsetof(struct config, sim_speed), 1, 1000},
 };
 
 static char **text_at(const struct config *c, const struct key *k)

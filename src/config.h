@@ -50,6 +50,7 @@ struct config {
     char *log_level;
     uint64_t memory_mib;      /* offered to guests; 0: what the machine has less a reserve */
     uint64_t shutdown_wait_s; /* how long a clean shutdown waits for the guest */
+    uint64_t sim_speed;       /* how much faster time passes for what is simulated */
 };
 
 void config_init(struct config *c); /* the defaults of an installed host */

@@ -68,6 +68,7 @@ struct err *host_new(const struct host_config *c, struct host **ret)
     h->extensions = c->extensions ? mem_strdup(c->extensions) : NULL;
     h->machine_dir = c->machine_dir ? mem_strdup(c->machine_dir) : NULL;
     h->memory_bytes = c->memory_bytes;
+    h->sim_speed = c->sim_speed;
     h->fact = c->fact;
     h->fact_arg = c->fact_arg;
     int r = fd_mkdirs(h->run_dir, 0700);

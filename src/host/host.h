@@ -30,6 +30,7 @@ struct host_config {
     const char *state_dir; /* UEFI variables and other lasting things of guests */
     const char *log_dir;   /* logs of guests and helpers; NULL: run_dir */
     bool simulate;         /* hypervisor and disks are simulated */
+    unsigned sim_speed;    /* how much faster the simulated counters run; 0: as the clock */
     const char *world_dir; /* the simulated world outlives the process here; NULL: run_dir/world */
     const char *accel;     /* "kvm", "tcg", or NULL: find out */
     const char *qemu;      /* program; NULL: qemu-system-x86_64 on PATH */

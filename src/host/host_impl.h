@@ -39,6 +39,7 @@ struct host {
     char *run_dir, *state_dir, *log_dir, *world_dir;
     char *qemu, *diskd, *privd, *plugins, *extensions, *machine_dir;
     uint64_t memory_bytes;
+    unsigned sim_speed;
     host_fact_fn fact;
     void *fact_arg;
     struct host_caps caps;

@@ -193,15 +193,18 @@ static double share_of_memory(const char *text)
     return (used + swap) / total;
 }
 
-static double wall(void)
+#define SIM_EPOCH 1750000000.0
+
+double sample_clock(const struct host *h)
 {
-    return (double)clock_wall() / 1e6;
+    double now = (double)clock_wall() / 1e6;
+    return h->sim_speed < 2 || h->mon ? now : SIM_EPOCH + (now - SIM_EPOCH) * h->sim_speed;
 }
 
 static void sample_machine(struct host *h, struct host_sample *s)
 {
     _cleanup_(freep) char *stat_text = slurp("/proc/stat");
-    s->time = wall();
+    s->time = sample_clock(h);
     s->n_cpus =
         sample_parse_stat(stat_text, (double)sysconf(_SC_CLK_TCK), s->cpu_s, SAMPLE_CPUS_MAX);
     _cleanup_(freep) char *net = slurp("/proc/net/dev");
@@ -220,7 +223,7 @@ static void sample_machine(struct host *h, struct host_sample *s)
  * knows the numbers. CPU i is busy for (i + 1) / 8 of it. */
 static void sample_simulated(struct host *h, struct host_sample *s)
 {
-    s->time = wall();
+    s->time = sample_clock(h);
     s->n_cpus = h->caps.cpus < SAMPLE_CPUS_MAX ? h->caps.cpus : SAMPLE_CPUS_MAX;
     for (size_t i = 0; i < s->n_cpus; i++)
         s->cpu_s[i] = s->time * (double)(i % 8 + 1) / 8;
@@ -252,7 +255,7 @@ void host_sample_guest(struct host *h, const char *vm, struct guest_sample *s)
     for (size_t i = 0; i < s->n_nics; i++)
         s->nics[i] = (struct nic_sample){.device = s->nics[i].device};
     s->free_kib = (double)NAN;
-    s->time = wall();
+    s->time = sample_clock(h);
     h->hv->sample(h->hv_data, vm, s);
     if (s->n_disks)
         h->disks->sample(h->disks_data, vm, s->disks, s->n_disks);

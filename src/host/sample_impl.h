@@ -5,6 +5,10 @@
 
 /* ---- sample.c: parsers of /proc, total; for the files of the back ends and for tests ---- */
 
+/* Seconds since 1970, by which samples are dated: the simulator's time may pass faster, always from
+ * the same beginning. */
+double sample_clock(const struct host *h);
+
 /* /proc/stat: busy seconds of each CPU in order; the number of them, at most max. */
 size_t sample_parse_stat(const char *text, double ticks_per_s, double *ret_s, size_t max);
 /* /proc/net/dev without lo and what belongs to guests. */

@@ -38,7 +38,8 @@ void sim_sample(void *hv, const char *vm, struct guest_sample *s)
 
 void sim_sample_disks(void *disks, const char *vm, struct disk_sample *list, size_t n)
 {
-    double time = (double)clock_wall() / 1e6;
+    const struct sim *s = disks;
+    double time = sample_clock(s->host);
     for (size_t i = 0; i < n; i++) {
         struct disk_sample *d = &list[i];
         d->known = true;

@@ -285,15 +285,14 @@ int metrics_query(struct metrics *m, enum metrics_owner owner, const char *uuid,
     return 0;
 }
 
-int metrics_visit(struct metrics *m, enum metrics_owner owner, const char *uuid,
-                  void (*fn)(void *arg, const struct rrd *r), void *arg)
+void metrics_visit(struct metrics *m, enum metrics_owner owner, const char *uuid,
+                   void (*fn)(void *arg, const struct rrd *r), void *arg)
 {
     _cleanup_(entry_unrefp) struct entry *e = entry_find(m, owner, uuid);
     if (!e)
-        return -ENOENT;
+        return;
     mutex_guard(&e->lock);
     fn(arg, e->rrd);
-    return 0;
 }
 
 void metrics_dump(struct metrics *m, struct buf *out)

@@ -67,9 +67,9 @@ int metrics_forget(struct metrics *m, enum metrics_owner owner, const char *uuid
 /* -ENODATA: is not recorded. */
 int metrics_query(struct metrics *m, enum metrics_owner owner, const char *uuid, const char *name,
                   double *ret) _must_use_;
-/* Runs fn on the database, under its lock: no waiting. */
-int metrics_visit(struct metrics *m, enum metrics_owner owner, const char *uuid,
-                  void (*fn)(void *arg, const struct rrd *r), void *arg) _must_use_;
+/* Runs fn on the database, if there is one, under its lock: no waiting. */
+void metrics_visit(struct metrics *m, enum metrics_owner owner, const char *uuid,
+                   void (*fn)(void *arg, const struct rrd *r), void *arg);
 
 /* ---- documents; pieces go out as they come ---- */
 

@@ -91,10 +91,8 @@ struct err *msg_host_query_data_source(struct op *op, const struct args_host_que
     return query(op, OWNER_HOST, uuid, a->data_source, ret);
 }
 
-struct err *
-msg_host_forget_data_source_archives(struct op *op,
-                                     const struct args_host_forget_data_source_archives *a,
-                                     struct val **ret)
+struct err *msg_host_forget_data_source_archives(
+    struct op *op, const struct args_host_forget_data_source_archives *a, struct val **ret)
 {
     _cleanup_(rstr_unrefp) const char *uuid = NULL;
     TRY(host_uuid(op, a->host, &uuid));

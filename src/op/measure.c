@@ -11,8 +11,12 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 
+#define LOG_MODULE "measure"
+
+#include "base/log.h"
 #include "base/pmap.h"
 #include "op/ops.h"
 
@@ -52,7 +56,7 @@ static void vm_meter_free(struct vm_meter *m)
     free(m->sample.nics);
     free(m->last_cpu_s);
     readings_done(&m->readings);
-    watch_done(&m->watch);
+    watch_meter_done(&m->watch);
     free(m);
 }
 
@@ -60,8 +64,8 @@ static void sr_meter_free(struct sr_meter *m)
 {
     rstr_unref(m->uuid);
     rstr_unref(m->ref);
-    watch_done(&m->watch);
-    watch_done(&m->host_watch);
+    watch_meter_done(&m->watch);
+    watch_meter_done(&m->host_watch);
     free(m);
 }
 
@@ -78,7 +82,7 @@ void measure_free(struct measure *m)
     vec_done(&m->srs);
     readings_done(&m->host);
     free(m->host_signature);
-    watch_done(&m->host_watch);
+    watch_meter_done(&m->host_watch);
     free(m);
 }
 
@@ -384,7 +388,8 @@ static void measure_control_domain(struct ops *ops, const struct snap *s, const 
     struct vm_meter *v = vm_meter(ops->measure, vm);
     struct readings *r = &v->readings;
     const struct rec_VM_metrics *m = snap_VM_metrics(s, vm->metrics);
-    double memory = m && m->memory_actual > 0 ? (double)m->memory_actual : (double)vm->memory_target;
+    double memory =
+        m && m->memory_actual > 0 ? (double)m->memory_actual : (double)vm->memory_target;
     double sum = 0;
     readings_clear(r);
     for (size_t i = 0; i < h->n_cpus; i++) {
@@ -399,8 +404,7 @@ static void measure_control_domain(struct ops *ops, const struct snap *s, const 
                  (double)vm->memory_target);
     readings_add(r, metrics_source(ops->metrics, SOURCE_VM_MEMORY_INTERNAL_FREE, ""),
                  h->available_kib);
-    metrics_feed(ops->metrics, OWNER_VM, v->uuid, h->time, r->sources.v, r->values.v,
-                 r->sources.n);
+    metrics_feed(ops->metrics, OWNER_VM, v->uuid, h->time, r->sources.v, r->values.v, r->sources.n);
     ops->measure->running_vms++;
 }
 
@@ -624,10 +628,9 @@ struct err *ops_measure(struct ops *ops)
     _cleanup_(snap_unrefp) struct snap *s = snap_get(ops->cfg.db);
     const struct rec_pool *pool = snap_pool(s, ops->pool_ref);
     if (pool)
-        metrics_set_min_max(ops->metrics,
-                            str_eq(val_map_str(pool->other_config,
-                                               "create_min_max_in_new_VM_RRDs", ""),
-                                   "true"));
+        metrics_set_min_max(
+            ops->metrics,
+            str_eq(val_map_str(pool->other_config, "create_min_max_in_new_VM_RRDs", ""), "true"));
     host_sample_self(ops->cfg.host, &me->machine);
     double now = me->machine.time;
     me->running_cpus = 0;

@@ -24,14 +24,14 @@ struct io_counters {
 };
 
 struct disk_meter {
-    char name[8]; /* "xvda" */
+    char name[8];   /* "xvda" */
     const char *sr; /* rstr, ref of the repository, "" if it has no disk in it */
     struct io_counters last;
 };
 
 /* The alarms that an object's other_config asks for. */
 struct watch_meter {
-    const char *config; /* rstr, as it was read */
+    const char *config;      /* rstr, as it was read */
     struct perfmon *perfmon; /* NULL: none, or it cannot be read */
 };
 
@@ -65,8 +65,8 @@ struct measure {
     struct host_sample machine;
     double running_cpus; /* of all guests, on average since the last round */
     unsigned running_vms;
-    int64_t minute;   /* the last one that alarms have looked at */
-    double swept;     /* when files of nobody were looked for */
+    int64_t minute; /* the last one that alarms have looked at */
+    double swept;   /* when files of nobody were looked for */
 };
 
 struct measure *measure_new(void);
@@ -82,4 +82,4 @@ void readings_clear(struct readings *r);
 
 /* Once a minute: the alarms of all that was measured. `now` is the beginning of the round. */
 struct err *measure_alarms(struct ops *ops, const struct snap *s, double now) _must_use_;
-void watch_done(struct watch_meter *w);
+void watch_meter_done(struct watch_meter *w);

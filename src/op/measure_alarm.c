@@ -29,7 +29,7 @@ struct round {
     VEC(struct due) due;
 };
 
-void watch_done(struct watch_meter *w)
+void watch_meter_done(struct watch_meter *w)
 {
     rstr_unref(w->config);
     perfmon_free(w->perfmon);
@@ -57,8 +57,7 @@ static void take_config(struct watch_meter *w, const struct val *other_config,
 static void on_alarm(void *arg, int64_t priority, const char *body)
 {
     struct round *r = arg;
-    vec_push(&r->due,
-             ((struct due){r->cls, rstr_new(r->uuid), priority, mem_strdup(body)}));
+    vec_push(&r->due, ((struct due){r->cls, rstr_new(r->uuid), priority, mem_strdup(body)}));
 }
 
 static void look(void *arg, const struct rrd *rrd)
@@ -76,7 +75,7 @@ static void watch(struct round *r, struct watch_meter *w, enum metrics_owner own
     r->watch = w;
     r->cls = classes[owner];
     r->uuid = uuid;
-    (void)metrics_visit(r->ops->metrics, owner, uuid, look, r);
+    metrics_visit(r->ops->metrics, owner, uuid, look, r);
 }
 
 static void watch_vms(struct round *r, const struct snap *s)

@@ -4,6 +4,7 @@
 #include "op/ops.h"
 
 #include "op/blob.h"
+#include "op/measure.h"
 #include "op/vm_ops.h"
 #include "op/world.h"
 #include "task/claim.h"
@@ -56,6 +57,10 @@ struct err *ops_new(const struct ops_config *cfg, struct ops **ret)
     ops->cfg.store_path = text_or_null(cfg->store_path);
     ops->host_ref = rstr_new(REF_NULL);
     ops->pool_ref = rstr_new(REF_NULL);
+    _cleanup_(freep) char *metrics_dir =
+        cfg->state_dir ? mem_printf("%s/metrics", cfg->state_dir) : NULL;
+    ops->metrics = metrics_new(metrics_dir);
+    ops->measure = measure_new();
     tasks_set_world(cfg->tasks, ops);
     *ret = ops;
     return NULL;
@@ -79,6 +84,8 @@ void ops_free(struct ops *ops)
     rstr_unref(ops->cfg.store_path);
     rstr_unref(ops->host_ref);
     rstr_unref(ops->pool_ref);
+    measure_free(ops->measure);
+    metrics_free(ops->metrics);
     free(ops);
 }
 
@@ -88,4 +95,9 @@ struct err *ops_restart(struct ops *ops)
         return err_internal("this process cannot begin anew by itself");
     ops->cfg.restart(ops->cfg.restart_arg);
     return NULL;
+}
+
+struct metrics *ops_metrics(struct ops *ops)
+{
+    return ops->metrics;
 }

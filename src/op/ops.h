@@ -90,5 +90,12 @@ struct err *ops_restart(struct ops *ops) _must_use_;
  * away with files of nobody. */
 struct err *ops_backup(struct ops *ops) _must_use_;
 
+/* Every 5 s or so, always on the same thread: measures the host, its guests and its repositories,
+ * and raises the alarms they ask for. The databases may be asked for on any thread, and written
+ * into their files at the end (metrics_save_all). */
+struct err *ops_measure(struct ops *ops) _must_use_;
+struct metrics;
+struct metrics *ops_metrics(struct ops *ops);
+
 /* Every 5 s or so: host metrics, memory of guests, ages. */
 struct err *ops_tick(struct ops *ops) _must_use_;

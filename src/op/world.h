@@ -20,6 +20,9 @@
 #include "task/op.h"
 #include "task/task.h"
 
+struct measure;
+struct metrics;
+
 struct ops {
     struct ops_config cfg;       /* strings are owned */
     const char *host_ref;        /* rstr; the host record, REF_NULL before first_start */
@@ -28,6 +31,9 @@ struct ops {
     _Atomic(uint64_t) backed_up; /* generation of the copy that ops_backup made last */
     atomic_flag backing_up;
     usec_t next_certificate_alerts; /* of the chores' thread */
+    struct metrics *metrics;
+    struct measure *measure;         /* of the thread of ops_measure() */
+    _Atomic(usec_t) save_metrics_at; /* by clock_now(); 0: nobody has asked */
 };
 
 struct ops *ops_of(const struct op *op);
