@@ -150,13 +150,12 @@ static void settle(struct table *t, struct metrics *m, const struct metrics_quer
 
 /* ---- writing ---- */
 
-static void put_legend(struct buf *b, const struct column *c, bool json, bool first)
+static void put_legend(struct buf *b, const struct column *c, bool json)
 {
     _cleanup_(freep) char *text =
         mem_printf("%s:%s:%s:%s", cf_name(c->cf), owner_name(c->entry->owner), c->entry->uuid,
                    c->source->name);
     if (json) {
-        buf_puts(b, first ? "" : ",");
         json_put_str(b, view_of(text));
         return;
     }
@@ -227,7 +226,7 @@ int metrics_updates(struct metrics *m, const struct metrics_query *q,
     settle(&t, m, q);
     put_head(&b, &t);
     for (size_t i = 0; i < t.columns.n; i++) {
-        put_legend(&b, &t.columns.v[i], t.json, i == 0);
+        put_legend(&b, &t.columns.v[i], t.json);
         int r = sink_flush(sink, &b, false);
         if (r < 0)
             return r;

@@ -97,13 +97,15 @@ static void rows_come_newest_first(void **state)
                         "<row><t>1700000055</t><v>2048</v><v>1024</v><v>10</v></row>"
                         "<row><t>1700000050</t><v>2048</v><v>1024</v><v>10</v></row>"
                         "</data></xport>");
-    q = (struct metrics_query){.start = -5, .interval = 5, .all_srs = true, .json = true};
+    q = (struct metrics_query){
+        .start = -5, .interval = 5, .host = true, .all_srs = true, .json = true};
     updates(w, &q, &b);
     assert_string_equal(buf_str(&b),
                         "{\"meta\":{\"start\":\"1700000055\",\"step\":\"5\",\"end\":\"1700000055\","
-                        "\"rows\":\"2\",\"columns\":\"1\",\"legend\":[\"AVERAGE:sr:" SR ":size\"]},"
-                        "\"data\":[{\"t\":\"1700000055\",\"values\":[\"4096\"]},"
-                        "{\"t\":\"1700000050\",\"values\":[\"4096\"]}]}");
+                        "\"rows\":\"2\",\"columns\":\"2\",\"legend\":["
+                        "\"AVERAGE:host:" HOST ":memory_total_kib\",\"AVERAGE:sr:" SR ":size\"]},"
+                        "\"data\":[{\"t\":\"1700000055\",\"values\":[\"2048\",\"4096\"]},"
+                        "{\"t\":\"1700000050\",\"values\":[\"2048\",\"4096\"]}]}");
 }
 
 static void the_archive_fits_the_question(void **state)
