@@ -29,7 +29,6 @@ static void entry_free(struct entry *e)
     free(e->live);
     free(e->raw);
     free(e->slot);
-    free(e->scratch);
     mutex_done(&e->lock);
     free(e);
 }
@@ -51,6 +50,7 @@ void metrics_free(struct metrics *m)
         pmap_unref(m->by_uuid[i]);
     source_pool_free(m->pool);
     mutex_done(&m->lock);
+    free(m->scratch.v);
     free(m->dir);
     free(m);
 }
@@ -139,7 +139,7 @@ static bool was_live(const struct entry *e, const struct source *s)
 static void find_slots(struct entry *e)
 {
     for (size_t i = 0; i < e->n_live; i++)
-        e->slot[i] = rrd_find(e->rrd, e->live[i]);
+        e->slot[i] = (int16_t)rrd_find(e->rrd, e->live[i]);
 }
 
 static bool is_same(const struct entry *e, const struct source *const *sources, size_t n)
@@ -163,21 +163,21 @@ static void take_sources(struct entry *e, const struct source *const *sources, s
     find_slots(e);
 }
 
-static void entry_feed(struct entry *e, double now, const double *values)
+static void entry_feed(struct entry *e, double now, const double *values, struct scratch *room)
 {
     size_t n = e->rrd->n_ds;
-    if (n > e->scratch_cap) {
-        e->scratch = mem_realloc(e->scratch, n, sizeof(*e->scratch));
-        e->scratch_cap = n;
+    if (n > room->cap) {
+        room->v = mem_realloc(room->v, n, sizeof(*room->v));
+        room->cap = n;
     }
     for (size_t i = 0; i < n; i++)
-        e->scratch[i] = (double)NAN;
+        room->v[i] = (double)NAN;
     for (size_t i = 0; i < e->n_live; i++) {
         e->raw[i] = values[i];
         if (e->slot[i] >= 0)
-            e->scratch[e->slot[i]] = values[i];
+            room->v[e->slot[i]] = values[i];
     }
-    rrd_update(e->rrd, now, e->scratch);
+    rrd_update(e->rrd, now, room->v);
 }
 
 /* The database is looked for in the folder first. */
@@ -200,7 +200,7 @@ void metrics_feed(struct metrics *m, enum metrics_owner owner, const char *uuid,
     mutex_guard(&e->lock);
     if (!is_same(e, sources, n))
         take_sources(e, sources, n);
-    entry_feed(e, now, values);
+    entry_feed(e, now, values, &m->scratch);
 }
 
 /* ---- sources ---- */
@@ -243,7 +243,7 @@ int metrics_record(struct metrics *m, enum metrics_owner owner, const char *uuid
         if (strcmp(e->live[i]->name, name) != 0)
             continue;
         if (e->slot[i] < 0 && e->rrd->n_ds < RRD_DS_MAX)
-            e->slot[i] = (ptrdiff_t)rrd_add(e->rrd, e->live[i]);
+            e->slot[i] = (int16_t)rrd_add(e->rrd, e->live[i]);
         return 0;
     }
     return -ENOENT;
@@ -305,7 +305,7 @@ void metrics_dump(struct metrics *m, struct buf *out)
         sources += r->n_ds;
         for (size_t d = 0; d < r->n_ds; d++)
             for (unsigned a = 0; a < r->n_archives; a++)
-                rows += r->ds[d].rings[a].cap;
+                rows += rrd_ring(r, d, a)->cap;
     }
     buf_printf(out, "databases %zu\nsources %zu\nrow-bytes %zu\n", list.n, sources,
                rows * sizeof(float));

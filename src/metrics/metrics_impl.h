@@ -19,10 +19,8 @@ struct entry {
     size_t n_live;
     const struct source **live; /* what the last sample had */
     double *raw;                /* its values */
-    ptrdiff_t *slot;            /* of each in the database; -1: not recorded */
-    double *scratch;            /* a sample in the database's order */
-    size_t scratch_cap;
-    double saved; /* when its file was written, seconds since 1970 */
+    int16_t *slot;              /* of each in the database; -1: not recorded */
+    double saved;               /* when its file was written, seconds since 1970 */
 };
 
 struct entries {
@@ -30,8 +28,15 @@ struct entries {
     size_t n;
 };
 
+/* A sample in a database's order; of the thread that feeds. */
+struct scratch {
+    double *v;
+    size_t cap;
+};
+
 struct metrics {
     char *dir;
+    struct scratch scratch;
     struct source_pool *pool;
     struct mutex lock; /* of the rest */
     bool min_max;

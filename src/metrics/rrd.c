@@ -28,10 +28,11 @@ bool cf_parse(struct view text, enum rrd_cf *ret)
     return false;
 }
 
-struct rrd *rrd_empty(void)
+struct rrd *rrd_empty(unsigned archives)
 {
     struct rrd *r = mem_new(struct rrd);
-    r->ring_cap = RRD_RRA_MAX;
+    r->ring_cap = archives;
+    r->archives = mem_new_n(struct archive, archives + 1);
     return r;
 }
 
@@ -44,22 +45,27 @@ static void add_archives(struct rrd *r, enum rrd_cf cf)
 
 struct rrd *rrd_new(bool min_max, double now)
 {
-    struct rrd *r = rrd_empty();
+    struct rrd *r = rrd_empty((unsigned)ARRAY_LEN(usual) * (min_max ? 3 : 1));
     r->updated = now;
     add_archives(r, CF_AVERAGE);
     if (min_max) {
         add_archives(r, CF_MIN);
         add_archives(r, CF_MAX);
     }
-    r->ring_cap = r->n_archives;
     return r;
 }
 
-static void ds_done(struct rrd *r, struct ds *d)
+/* A ring that holds one value only is that value, and has nothing to free. */
+static void ring_done(struct ring *g)
+{
+    if (g->cap)
+        free(g->v);
+}
+
+static void ds_done(struct rrd *r, size_t i)
 {
     for (unsigned a = 0; a < r->ring_cap; a++)
-        free(d->rings[a].v);
-    free(d->rings);
+        ring_done(rrd_ring(r, i, a));
 }
 
 void rrd_free(struct rrd *r)
@@ -67,8 +73,10 @@ void rrd_free(struct rrd *r)
     if (!r)
         return;
     for (size_t i = 0; i < r->n_ds; i++)
-        ds_done(r, &r->ds[i]);
+        ds_done(r, i);
     free(r->ds);
+    free(r->rings);
+    free(r->archives);
     free(r);
 }
 
@@ -110,22 +118,26 @@ static int64_t step_of(double t)
 
 size_t rrd_add(struct rrd *r, const struct source *s)
 {
-    r->ds = mem_realloc(r->ds, r->n_ds + 1, sizeof(*r->ds));
-    struct ds *d = &r->ds[r->n_ds];
-    *d = (struct ds){.source = s, .last = NAN};
-    d->rings = mem_new_n(struct ring, r->ring_cap);
+    size_t n = r->n_ds, cap = r->ring_cap;
+    r->ds = mem_realloc(r->ds, n + 1, sizeof(*r->ds));
+    r->rings = mem_realloc(r->rings, (n + 1) * cap + 1, sizeof(*r->rings));
+    memset(&r->rings[n * cap], 0, cap * sizeof(*r->rings));
     for (unsigned a = 0; a < r->n_archives; a++) {
-        d->rings[a].cdp = cdp_start(r->archives[a].cf);
-        d->rings[a].unknown = (uint32_t)(step_of(r->updated) % r->archives[a].steps);
+        struct ring *g = rrd_ring(r, n, a);
+        g->cdp = cdp_start(r->archives[a].cf);
+        g->unknown = (uint16_t)(step_of(r->updated) % r->archives[a].steps);
     }
-    d->unknown_s = r->updated - (double)step_of(r->updated) * RRD_STEP;
+    float unknown_s = (float)(r->updated - (double)step_of(r->updated) * RRD_STEP);
+    r->ds[n] = (struct ds){.source = s, .last = NAN, .unknown_s = unknown_s};
     return r->n_ds++;
 }
 
 void rrd_remove(struct rrd *r, size_t i)
 {
-    ds_done(r, &r->ds[i]);
-    memmove(&r->ds[i], &r->ds[i + 1], (r->n_ds - i - 1) * sizeof(*r->ds));
+    size_t behind = r->n_ds - i - 1, cap = r->ring_cap;
+    ds_done(r, i);
+    memmove(&r->ds[i], &r->ds[i + 1], behind * sizeof(*r->ds));
+    memmove(&r->rings[i * cap], &r->rings[(i + 1) * cap], behind * cap * sizeof(*r->rings));
     r->n_ds--;
 }
 
@@ -146,7 +158,7 @@ static void ring_unfold(struct ring *g, unsigned max_rows)
     float *v = mem_new_n(float, cap);
     for (unsigned i = 0; i < g->n; i++)
         v[i] = (float)ring_peek(g, g->n - 1u - i);
-    free(g->v);
+    ring_done(g);
     g->v = v;
     g->cap = (uint16_t)cap;
     g->head = g->n ? (uint16_t)(g->n - 1u) : (uint16_t)(cap - 1);
@@ -154,25 +166,23 @@ static void ring_unfold(struct ring *g, unsigned max_rows)
 
 static void push_one(struct ring *g, unsigned max_rows, float v)
 {
-    if (!g->n && !g->v)
+    if (!g->n && !g->cap)
         g->same = v;
-    if (!g->v && same_bits(g->same, v)) {
+    if (!g->cap && same_bits(g->same, v)) {
         g->n = (uint16_t)(g->n < max_rows ? g->n + 1u : max_rows);
         return;
     }
-    if (!g->v || (g->n == g->cap && g->cap < max_rows))
+    if (!g->cap || (g->n == g->cap && g->cap < max_rows))
         ring_unfold(g, max_rows);
     g->head = (uint16_t)((g->head + 1u) % g->cap);
     g->v[g->head] = v;
     g->n = (uint16_t)(g->n < g->cap && g->n < max_rows ? g->n + 1u : g->n);
 }
 
-/* A ring that holds one value only is that value. */
 void ring_push(struct ring *g, unsigned max_rows, float v, unsigned times)
 {
     if (times >= max_rows) {
-        free(g->v);
-        g->v = NULL;
+        ring_done(g);
         g->n = g->cap = g->head = 0;
         times = max_rows;
     }
@@ -184,7 +194,7 @@ double ring_peek(const struct ring *g, unsigned back)
 {
     if (back >= g->n)
         return (double)NAN;
-    if (!g->v)
+    if (!g->cap)
         return (double)g->same;
     return (double)g->v[(g->head + g->cap - back) % g->cap];
 }
@@ -196,7 +206,7 @@ static void cdp_add(struct ring *g, enum rrd_cf cf, double pdp, unsigned steps)
     if (!steps)
         return;
     if (isnan(pdp)) {
-        g->unknown += steps;
+        g->unknown = (uint16_t)(g->unknown + steps);
         return;
     }
     switch (cf) {
@@ -269,28 +279,29 @@ static double in_range(const struct source *s, double v)
     return v < s->min || v > s->max ? (double)NAN : v;
 }
 
-static void rings_steps(struct rrd *r, struct ds *d, int64_t first, int64_t count, double pdp)
+static void rings_steps(struct rrd *r, size_t ds, int64_t first, int64_t count, double pdp)
 {
     if (count <= 0)
         return;
-    pdp = in_range(d->source, pdp);
+    pdp = in_range(r->ds[ds].source, pdp);
     for (unsigned a = 0; a < r->n_archives; a++)
-        ring_steps(&d->rings[a], &r->archives[a], first, count, pdp);
+        ring_steps(rrd_ring(r, ds, a), &r->archives[a], first, count, pdp);
 }
 
 /* `time` seconds of the current step, at so much a second. */
 static void step_add(struct ds *d, double rate, double time)
 {
     if (isnan(rate))
-        d->unknown_s += time;
+        d->unknown_s += (float)time;
     else
         d->acc += rate * time;
 }
 
 /* The sample speaks for the time since the last one: it ends the step that was begun, fills whole
  * ones, and begins another. */
-static void ds_update(struct rrd *r, struct ds *d, double value, double now, double interval)
+static void ds_update(struct rrd *r, size_t i, double value, double now, double interval)
 {
+    struct ds *d = &r->ds[i];
     int64_t first = step_of(r->updated), occupied = step_of(now);
     double rate = amount(d, value, interval) / interval;
     if (occupied == first) {
@@ -298,9 +309,9 @@ static void ds_update(struct rrd *r, struct ds *d, double value, double now, dou
         return;
     }
     step_add(d, rate, (double)(first + 1) * RRD_STEP - r->updated);
-    double known = RRD_STEP - d->unknown_s;
-    rings_steps(r, d, first, 1, known > 1e-6 ? d->acc / known : (double)NAN);
-    rings_steps(r, d, first + 1, occupied - first - 1, rate);
+    double known = RRD_STEP - (double)d->unknown_s;
+    rings_steps(r, i, first, 1, known > 1e-4 ? d->acc / known : (double)NAN);
+    rings_steps(r, i, first + 1, occupied - first - 1, rate);
     d->acc = d->unknown_s = 0;
     step_add(d, rate, now - (double)occupied * RRD_STEP);
 }
@@ -321,7 +332,7 @@ void rrd_update(struct rrd *r, double now, const double *values)
         return;
     }
     for (size_t i = 0; i < r->n_ds; i++)
-        ds_update(r, &r->ds[i], values[i], now, interval);
+        ds_update(r, i, values[i], now, interval);
     r->updated = now;
 }
 
@@ -339,13 +350,13 @@ double rrd_at(const struct rrd *r, unsigned archive, size_t ds, int64_t t)
     int64_t back = (rrd_newest(r, archive) - t) / length;
     if (back < 0 || back >= r->archives[archive].rows)
         return (double)NAN;
-    return ring_peek(&r->ds[ds].rings[archive], (unsigned)back);
+    return ring_peek(rrd_ring(r, ds, archive), (unsigned)back);
 }
 
 double rrd_latest(const struct rrd *r, size_t ds)
 {
     for (unsigned a = 0; a < r->n_archives; a++)
         if (r->archives[a].cf == CF_AVERAGE)
-            return ring_peek(&r->ds[ds].rings[a], 0);
+            return ring_peek(rrd_ring(r, ds, a), 0);
     return (double)NAN;
 }

@@ -25,6 +25,7 @@
 #define RRD_HEARTBEAT 300.0 /* seconds without a sample after which a rate is unknown */
 #define RRD_DS_MAX    4096
 #define RRD_RRA_MAX   16
+#define RRD_STEPS_MAX 60000 /* in a row */
 #define RRD_ROWS_MAX  2000
 #define RRD_NAME_MAX  200 /* bytes of a source's name */
 
@@ -41,31 +42,38 @@ struct archive {
 
 /* One source in one archive. */
 struct ring {
-    float *v;   /* NULL: all n rows are `same` */
-    double cdp; /* of the steps so far in the current row: sum, minimum, maximum or last */
-    float same;
+    union {
+        float *v;   /* cap > 0 */
+        float same; /* cap 0: what all n rows are */
+    };
+    double cdp;       /* of the steps so far in the current row: sum, minimum, maximum or last */
     uint16_t n;       /* rows that exist, at most archive.rows; older ones are unknown */
     uint16_t head;    /* index of the newest */
     uint16_t cap;     /* of v */
-    uint32_t unknown; /* steps of the current row that are unknown */
+    uint16_t unknown; /* steps of the current row that are unknown */
 };
 
 struct ds {
     const struct source *source;
-    struct ring *rings; /* one an archive */
-    double last;        /* raw, NAN if unknown */
-    double acc;         /* of the current step: value times seconds */
-    double unknown_s;   /* of the current step */
+    double last;     /* raw, NAN if unknown */
+    double acc;      /* of the current step: value times seconds */
+    float unknown_s; /* of the current step */
 };
 
 struct rrd {
     double updated; /* seconds since 1970; 0: never */
     unsigned n_archives;
-    unsigned ring_cap; /* rings that each source has room for */
-    struct archive archives[RRD_RRA_MAX];
+    struct archive *archives;
     size_t n_ds;
     struct ds *ds;
+    struct ring *rings; /* those of the first source, of the second …; see rrd_ring() */
+    unsigned ring_cap;  /* rings that each source has room for */
 };
+
+static inline struct ring *rrd_ring(const struct rrd *r, size_t ds, unsigned archive)
+{
+    return &r->rings[ds * r->ring_cap + archive];
+}
 
 /* With the usual archives, without sources; now is its beginning. */
 struct rrd *rrd_new(bool min_max, double now);
@@ -97,8 +105,8 @@ double rrd_latest(const struct rrd *r, size_t ds);
 /* A new archive's ring, for those who fill databases from files: rows from the oldest on. */
 void ring_push(struct ring *g, unsigned max_rows, float v, unsigned times);
 double ring_peek(const struct ring *g, unsigned back);
-/* An empty database to fill: n archives, no rings yet. Sources added get rings. */
-struct rrd *rrd_empty(void);
+/* An empty database to fill, with room for so many archives. Sources that are added get rings. */
+struct rrd *rrd_empty(unsigned archives);
 /* The value of a fresh `cdp`. */
 double cdp_start(enum rrd_cf cf);
 

@@ -88,16 +88,17 @@ static void save_ring(struct buf *b, const struct ring *g)
     put_f64(b, g->cdp);
     put_u32(b, g->unknown);
     put_u16(b, g->n);
-    put_u16(b, g->v != NULL);
-    if (!g->v)
+    put_u16(b, g->cap > 0);
+    if (!g->cap)
         put_f32(b, g->same);
     else
         for (unsigned i = g->n; i-- > 0;)
             put_f32(b, (float)ring_peek(g, i));
 }
 
-static void save_ds(struct buf *b, const struct rrd *r, const struct ds *d)
+static void save_ds(struct buf *b, const struct rrd *r, size_t i)
 {
+    const struct ds *d = &r->ds[i];
     size_t size = strlen(d->source->name);
     put_u16(b, (unsigned)size);
     buf_put(b, d->source->name, size);
@@ -106,9 +107,9 @@ static void save_ds(struct buf *b, const struct rrd *r, const struct ds *d)
     put_f64(b, d->source->max);
     put_f64(b, d->last);
     put_f64(b, d->acc);
-    put_f64(b, d->unknown_s);
+    put_f64(b, (double)d->unknown_s);
     for (unsigned a = 0; a < r->n_archives; a++)
-        save_ring(b, &d->rings[a]);
+        save_ring(b, rrd_ring(r, i, a));
 }
 
 void rrd_save(const struct rrd *r, struct buf *b)
@@ -126,7 +127,7 @@ void rrd_save(const struct rrd *r, struct buf *b)
         put_f64(b, r->archives[a].xff);
     }
     for (size_t i = 0; i < r->n_ds; i++)
-        save_ds(b, r, &r->ds[i]);
+        save_ds(b, r, i);
     if (buf_ok(b))
         put_le32(b->data + start + HEAD_SIZE - 4,
                  crc32_of(b->data + start + HEAD_SIZE, b->size - start - HEAD_SIZE));
@@ -136,28 +137,27 @@ void rrd_save(const struct rrd *r, struct buf *b)
 
 static bool load_archives(struct cursor *c, struct rrd *r, unsigned n)
 {
-    if (n > RRD_RRA_MAX)
-        return false;
     for (unsigned a = 0; a < n; a++) {
         unsigned cf = cursor_le16(c), rows = cursor_le16(c);
         uint32_t steps = cursor_le32(c);
         double xff = cursor_f64(c);
-        if (c->bad || cf >= CF_N || !rows || rows > RRD_ROWS_MAX || !steps || steps > 1000000 ||
-            !(xff >= 0 && xff <= 1))
+        if (c->bad || cf >= CF_N || !rows || rows > RRD_ROWS_MAX || !steps ||
+            steps > RRD_STEPS_MAX || !(xff >= 0 && xff <= 1))
             return false;
         r->archives[a] = (struct archive){(enum rrd_cf)cf, steps, rows, xff};
     }
-    r->n_archives = r->ring_cap = n;
+    r->n_archives = n;
     return true;
 }
 
 static bool load_ring(struct cursor *c, struct ring *g, const struct archive *a)
 {
     g->cdp = cursor_f64(c);
-    g->unknown = cursor_le32(c);
+    uint32_t unknown = cursor_le32(c);
     unsigned n = cursor_le16(c), unfolded = cursor_le16(c);
-    if (c->bad || n > a->rows || unfolded > 1 || g->unknown > a->steps)
+    if (c->bad || n > a->rows || unfolded > 1 || unknown > a->steps)
         return false;
+    g->unknown = (uint16_t)unknown;
     if (!unfolded)
         ring_push(g, a->rows, cursor_f32(c), n);
     else
@@ -185,9 +185,9 @@ static bool load_ds(struct cursor *c, struct rrd *r, struct source_pool *pool,
     struct ds *d = &r->ds[at];
     d->last = cursor_f64(c);
     d->acc = cursor_f64(c);
-    d->unknown_s = cursor_f64(c);
+    d->unknown_s = (float)cursor_f64(c);
     for (unsigned a = 0; a < r->n_archives; a++)
-        if (!load_ring(c, &d->rings[a], &r->archives[a]))
+        if (!load_ring(c, rrd_ring(r, at, a), &r->archives[a]))
             return false;
     return !c->bad;
 }
@@ -200,11 +200,13 @@ int rrd_load(struct view bytes, struct source_pool *pool, enum metrics_owner own
     struct cursor c = cursor_of(bytes.p + HEAD_SIZE, bytes.size - HEAD_SIZE);
     if (get_le32(bytes.p + HEAD_SIZE - 4) != crc32_of(c.p, c.left))
         return -EINVAL;
-    _cleanup_(rrd_freep) struct rrd *r = rrd_empty();
-    r->updated = cursor_f64(&c);
+    double updated = cursor_f64(&c);
     unsigned archives = cursor_le16(&c), n = cursor_le16(&c);
-    if (c.bad || n > RRD_DS_MAX || !(r->updated >= 0 && r->updated < 1e11) ||
-        !load_archives(&c, r, archives))
+    if (c.bad || n > RRD_DS_MAX || archives > RRD_RRA_MAX || !(updated >= 0 && updated < 1e11))
+        return -EINVAL;
+    _cleanup_(rrd_freep) struct rrd *r = rrd_empty(archives);
+    r->updated = updated;
+    if (!load_archives(&c, r, archives))
         return -EINVAL;
     for (unsigned i = 0; i < n; i++)
         if (!load_ds(&c, r, pool, owner))

@@ -134,7 +134,7 @@ static void leaf_rra(struct reader *r, const char *tag)
         if (!cf_parse(view_trim((struct view){r->text, r->size}), &r->archive.cf))
             fail(r, -EINVAL);
     } else if (strcmp(tag, "pdp_per_row") == 0) {
-        r->archive.steps = (unsigned)whole(r, 1000000);
+        r->archive.steps = (unsigned)whole(r, RRD_STEPS_MAX);
         if (!r->archive.steps)
             fail(r, -EINVAL);
     }
@@ -148,7 +148,7 @@ static struct ring *column(struct reader *r, size_t i)
         return NULL;
     }
     ptrdiff_t at = r->columns.v[i];
-    return at < 0 ? NULL : &r->rrd->ds[at].rings[r->rrd->n_archives];
+    return at < 0 ? NULL : rrd_ring(r->rrd, (size_t)at, r->rrd->n_archives);
 }
 
 static void leaf_cdp(struct reader *r, const char *tag)
@@ -159,7 +159,7 @@ static void leaf_cdp(struct reader *r, const char *tag)
     if (strcmp(tag, "value") == 0)
         g->cdp = number(r);
     else if (strcmp(tag, "unknown_datapoints") == 0)
-        g->unknown = (uint32_t)whole(r, r->archive.steps ? r->archive.steps : 1);
+        g->unknown = (uint16_t)whole(r, r->archive.steps ? r->archive.steps : 1);
 }
 
 static void leaf_row(struct reader *r, const char *tag)
@@ -214,7 +214,8 @@ static void ds_end(struct reader *r)
     if (rrd_find(r->rrd, s) < 0) {
         at = (ptrdiff_t)rrd_add(r->rrd, s);
         r->rrd->ds[at].acc = isfinite(r->acc) ? r->acc : 0;
-        r->rrd->ds[at].unknown_s = r->unknown_s >= 0 && r->unknown_s <= RRD_STEP ? r->unknown_s : 0;
+        r->rrd->ds[at].unknown_s =
+            r->unknown_s >= 0 && r->unknown_s <= RRD_STEP ? (float)r->unknown_s : 0;
     }
     vec_push(&r->columns, at);
 }
@@ -239,11 +240,11 @@ static void rra_end(struct reader *r)
     unsigned a = r->rrd->n_archives++;
     r->rrd->archives[a] = r->archive;
     for (size_t i = 0; i < r->rrd->n_ds; i++) {
-        struct ring *g = &r->rrd->ds[i].rings[a];
+        struct ring *g = rrd_ring(r->rrd, i, a);
         if (isnan(g->cdp))
             g->cdp = cdp_start(r->archive.cf);
         int64_t position = (int64_t)(r->rrd->updated / RRD_STEP) % r->archive.steps;
-        g->unknown = g->unknown < position ? g->unknown : (uint32_t)position;
+        g->unknown = g->unknown < position ? g->unknown : (uint16_t)position;
     }
 }
 
@@ -340,8 +341,10 @@ int rrd_read_xml(struct view text, struct source_pool *pool, enum metrics_owner 
 {
     if (text.size > TEXT_SIZE_MAX)
         return -E2BIG;
-    _cleanup_(reader_done) struct reader r = {
-        .pool = pool, .owner = owner, .rrd = rrd_empty(), .expat = XML_ParserCreate(NULL)};
+    _cleanup_(reader_done) struct reader r = {.pool = pool,
+                                              .owner = owner,
+                                              .rrd = rrd_empty(RRD_RRA_MAX),
+                                              .expat = XML_ParserCreate(NULL)};
     if (!r.expat)
         return -ENOMEM;
     XML_SetUserData(r.expat, &r);

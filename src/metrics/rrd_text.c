@@ -133,7 +133,7 @@ static void xml_archive(struct buf *b, const struct rrd *r, unsigned a)
     tag_number(b, "xff", x->xff);
     buf_puts(b, "</params><cdp_prep>");
     for (size_t i = 0; i < r->n_ds; i++) {
-        const struct ring *g = &r->ds[i].rings[a];
+        const struct ring *g = rrd_ring(r, i, a);
         buf_puts(b, "<ds><primary_value>0.0</primary_value><secondary_value>0.0"
                     "</secondary_value>");
         tag_number(b, "value", g->cdp);
@@ -147,7 +147,7 @@ static void xml_row(struct buf *b, const struct rrd *r, unsigned a, unsigned bac
     buf_puts(b, "<row>");
     for (size_t i = 0; i < r->n_ds; i++) {
         buf_puts(b, "<v>");
-        rrd_put_number(b, ring_peek(&r->ds[i].rings[a], back));
+        rrd_put_number(b, ring_peek(rrd_ring(r, i, a), back));
         buf_puts(b, "</v>");
     }
     buf_puts(b, "</row>");
@@ -205,7 +205,7 @@ static void json_head(struct buf *b, const struct rrd *r)
         member_number(b, "max", d->source->max);
         member_number(b, "last_ds", isnan(d->last) ? 0 : d->last);
         member_number(b, "value", d->acc);
-        member_number(b, "unknown_sec", d->unknown_s);
+        member_number(b, "unknown_sec", (double)d->unknown_s);
         buf_putc(b, '}');
     }
     buf_puts(b, "],\"rra\":[");
@@ -219,7 +219,7 @@ static void json_archive(struct buf *b, const struct rrd *r, unsigned a)
     quoted(b, x->xff);
     buf_puts(b, "},\"cdp_prep\":{\"ds\":[");
     for (size_t i = 0; i < r->n_ds; i++) {
-        const struct ring *g = &r->ds[i].rings[a];
+        const struct ring *g = rrd_ring(r, i, a);
         buf_printf(b, "%s{\"primary_value\":\"0.0\",\"secondary_value\":\"0.0\"", i ? "," : "");
         member_number(b, "value", g->cdp);
         buf_printf(b, ",\"unknown_datapoints\":\"%u\"}", g->unknown);
@@ -232,7 +232,7 @@ static void json_row(struct buf *b, const struct rrd *r, unsigned a, unsigned i)
     buf_puts(b, i ? ",[" : "[");
     for (size_t d = 0; d < r->n_ds; d++) {
         buf_puts(b, d ? ",\"" : "\"");
-        rrd_put_number(b, ring_peek(&r->ds[d].rings[a], r->archives[a].rows - 1 - i));
+        rrd_put_number(b, ring_peek(rrd_ring(r, d, a), r->archives[a].rows - 1 - i));
         buf_putc(b, '"');
     }
     buf_putc(b, ']');
