@@ -99,11 +99,33 @@ is "events of another VM do not matter" "" "$(xe event-wait class=vm uuid="$vm" 
 has "several at once" running "$(xe vm-list uuid="$other" params=power-state)"
 xe vm-shutdown uuid="$other" --force
 
+# ---- taking it elsewhere ----
+xe vm-export uuid="$vm" filename=day.xva
+is "the archive begins with what it is about" ova.xml "$(tar -tf day.xva | head -n 1)"
+imported=$(xe vm-import filename=day.xva)
+is "the copy has the name" "$X" "$(xe vm-param-get uuid="$imported" param-name=name-label)"
+is "and as many disks" "$(xe vm-disk-list uuid="$vm" | grep -c 'VDI:$')" \
+    "$(xe vm-disk-list uuid="$imported" | grep -c 'VDI:$')"
+refused "a file is never overwritten" 'Cannot create the file' xe vm-export uuid="$vm" filename=day.xva
+xe vm-uninstall uuid="$imported" force=true >/dev/null
+xe vdi-export uuid="$vdi" filename=data.raw format=raw
+is "a disk as it is" $((16 << 20)) "$(stat -c %s data.raw)"
+xe vdi-import uuid="$vdi" filename=data.raw format=raw
+
 # ---- order of starting ----
 appliance=$(xe appliance-create name-label="both of them")
 xe vm-param-set uuid="$vm" appliance="$appliance" order=1
 xe vm-param-set uuid="$other" appliance="$appliance" order=2
 is "members" 2 "$(xe appliance-param-get uuid="$appliance" param-name=VMs | tr ';' '\n' | wc -l)"
+xe appliance-start uuid="$appliance"
+is "both run" "2" "$(xe vm-list appliance="$appliance" power-state=running --minimal | tr ',' '\n' | wc -l)"
+xe appliance-shutdown uuid="$appliance" force=true
+is "none runs" "" "$(xe vm-list appliance="$appliance" power-state=running --minimal)"
+nightly=$(xe vmss-create name-label=nightly type=snapshot frequency=daily schedule:hour=3 schedule:min=30)
+is "the hour" 3 "$(xe vmss-param-get uuid="$nightly" param-name=schedule param-key=hour)"
+xe vmss-param-set uuid="$nightly" schedule:hour=4 retained-snapshots=3
+is "another hour" 4 "$(xe vmss-param-get uuid="$nightly" param-name=schedule param-key=hour)"
+xe vmss-destroy uuid="$nightly"
 
 # ---- plugins, alerts, secrets ----
 is "host-call-plugin" "hello, host" \
@@ -136,6 +158,9 @@ refused "nobody is asked without a terminal" 'force=true' xe vm-uninstall uuid="
 is "nothing was lost" "$vm" "$(xe vm-list uuid="$vm" --minimal)"
 
 # ---- evening ----
+xe pool-dump-database file-name=evening.xml
+has "the database knows the VM" "$vm" "$(cat evening.xml)"
+xe pool-restore-database file-name=evening.xml dry-run=true >/dev/null
 copy=$(xe vm-clone uuid="$vm" new-name-label="copy of today")
 lost=$(xe vm-uninstall uuid="$copy" force=true)
 has "uninstalling tells what goes" "VM : $copy \(copy of today\)" "$lost"
