@@ -23,5 +23,5 @@ static void logout(void *arg, const char *session)
 
 struct cli_backend cli_backend_api(struct api *api)
 {
-    return (struct cli_backend){api, call, login, logout};
+    return (struct cli_backend){.arg = api, .call = call, .login = login, .logout = logout};
 }

@@ -173,6 +173,11 @@ const struct xe_command *cmd_find(const char *name)
     return NULL;
 }
 
+bool cmd_is_served(const struct cmd *c, const struct cmd_impl *impl)
+{
+    return !impl->handler || !c->backend->serves || c->backend->serves(impl->handler);
+}
+
 /* ---- output ---- */
 
 char *cmd_escape(const char *text)

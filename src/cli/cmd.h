@@ -37,13 +37,16 @@ typedef struct err *(*cmd_fn)(struct cmd *c);
 struct cmd_impl {
     const char *name;
     cmd_fn run;
-    const char *help;  /* one sentence */
-    const char *needs; /* the message that it is about; help lists the command once that is there.
-                          NULL: reading and implicit messages only */
+    const char *help;    /* one sentence */
+    const char *needs;   /* the message that it is about; help lists the command once that is there.
+                            NULL: reading and implicit messages only */
+    const char *handler; /* the HTTP handler that it goes through, likewise */
 };
 const struct cmd_impl *cmd_find_impl(const char *name);
 /* The command of that name in the tables, or NULL. */
 const struct xe_command *cmd_find(const char *name);
+/* Whether a hand-written command's HTTP handler is there. */
+bool cmd_is_served(const struct cmd *c, const struct cmd_impl *impl);
 
 /* ---- calling ---- */
 

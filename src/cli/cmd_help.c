@@ -29,12 +29,12 @@ static bool is_implemented(const char *message)
     return m && !(m->flags & (MSG_UNIMPLEMENTED | MSG_REMOVED));
 }
 
-/* A command is there if the message that it is about is. */
-static bool is_there(const struct xe_command *d)
+/* A command is there if what it is about is: its message, its HTTP handler. */
+static bool is_there(const struct cmd *c, const struct xe_command *d)
 {
     const struct cmd_impl *impl = cmd_find_impl(d->name);
     if (impl)
-        return !impl->needs || is_implemented(impl->needs);
+        return cmd_is_served(c, impl) && (!impl->needs || is_implemented(impl->needs));
     if (!d->call)
         return false;
     _cleanup_(freep) char *message = call_message(d->call);
@@ -66,12 +66,12 @@ static int by_name(const void *a, const void *b)
 }
 
 /* Names of the commands, sorted; all, or those for every day. Each name is the list's. */
-static struct val *command_names(bool all)
+static struct val *command_names(const struct cmd *c, bool all)
 {
     VEC(char *) names = {0};
     for (unsigned i = 0; i < xe_n_commands; i++) {
         const struct xe_command *d = &xe_commands[i];
-        if (!(d->flags & XE_HIDDEN) && (all || d->flags & XE_STANDARD) && is_there(d))
+        if (!(d->flags & XE_HIDDEN) && (all || d->flags & XE_STANDARD) && is_there(c, d))
             vec_push(&names, mem_strdup(d->name));
     }
     for (unsigned i = 0; i < xe_n_families; i++)
@@ -90,7 +90,7 @@ static struct val *command_names(bool all)
 
 static void print_names(struct cmd *c, bool all)
 {
-    _cleanup_(val_unrefp) struct val *names = command_names(all);
+    _cleanup_(val_unrefp) struct val *names = command_names(c, all);
     _cleanup_(buf_done) struct buf b = {0};
     size_t column = 0;
     if (c->minimal) {
@@ -121,10 +121,10 @@ static char *joined(const char *const *names)
     return mem_strdup(buf_str(&b));
 }
 
-static const char *description(const struct xe_command *d)
+static const char *description(const struct cmd *c, const struct xe_command *d)
 {
     const struct cmd_impl *impl = cmd_find_impl(d->name);
-    if (!is_there(d))
+    if (!is_there(c, d))
         return "This host does not implement this command yet.";
     if (impl)
         return impl->help;
@@ -158,7 +158,7 @@ static void explain(struct cmd *c, const struct xe_command *d)
     put_line(record, "optional params", optional);
     if (*selector_text(d->flags))
         put_line(record, "selectors", selector_text(d->flags));
-    put_line(record, "description", description(d));
+    put_line(record, "description", description(c, d));
     cmd_print_record(c, record);
 }
 

@@ -55,9 +55,9 @@ static struct err *run_known(struct cmd *c)
 {
     bool generic;
     const struct cmd_impl *impl = cmd_find_impl(c->args.command);
-    if (impl)
+    if (impl && cmd_is_served(c, impl))
         return impl->run(c);
-    if (c->desc && c->desc->call)
+    if (c->desc && c->desc->call && !impl)
         return call_run(c);
     if (c->desc)
         return cli_fail("The command %s is not implemented by this host", c->desc->name);

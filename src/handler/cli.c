@@ -5,9 +5,11 @@
 #include "cli/cli.h"
 
 #include <errno.h>
+#include <string.h>
 
 #include "gen/http.h"
 #include "handler/handler.h"
+#include "handler/http.h"
 
 #define BODY_MAX 204800 /* as upstream's limit of a command */
 
@@ -40,6 +42,14 @@ static int read_body(const struct net_request *req, struct net_stream *s, struct
     return r;
 }
 
+static bool serves(const char *handler)
+{
+    for (unsigned i = 0; i < HTTP_N; i++)
+        if (strcmp(http_descs[i].name, handler) == 0)
+            return !(http_descs[i].flags & HTTP_UNIMPLEMENTED);
+    return false;
+}
+
 void http_post_cli(void *arg, const struct net_request *req, struct net_stream *s)
 {
     struct handlers *h = arg;
@@ -47,6 +57,7 @@ void http_post_cli(void *arg, const struct net_request *req, struct net_stream *
     buf_init(&body, BODY_MAX);
     if (read_body(req, s, &body) == 0) {
         struct cli_backend backend = cli_backend_api(h->api);
+        backend.serves = serves;
         cli_serve(&backend, &(struct cli_conn){
                                 .peer = handler_peer(h, req),
                                 .body = {buf_str(&body), body.size},

@@ -98,7 +98,7 @@ static void logout(void *arg, const char *session)
 static void serve(struct view words, bool trusted)
 {
     struct client k = {.at = 0};
-    struct cli_backend backend = {&k, call, login, logout};
+    struct cli_backend backend = {.arg = &k, .call = call, .login = login, .logout = logout};
     buf_init(&k.in, 64);
     buf_init(&k.out, 32 << 20);
     thin_put_hello(&k.in);

@@ -348,7 +348,11 @@ bool was_patient;
 void run_as(struct world *w, bool trusted, const char *words, const char *answer, struct buf *out)
 {
     struct client k = {.at = 0};
-    struct cli_backend backend = {w, world_call, world_login, world_logout};
+    struct cli_backend backend = {.arg = w,
+                                  .call = world_call,
+                                  .login = world_login,
+                                  .logout = world_logout,
+                                  .serves = w->serves};
     buf_init(&k.in, 4096);
     buf_init(&k.raw, 1 << 20);
     thin_put_hello(&k.in);

@@ -21,7 +21,8 @@ struct world {
     /* What each event.from finds the one task in: a progress, an error code or "<value>…", with
      * blanks between them. */
     struct view task_states;
-    void (*on_event)(struct world *w); /* called by each event.from; NULL: nothing happens */
+    bool (*serves)(const char *handler); /* NULL: every HTTP handler is there */
+    void (*on_event)(struct world *w);   /* called by each event.from; NULL: nothing happens */
 };
 
 #define UUID_DEMO  "11111111-1111-1111-1111-111111111111"

@@ -216,6 +216,27 @@ static void files_go_through_handlers_under_a_task(void **state)
     expect_with(w, words, "<failed>", unseen);
 }
 
+static bool serves_blobs(const char *handler)
+{
+    return strcmp(handler, "get_blob") == 0;
+}
+
+static void commands_without_their_handler_are_not_offered(void **state)
+{
+    struct world *w = *state;
+    _cleanup_(buf_done) struct buf out;
+    buf_init(&out, 1 << 20);
+    w->serves = serves_blobs;
+    expect(w, "audit-log-get\nfilename=out",
+           "! Error: The command audit-log-get is not implemented by this host\n[1]");
+    run_as(w, true, "help\naudit-log-get\nblob-get", NULL, &out);
+    assert_non_null(strstr(buf_str(&out), "This host does not implement this command yet."));
+    assert_non_null(strstr(buf_str(&out), "Write what a blob holds"));
+    buf_clear(&out);
+    run_as(w, true, "help\n--all", NULL, &out);
+    assert_null(strstr(buf_str(&out), "audit-log-get"));
+}
+
 static void restoring_the_database_is_confirmed(void **state)
 {
     struct world *w = *state;
@@ -277,6 +298,7 @@ int main(void)
         test(event_wait_knows_its_whole_grammar),
         test(progress_runs_a_task_and_tells),
         test(files_go_through_handlers_under_a_task),
+        test(commands_without_their_handler_are_not_offered),
         test(restoring_the_database_is_confirmed),
         test(forgetting_a_host_names_what_is_lost),
         test(a_vm_without_a_text_console_has_a_page),
