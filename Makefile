@@ -1,5 +1,5 @@
 # The front door; the work is done by Meson and tools/. `make help` lists the targets.
-.PHONY: help deps build up down test bench fuzz torture-real docs install check-all clean
+.PHONY: help deps build up down test bench bench-control fuzz torture-real docs install check-all clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -28,6 +28,12 @@ bench: ## the benchmarks as tables
 	@[ -f build/build.ninja ] || meson setup build >/dev/null
 	@ninja -C build >/dev/null
 	@bench/run
+
+bench-control: ## the control plane with 1000 VMs, beside libvirt's test driver
+	@CAIRN_DEPS=peers tools/deps
+	@[ -f build/build.ninja ] || meson setup build >/dev/null
+	@ninja -C build >/dev/null
+	@bench/control
 
 fuzz: ## each fuzz target for 60 s (clang)
 	@CAIRN_DEPS=extra tools/deps

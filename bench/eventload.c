@@ -55,10 +55,11 @@ static bool take_token(struct subscriber *s)
 static bool park(struct subscriber *s, double timeout)
 {
     char body[512];
-    int size = snprintf(body, sizeof(body),
-                        "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"event.from\",\"params\":[\"%s\","
-                        "[\"pool\"],\"%s\",%.1f]}",
-                        job.session, s->token, timeout);
+    int size =
+        snprintf(body, sizeof(body),
+                 "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"event.from\",\"params\":[\"%s\","
+                 "[\"pool\"],\"%s\",%.1f]}",
+                 job.session, s->token, timeout);
     buf_clear(&job.request);
     wire_request(&job.request, "/jsonrpc", body, (size_t)size);
     buf_clear(&s->in);

@@ -77,7 +77,8 @@ bool wire_exchange(int fd, const struct buf *request, struct buf *in)
     buf_clear(in);
     if (fd_write_all(fd, request->data, request->size) < 0)
         return false;
-    for (size_t want = 0; !want || in->size < want; want = want ? want : wire_reply_size(in, &bad)) {
+    for (size_t want = 0; !want || in->size < want;
+         want = want ? want : wire_reply_size(in, &bad)) {
         char *at = buf_reserve(in, 65536);
         ssize_t n = at ? recv(fd, at, 65536, 0) : -1;
         if (n <= 0 || bad)
