@@ -88,20 +88,20 @@ static void simulated_counters_follow_the_clock(void **state)
     struct host_config c = {.run_dir = dir, .state_dir = dir, .simulate = true};
     assert_null(host_new(&c, &h));
     double cpu[1], before;
-    struct disk_sample disk = {.device = 1};
+    struct disk_sample disks[] = {{.device = 0}, {.device = 1}};
     struct nic_sample nic = {.device = 0};
     struct guest_sample s = {
-        .n_cpus = 1, .cpu_s = cpu, .n_disks = 1, .disks = &disk, .n_nics = 1, .nics = &nic};
+        .n_cpus = 1, .cpu_s = cpu, .n_disks = 2, .disks = disks, .n_nics = 1, .nics = &nic};
     host_sample_guest(h, vm, &s);
     before = cpu[0];
-    uint64_t reads = disk.read_ops, bytes = nic.rx_bytes;
+    uint64_t reads = disks[0].read_ops, bytes = nic.rx_bytes;
     clock_advance(20 * USEC_PER_SEC);
     host_sample_guest(h, vm, &s);
     assert_true(s.time == 1020);
     assert_true(fabs(cpu[0] - before - 3) < 1e-9); /* '2' is rate 3: 3/20 of the time */
-    assert_int_equal(disk.read_ops - reads, 20 * 16);
+    assert_int_equal(disks[0].read_ops - reads, 20 * 3);
     assert_int_equal(nic.rx_bytes - bytes, 20 * 3 * 1000);
-    assert_true(disk.known && disk.device == 1);
+    assert_true(disks[1].known && disks[1].device == 1 && disks[1].read_ops == 0);
     host_free(h);
     clock_real();
     fd_remove_tree(dir);
