@@ -7,6 +7,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/resource.h>
@@ -21,6 +22,7 @@
 #include "base/str.h"
 #include "chores.h"
 #include "config.h"
+#include "gen/error.h"
 #include "handler/handler.h"
 #include "host/host.h"
 #include "host/priv.h"
@@ -142,6 +144,8 @@ static void stop_again_soon(void *arg)
 }
 
 static struct err *reload_tls(void *arg);
+static struct err *https_only(void *arg, bool on);
+static void network_stats(void *arg, const char *method, const char *path, struct val *rows);
 
 static void stop_for_good(void *arg)
 {
@@ -236,6 +240,8 @@ static struct err *open_operations(struct daemon *d)
         .restart = restart,
         .stop = stop,
         .reload_tls = reload_tls,
+        .https_only = https_only,
+        .network_stats = network_stats,
         .restart_arg = d,
     };
     TRY(ops_new(&oc, &d->ops));
@@ -334,6 +340,42 @@ static struct err *open_sockets(struct daemon *d)
     return net_listen_unix(d->net, d->config.local_socket, 0666);
 }
 
+/* For ops_config, like what follows: on operation threads, which end before the net does. */
+static struct err *https_only(void *arg, bool on)
+{
+    struct daemon *d = arg;
+    return d->net && net_set_https_only(d->net, on)
+               ? NULL
+               : err_OPERATION_NOT_ALLOWED("this host does not listen for HTTPS");
+}
+
+struct asked_stats {
+    const char *method, *path;
+    struct val *rows;
+};
+
+static void add_route(void *arg, const struct net_route *r, uint64_t n)
+{
+    const struct asked_stats *a = arg;
+    char number[24];
+    if ((*a->method && !str_eq(a->method, r->method)) ||
+        (*a->path && !str_eq(a->path, r->path_prefix)))
+        return;
+    struct val *row = val_set();
+    snprintf(number, sizeof(number), "%" PRIu64, n);
+    val_add_str(row, r->method);
+    val_add_str(row, r->path_prefix);
+    val_add_str(row, number);
+    val_add(a->rows, row);
+}
+
+static void network_stats(void *arg, const char *method, const char *path, struct val *rows)
+{
+    struct daemon *d = arg;
+    if (d->net)
+        net_route_stats(d->net, add_route, &(struct asked_stats){method, path, rows});
+}
+
 static struct err *open_net(struct daemon *d)
 {
     d->handlers = (struct handlers){.api = d->api,
@@ -347,7 +389,10 @@ static struct err *open_net(struct daemon *d)
     struct net_config nc = {.arg = &d->handlers, .web_root = d->config.web_dir};
     nc.routes = handler_routes(&nc.n_routes);
     TRY(net_new(&nc, &d->net));
-    return open_sockets(d);
+    TRY(open_sockets(d));
+    if (host_wants_https_only(d->ops) && !net_set_https_only(d->net, true))
+        log_warn("event=https-only ignoring=there is no socket for it");
+    return NULL;
 }
 
 static void dump_tasks(struct daemon *d, struct buf *out)
@@ -453,7 +498,7 @@ static void close_all(struct daemon *d)
     api_stop(d->api);
     if (d->tasks)
         tasks_wind_down(d->tasks, deadline);
-    net_free(d->net);
+    net_free(steal(&d->net));
     if (d->tasks)
         tasks_stop(d->tasks, deadline);
     if (!d->again)

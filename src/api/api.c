@@ -11,6 +11,8 @@
 #include "api/lockout.h"
 #include "api/rbac.h"
 #include "api/session.h"
+#include "api/limit.h"
+#include "api/timing.h"
 #include "state/db.h"
 
 #define AUDIT_ARGS_MAX 4096
@@ -43,8 +45,11 @@ struct err *api_new(const struct api_config *cfg, struct api **ret)
     api->sessions = sessions_new(api);
     api->events = events_new(api);
     api->lockout = lockout_new();
+    api->limits = limits_new();
+    api->timing = timing_new();
     api->encodings = encodings_new(ENCODINGS_MAX);
     audit_set_trouble(api->audit, on_audit_trouble, api);
+    auth_take_setting(api);
     *ret = api;
     return NULL;
 }
@@ -61,6 +66,8 @@ void api_free(struct api *api)
         return;
     audit_set_trouble(api->audit, NULL, NULL);
     encodings_free(api->encodings);
+    limits_free(api->limits);
+    timing_free(api->timing);
     events_free(api->events);
     lockout_free(api->lockout);
     sessions_free(api->sessions);

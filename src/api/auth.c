@@ -49,6 +49,7 @@ struct auth {
     pthread_cond_t work;
     struct job *first, **last;
     unsigned n_jobs;
+    unsigned running, max; /* checks under way, and how many may be */
     bool ending;
     struct remembered memory[AUTH_REMEMBERED];
     unsigned next_slot;
@@ -65,7 +66,7 @@ struct err *auth_refused(const char *user)
 struct auth *auth_new(const struct auth_ops *ops, void *arg)
 {
     struct auth *a = mem_new(struct auth);
-    *a = (struct auth){.ops = ops, .arg = arg, .last = &a->first};
+    *a = (struct auth){.ops = ops, .arg = arg, .last = &a->first, .max = AUTH_THREADS};
     str_random(a->key, sizeof(a->key));
     mutex_init(&a->mutex, LOCK_LEAF);
     pthread_cond_init(&a->work, NULL);
@@ -218,10 +219,11 @@ void auth_change_async(struct auth *a, const char *user, const char *old, const 
 static struct job *next_job(struct auth *a)
 {
     mutex_lock(&a->mutex);
-    while (!a->first && !a->ending)
+    while ((!a->first || a->running >= a->max) && !(a->ending && !a->first))
         cond_wait(&a->work, &a->mutex);
     struct job *j = a->first;
     if (j) {
+        a->running++;
         a->first = j->next;
         a->n_jobs--;
         if (!a->first)
@@ -246,6 +248,22 @@ static struct err *do_job(struct auth *a, const struct job *j, struct auth_facts
     return NULL;
 }
 
+static void end_job(struct auth *a)
+{
+    mutex_lock(&a->mutex);
+    a->running--;
+    pthread_cond_broadcast(&a->work);
+    mutex_unlock(&a->mutex);
+}
+
+void auth_set_max(struct auth *a, unsigned n)
+{
+    mutex_lock(&a->mutex);
+    a->max = n ? n : 1;
+    pthread_cond_broadcast(&a->work);
+    mutex_unlock(&a->mutex);
+}
+
 static void *auth_thread(void *arg)
 {
     struct auth *a = arg;
@@ -255,6 +273,7 @@ static void *auth_thread(void *arg)
         struct err *e = do_job(a, j, &facts);
         j->done(j->arg, e, &facts);
         job_free(j);
+        end_job(a);
     }
     return NULL;
 }

@@ -47,6 +47,8 @@ struct auth *auth_new_file(const char *path);
  * cairn-admin are superusers, others have the roles of their subject. Their passwords are changed
  * with the machine's own means. */
 struct auth *auth_new_priv(const char *socket);
+/* No more than so many checks at once, of the two that are possible. */
+void auth_set_max(struct auth *, unsigned n);
 void auth_free(struct auth *); /* waits for checks under way; NULL is fine */
 
 /* `done` takes over the error. It runs on an auth thread, or inside this call when the password is

@@ -16,6 +16,8 @@
 #include "api/implicit.h"
 #include "api/decode.h"
 #include "api/session.h"
+#include "api/limit.h"
+#include "api/timing.h"
 #include "base/lock.h"
 #include "base/log.h"
 #include "gen/error.h"
@@ -31,6 +33,7 @@ void call_init(struct call *c, struct api *api,
 {
     atomic_init(&c->refs, 1);
     c->api = api;
+    c->began = clock_now();
     c->answer = answer;
     mutex_init(&c->lock, LOCK_LEAF);
     atomic_fetch_add(&api->n_calls, 1);
@@ -99,6 +102,8 @@ void call_audit(const struct call *c, const struct err *e)
 void call_end(struct call *c, struct err *e, struct val *result)
 {
     atomic_fetch_add_explicit(&c->api->n_answered, 1, memory_order_relaxed);
+    if (c->msg)
+        timing_add(c->api->timing, c->msg, clock_now() - c->began);
     if (!c->async)
         call_note_end(c, e);
     c->answer(c, e, result);
@@ -365,7 +370,7 @@ struct api_rpc *api_rpc(struct api *api, const struct api_request *rq, api_reply
     if (parsed.invalid_utf8)
         call_end(c, err_INVALID_VALUE("params", "the request is not valid UTF-8"), NULL);
     else
-        dispatch(c, parsed.method, parsed.params);
+        limits_begin(c, parsed.method, parsed.params);
     bool answered = !r->req.method;
     call_unref(c);
     return answered ? NULL : r;

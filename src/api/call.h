@@ -25,6 +25,8 @@
 struct audit;
 struct call;
 struct encodings;
+struct limits;
+struct timing;
 struct events;
 struct lockout;
 struct rbac;
@@ -43,6 +45,8 @@ struct api {
     struct events *events;
     struct lockout *lockout;
     struct encodings *encodings;
+    struct limits *limits;
+    struct timing *timing;
     atomic_uint n_calls;         /* under way */
     _Atomic uint64_t n_answered; /* since start */
 };
@@ -64,6 +68,7 @@ struct call {
     char *task_id, *subtask_of, *originator, *user_agent; /* headers, or NULL */
     const struct val *other_config;                       /* for the call's task, or NULL */
 
+    usec_t began;
     char *name; /* as called, with "Async." */
     const struct msg_desc *msg;
     bool async;

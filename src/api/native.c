@@ -9,6 +9,8 @@
 #include "api/role.h"
 #include "api/session.h"
 #include "api/subject.h"
+#include "api/limit.h"
+#include "api/timing.h"
 
 struct native {
     const char *cls, *name;
@@ -16,13 +18,21 @@ struct native {
 };
 
 static const struct native natives[] = {
+    {"Caller", "query_all_usage", caller_query_all_usage},
+    {"Caller", "query_call_count", caller_query_call_count},
+    {"Caller", "query_group_call_count", caller_query_group_call_count},
+    {"Caller", "query_group_token_usage", caller_query_group_token_usage},
+    {"Caller", "query_token_usage", caller_query_token_usage},
     {"event", "from", event_from},
     {"event", "get_current_id", event_get_current_id},
     {"event", "inject", event_inject},
     {"event", "next", event_next},
     {"event", "register", event_register},
     {"event", "unregister", event_unregister},
+    {"host", "get_diagnostic_timing_stats", host_get_diagnostic_timing_stats},
+    {"host", "get_tracked_user_agents", host_get_tracked_user_agents},
     {"host", "list_methods", host_list_methods},
+    {"pool", "set_local_auth_max_threads", pool_set_local_auth_max_threads},
     {"role", "get_by_permission", role_get_by_permission},
     {"role", "get_by_permission_name_label", role_get_by_permission_name_label},
     {"role", "get_permissions", role_get_permissions},

@@ -4,6 +4,7 @@
  */
 #include "api/call.h"
 #include "api/implicit.h"
+#include "api/limit.h"
 #include "state/db.h"
 
 struct api_started {
@@ -54,7 +55,7 @@ struct api_started *api_start(struct api *api, const struct api_start *rq, api_a
     call_set_peer(c, &rq->peer);
     call_ref(c);
     _cleanup_(val_unrefp) struct val *params = with_session(rq->session, rq->params);
-    dispatch(c, rq->name, params);
+    limits_begin(c, rq->name, params);
     bool answered = s->answered;
     call_unref(c);
     return answered ? NULL : s;

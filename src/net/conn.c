@@ -360,9 +360,17 @@ static const struct net_route *find_route(const struct net *n, const char *metho
         if (prefix_fits(e->path_prefix, path) && is_nearer(e, best))
             best = e;
     }
-    if (best && best->kind == NET_FILES)
-        best = n->files.method ? &n->files : NULL;
+    bool files =
+        n->files.method && ((best && best->kind == NET_FILES) || (!best && str_eq(method, "HEAD")));
+    if (files || (best && best->kind == NET_FILES))
+        best = files ? &n->files : NULL;
     return best;
+}
+
+static void count_route(struct net *n, const struct net_route *r)
+{
+    bool own = r == &n->files;
+    n->route_requests[own ? n->config.n_routes : (size_t)(r - n->config.routes)]++;
 }
 
 /* A preflight is answered for every path under which something may be read from elsewhere. */
@@ -454,6 +462,12 @@ static bool run_head(struct conn **cp)
     c->r->route = find_route(c->net, c->r->method, c->r->path, &has_method);
     if (!c->r->route) {
         refuse(c, !has_method ? 501 : 403, "Nothing is to be had here by that method");
+        return true;
+    }
+    count_route(c->net, c->r->route);
+    if (secure_turn_away(c->net, c->r)) {
+        c->refused = true;
+        begin_send(c);
         return true;
     }
     c->r->req.rest = c->r->path + strlen(c->r->route->path_prefix);

@@ -105,7 +105,8 @@ void files_serve(void *arg, const struct net_request *req, struct net_stream *s)
         buf_init(&head, 4096);
         put_answer_head(&head, 200, size, false, type, str_ends(req->path, ".json"), guards,
                         ARRAY_LEN(guards));
-        if (net_stream_write(s, head.data, head.size) == 0)
+        bool sent = net_stream_write(s, head.data, head.size) == 0;
+        if (sent && !str_eq(req->method, "HEAD"))
             send_file(s, fd, size);
     }
     net_stream_close(s);

@@ -89,6 +89,7 @@ struct err *net_new(const struct net_config *config, struct net **ret)
     struct net *n = mem_new(struct net);
     n->config = *config;
     fill_in(&n->config);
+    n->route_requests = mem_new_n(atomic_ulong, config->n_routes + 1);
     if (config->web_root)
         n->files =
             (struct net_route){"GET", "/", "get_root", NET_TAKEOVER, .takeover = files_serve};
@@ -325,10 +326,23 @@ static void start_listener(void *arg)
     l->watch = loop_fd_add(loop, l->fd, LOOP_READ, on_connections, l);
 }
 
+static uint16_t port_of(int fd)
+{
+    struct sockaddr_storage sa;
+    socklen_t size = sizeof(sa);
+    if (getsockname(fd, (struct sockaddr *)&sa, &size) < 0)
+        return 0;
+    return ntohs(sa.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&sa)->sin6_port
+                                          : ((struct sockaddr_in *)&sa)->sin_port);
+}
+
 /* Takes the descriptor and the path over. */
 static struct err *add_listener(struct net *n, int fd, enum net_peer_kind kind,
                                 struct tls_context *tls, const char *unix_path)
 {
+    unsigned none = 0;
+    if (kind == NET_TLS)
+        atomic_compare_exchange_strong(&n->tls_port, &none, port_of(fd));
     struct listener *l = mem_new(struct listener);
     *l = (struct listener){.net = n, .fd = fd, .kind = kind, .tls = tls};
     l->unix_path = unix_path ? mem_strdup(unix_path) : NULL;
@@ -357,16 +371,6 @@ static struct err *parse_address(const char *address, uint16_t port, struct sock
     v6->sin6_port = htons(port);
     *ret_size = sizeof(*v6);
     return NULL;
-}
-
-static uint16_t port_of(int fd)
-{
-    struct sockaddr_storage sa;
-    socklen_t size = sizeof(sa);
-    if (getsockname(fd, (struct sockaddr *)&sa, &size) < 0)
-        return 0;
-    return ntohs(sa.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&sa)->sin6_port
-                                          : ((struct sockaddr_in *)&sa)->sin_port);
 }
 
 struct err *net_listen_tcp(struct net *n, const char *address, uint16_t port,
@@ -519,11 +523,21 @@ void net_free(struct net *n)
     for (unsigned i = 0; i < n->config.threads; i++)
         close_thread(n->threads[i]);
     free(n->threads);
+    free(n->route_requests);
     vec_done(&n->peers);
     vec_done(&n->workers);
     pthread_cond_destroy(&n->work);
     mutex_done(&n->lock);
     free(n);
+}
+
+void net_route_stats(struct net *n, void (*fn)(void *arg, const struct net_route *r, uint64_t n),
+                     void *arg)
+{
+    for (unsigned i = 0; i < n->config.n_routes; i++)
+        fn(arg, &n->config.routes[i], n->route_requests[i]);
+    if (n->files.method)
+        fn(arg, &n->files, n->route_requests[n->config.n_routes]);
 }
 
 void net_dump(struct net *n, struct buf *out)

@@ -122,6 +122,14 @@ struct err *net_listen_fd(struct net *n, int fd, struct tls_context *tls) _must_
  * do not believe them. Call it once, at start, before threads. */
 unsigned net_inherited(bool ret_tls[NET_INHERITED_MAX]);
 
+/* Only HTTPS is wanted: plain TCP is sent there, or refused. False if there is no socket with TLS:
+ * nothing has changed then. Any thread. */
+bool net_set_https_only(struct net *n, bool on);
+
+/* How many requests each route had since the start; the route of files last. Any thread. */
+void net_route_stats(struct net *n, void (*fn)(void *arg, const struct net_route *r, uint64_t n),
+                     void *arg);
+
 /* One line each: listeners, connections by state, streams. Any thread. */
 void net_dump(struct net *n, struct buf *out);
 

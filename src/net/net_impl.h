@@ -51,6 +51,8 @@ struct listener {
     struct loop_timer *pause; /* while the process has no descriptors left */
 };
 
+struct net_reply;
+
 struct peer_count {
     char address[64];
     unsigned n;
@@ -76,7 +78,13 @@ struct net {
     atomic_bool refusing; /* net_stop() was called */
 
     atomic_ulong n_requests, n_owed, n_refused, n_evicted;
+    atomic_ulong *route_requests; /* by number of the route; the last: files */
+    atomic_uint tls_port;         /* of the first socket with TLS; 0: there is none */
+    atomic_bool https_only;
 };
+
+/* secure.c: the request is answered by a redirection or a refusal, and has its answer. */
+bool secure_turn_away(struct net *n, struct net_reply *r);
 
 /* listen.c: a connection is counted from its acceptance to net_peer_leave(); among the strangers'
  * until net_peer_known(). */

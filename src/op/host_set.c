@@ -84,6 +84,46 @@ struct err *msg_pool_disable_ssl_legacy(struct op *op, const struct args_pool_di
     return op_write(op, "ssl_legacy", no_legacy_txn, NULL);
 }
 
+/* ---- HTTPS alone ---- */
+
+static struct err *https_txn(struct txn *t, void *arg)
+{
+    txn_each (row, t, CLASS_host)
+        txn_edit_host(t, row->ref)->https_only = *(const bool *)arg;
+    return NULL;
+}
+
+static struct err *set_https_only(struct op *op, bool on)
+{
+    const struct ops_config *c = &ops_of(op)->cfg;
+    if (c->https_only)
+        TRY(c->https_only(c->restart_arg, on));
+    return op_write(op, "https_only", https_txn, &on);
+}
+
+struct err *msg_host_set_https_only(struct op *op, const struct args_host_set_https_only *a,
+                                    struct val **ret)
+{
+    TRY(need_own_host(op, a->self));
+    return set_https_only(op, a->value);
+}
+
+struct err *msg_pool_set_https_only(struct op *op, const struct args_pool_set_https_only *a,
+                                    struct val **ret)
+{
+    _cleanup_(snap_unrefp) struct snap *s = snap_get(op->db);
+    if (!snap_pool(s, a->self))
+        return err_HANDLE_INVALID("pool", a->self);
+    return set_https_only(op, a->value);
+}
+
+bool host_wants_https_only(struct ops *ops)
+{
+    _cleanup_(snap_unrefp) struct snap *s = snap_get(ops->cfg.db);
+    const struct rec_host *h = snap_host(s, ops->host_ref);
+    return h && h->https_only;
+}
+
 /* ---- guests that do not do what they are told ---- */
 
 /* A guest's memory is what it was given: none lags behind a target. */

@@ -26,6 +26,7 @@ struct host;
 struct host_fact;
 struct ops;
 struct tasks;
+struct val;
 
 struct ops_config {
     struct db *db;
@@ -52,6 +53,11 @@ struct ops_config {
     void (*restart)(void *arg);
     void (*stop)(void *arg); /* the same without a new one */
     void *restart_arg;       /* for all of these */
+    /* Only HTTPS is wanted, or not. OPERATION_NOT_ALLOWED if there is none. NULL: nobody cares. */
+    struct err *(*https_only)(void *arg, bool on);
+    /* Adds a row (method, path, requests) for each handler of HTTP that fits; "" fits all. NULL:
+     * there are none. Any thread. */
+    void (*network_stats)(void *arg, const char *method, const char *path, struct val *rows);
     /* The host's certificates are others now: the listening sockets take them. NULL: nobody does.
      */
     struct err *(*reload_tls)(void *arg);
@@ -72,6 +78,9 @@ struct err *ops_recover(struct ops *ops) _must_use_;
 
 /* The host's certificates: made if they are missing, records and alerts about them as they are. */
 struct err *certificates_begin(struct ops *ops) _must_use_;
+
+/* As set by host.set_https_only. */
+bool host_wants_https_only(struct ops *ops);
 
 /* What holds while the daemon is there and what holds when it is not, such as automatic ssh: after
  * recovery, and before an end that is meant to last. */
