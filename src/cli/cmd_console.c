@@ -18,14 +18,13 @@ static struct err *console_of(struct cmd *c, const struct object *vm, const char
     return NULL;
 }
 
-/* The page on which a browser shows a screen: beside the location that clients are given. */
-static char *page_of(const struct val *screen)
+/* The page on which a browser shows a VM: of the host that its screen's location names. */
+static char *page_of(const struct object *vm, const struct val *screen)
 {
-    static const char stream[] = "/console?";
     const char *location = val_map_str(screen, "location", "");
-    const char *at = strstr(location, stream);
-    return at ? mem_printf("%.*s/console.html?%s", (int)(at - location), location,
-                           at + sizeof(stream) - 1)
+    const char *at = strstr(location, "/console?");
+    return at ? mem_printf("%.*s/console.html?uuid=%s", (int)(at - location), location,
+                           val_map_str(vm->record, "uuid", ""))
               : NULL;
 }
 
@@ -34,7 +33,7 @@ static struct err *point_to_screen(struct cmd *c, const struct object *vm)
 {
     const struct val *screen = NULL;
     TRY(console_of(c, vm, "rfb", &screen));
-    _cleanup_(freep) char *page = screen ? page_of(screen) : NULL;
+    _cleanup_(freep) char *page = screen ? page_of(vm, screen) : NULL;
     if (!page)
         return cli_fail("No text console available (is the VM running?)");
     cmd_say(c, "The VM has no text console; a browser shows its screen at");

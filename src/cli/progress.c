@@ -184,7 +184,8 @@ struct err *progress_transfer(struct cmd *c, const struct transfer *t, struct va
     bool ok = false;
     _cleanup_(freep) char *task = NULL, *url = NULL;
     TRY(make_task(c, t->title, &task));
-    url = mem_printf("%s&session_id=%s&task_id=%s", t->path, c->session, task);
+    url = mem_printf("%s%csession_id=%s&task_id=%s", t->path, strchr(t->path, '?') ? '&' : '?',
+                     c->session, task);
     struct err *e = talk_transfer(c->talk, t->how, t->file, url, &ok);
     _cleanup_(follow_done) struct follow f = {
         .cmd = c, .task = task, .token = mem_strdup(""), .percent = -1};

@@ -17,8 +17,7 @@ struct err *progress_call(struct cmd *c, struct val **ret, const char *message,
 struct transfer {
     enum thin_tag how; /* THIN_HTTP_GET or THIN_HTTP_PUT */
     const char *file;  /* of the client; "": its standard output */
-    const char *path;  /* "/blob?uuid=…", with at least one parameter; the session and a task are
-                          added */
+    const char *path;  /* "/blob?uuid=…"; the session and a task are added */
     const char *title; /* of the task */
 };
 /* The client opens a connection of its own and reports; then the task has the last word: its error

@@ -210,6 +210,9 @@ static void files_go_through_handlers_under_a_task(void **state)
     w->task_states = view_of("0 <value></value>");
     expect_with(w, words, "<ok>", fine);
     expect_calls(w, "task.set_progress OpaqueRef:task -1\ntask.destroy OpaqueRef:task\n");
+    w->task_states = view_of("0 <value></value>");
+    expect_with(w, "pool-dump-database\nfile-name=out", "<ok>",
+                TRANSFER("out /pool/xmldbdump?") "[0]");
     w->task_states = view_of("HOST_IN_USE");
     expect_with(w, words, "<failed>", full);
     w->task_states = view_of("-1");
@@ -279,7 +282,7 @@ static void a_vm_without_a_text_console_has_a_page(void **state)
     val_put(object(w, "VM", "OpaqueRef:demo"), "consoles", consoles);
     expect(w, "console\nvm=demo",
            "The VM has no text console; a browser shows its screen at\n"
-           "https://10.0.0.1:8443/console.html?uuid=c0\n[0]");
+           "https://10.0.0.1:8443/console.html?uuid=" UUID_DEMO "\n[0]");
 }
 
 #define test(f) cmocka_unit_test_setup_teardown(f, world_setup, world_teardown)
