@@ -378,14 +378,16 @@ static void network_stats(void *arg, const char *method, const char *path, struc
 
 static struct err *open_net(struct daemon *d)
 {
-    d->handlers = (struct handlers){.api = d->api,
-                                    .db = d->db,
-                                    .tasks = d->tasks,
-                                    .host = d->host,
-                                    .ops = d->ops,
-                                    .development = d->config.development,
-                                    .owner = getuid(),
-                                    .rest = {.api = d->api, .db = d->db}};
+    d->handlers =
+        (struct handlers){.api = d->api,
+                          .db = d->db,
+                          .tasks = d->tasks,
+                          .host = d->host,
+                          .ops = d->ops,
+                          .users_file = d->config.development ? d->config.users_file : NULL,
+                          .development = d->config.development,
+                          .owner = getuid(),
+                          .rest = {.api = d->api, .db = d->db}};
     struct net_config nc = {.arg = &d->handlers, .web_root = d->config.web_dir};
     nc.routes = handler_routes(&nc.n_routes);
     TRY(net_new(&nc, &d->net));

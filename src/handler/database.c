@@ -1,4 +1,4 @@
-/* database.c: the database as one document, out (dump) and in (restore). Stream threads. */
+/* database.c: the database as one document, and the host's backup, out and in. Stream threads. */
 #include "handler/transfer.h"
 
 #include <errno.h>
@@ -6,6 +6,7 @@
 #include "gen/http.h"
 #include "handler/handler.h"
 #include "op/database.h"
+#include "op/host_backup.h"
 #include "op/ops.h"
 #include "state/dump.h"
 
@@ -17,7 +18,8 @@ struct sink {
 static int put(void *arg, const void *p, size_t size)
 {
     struct sink *s = arg;
-    s->error = transfer_write(s->x, p, size);
+    if (!s->error)
+        s->error = transfer_write(s->x, p, size);
     return s->error ? -EPIPE : 0;
 }
 
@@ -54,11 +56,33 @@ struct err *http_put_pool_xml_db_sync(struct transfer *x, struct val **ret)
     if (transfer_is_empty(x))
         return transfer_missing("body");
     TRY(transfer_accept(x));
-    const struct database_source from = {receive, x};
+    const struct database_source from = {receive, x, .with_blobs = false};
     TRY(database_restore(x->op, &from, dry_run, &counts));
     struct err *e = report(x, &counts, dry_run);
     if (dry_run)
         return e;
     err_free(e); /* restored is restored, whoever listens */
+    return ops_restart(x->op->world);
+}
+
+struct err *http_get_host_backup(struct transfer *x, struct val **ret)
+{
+    (void)ret;
+    struct sink sink = {.x = x};
+    TRY(transfer_head_file(x, "application/gzip", "host-backup.tar.gz"));
+    struct err *e = host_backup_write(x->op, put, &sink);
+    return err_first(sink.error, e);
+}
+
+struct err *http_put_host_restore(struct transfer *x, struct val **ret)
+{
+    (void)ret;
+    struct dump_counts counts = {0};
+    if (transfer_is_empty(x))
+        return transfer_missing("body");
+    TRY(transfer_accept(x));
+    TRY(host_backup_restore(x->op, &(struct database_source){receive, x, .with_blobs = true},
+                            &counts));
+    err_free(report(x, &counts, false));
     return ops_restart(x->op->world);
 }

@@ -33,7 +33,8 @@ struct handlers {
     struct host *host;
     struct rest rest;
     struct ops *ops;
-    bool development; /* the owner of the daemon is trusted on the local socket too */
+    const char *users_file; /* of a development run; NULL: the accounts are the machine's */
+    bool development;       /* the owner of the daemon is trusted on the local socket too */
     uid_t owner;
 };
 

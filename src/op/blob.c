@@ -237,6 +237,47 @@ struct err *blob_sweep(struct ops *ops, bool at_start)
     return NULL;
 }
 
+/* ---- after a restore ---- */
+
+static struct err *adopted_txn(struct txn *t, void *arg)
+{
+    (void)arg;
+    setting_put(t, BLOBS_STAGED, "");
+    return NULL;
+}
+
+static struct err *move_in(const char *staged, const char *dir)
+{
+    int e = fd_mkdirs(dir, 0700);
+    if (e < 0)
+        return err_errno(-e, "cannot make the folder '%s'", dir);
+    _cleanup_(closedirp) DIR *d = opendir(staged);
+    for (struct dirent *one; d && (one = readdir(d));) {
+        _cleanup_(freep) char *from = mem_printf("%s/%s", staged, one->d_name);
+        _cleanup_(freep) char *to = mem_printf("%s/%s", dir, one->d_name);
+        if (one->d_name[0] != '.' && rename(from, to) < 0)
+            return err_errno(errno, "cannot rename '%s'", from);
+    }
+    _cleanup_(fd_closep) int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    return fd < 0 || fsync(fd) < 0 ? err_errno(errno, "cannot make '%s' durable", dir) : NULL;
+}
+
+/* Repeatable: the setting goes when all is in its place. */
+struct err *blob_adopt(struct ops *ops)
+{
+    if (!ops->cfg.state_dir)
+        return NULL;
+    _cleanup_(snap_unrefp) struct snap *s = snap_get(ops->cfg.db);
+    _cleanup_(freep) char *dir = folder_of(ops);
+    _cleanup_(freep) char *staged = mem_printf("%s.staged", dir);
+    if (*setting_get(s, BLOBS_STAGED)) {
+        TRY(move_in(staged, dir));
+        TRY(db_write(ops->cfg.db, "blobs taken in", adopted_txn, NULL));
+    }
+    (void)fd_remove_tree(staged);
+    return NULL;
+}
+
 /* ---- with what they hang off ---- */
 
 static struct err *follow_owner(struct txn *t, void *arg)

@@ -49,5 +49,10 @@ struct err *blob_open(const struct ops *ops, const char *uuid, int *ret_fd, uint
 /* Removes files of nobody, corrects sizes. At start (when no write can be under way: also pieces
  * of writes that were cut off) and now and then. */
 struct err *blob_sweep(struct ops *ops, bool at_start) _must_use_;
+/* After a restore with the data of blobs: takes in what was kept in STATE_DIR/blobs.staged, as the
+ * restored database says in its setting BLOBS_STAGED; else throws away what lies there. At start.
+ */
+#define BLOBS_STAGED "restore.blobs"
+struct err *blob_adopt(struct ops *ops) _must_use_;
 /* Blobs go with what they hang off. Once, before anything is written. */
 void blob_hook(struct db *db);

@@ -2,7 +2,8 @@
  * crashdump.c: dumps of the machine's crashes: entries of the crash folder, one record each.
  *
  * Whoever dumps (kdump, systemd-coredump) leaves a file or a folder there; records follow at every
- * start and now and then. Destroying one removes it from the folder.
+ * start and now and then. Destroying one removes it from the folder. Dumps of guests' crashes are
+ * disks.
  */
 #include "op/crashdump.h"
 
@@ -17,6 +18,7 @@
 #include "gen/msg.h"
 #include "op/pack.h"
 #include "op/upload.h"
+#include "op/vm_ops.h"
 #include "op/world.h"
 
 #define DUMPS_MAX 500
@@ -205,4 +207,24 @@ struct err *msg_host_crashdump_upload(struct op *op, const struct args_host_cras
     TRY(upload_check_url(a->url));
     TRY(open_dump(op, path, &fd));
     return upload_fd(op, fd, a->url, a->options);
+}
+
+/* ---- of guests ---- */
+
+static struct err *forget_guest_txn(struct txn *t, void *arg)
+{
+    txn_delete(t, CLASS_crashdump, arg);
+    return NULL;
+}
+
+struct err *msg_crashdump_destroy(struct op *op, const struct args_crashdump_destroy *a,
+                                  struct val **ret)
+{
+    _cleanup_(snap_unrefp) struct snap *s = snap_get(op->db);
+    const struct rec_crashdump *row = snap_crashdump(s, a->self);
+    if (!row)
+        return err_HANDLE_INVALID("crashdump", a->self);
+    if (snap_VDI(s, row->VDI))
+        TRY(vdi_remove(op, row->VDI));
+    return op_write(op, "crash dump", forget_guest_txn, (void *)(uintptr_t)a->self);
 }

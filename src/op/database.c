@@ -85,6 +85,7 @@ struct doomed {
 struct mender {
     struct ops *ops;
     const struct snap *live;
+    bool with_blobs;
     struct guest_item *guests;
     size_t n_guests;
     VEC(struct doomed) doomed;
@@ -215,12 +216,21 @@ static struct err *settle_vms(struct txn *t, void *arg)
     return NULL;
 }
 
+static struct err *note_blobs(struct txn *t, void *arg)
+{
+    (void)arg;
+    setting_put(t, BLOBS_STAGED, "yes");
+    return NULL;
+}
+
 static struct err *mend(struct db *staged, void *arg)
 {
     struct mender *m = arg;
     _cleanup_(snap_unrefp) struct snap *s = snap_get(staged);
     TRY(find_doomed(m, s));
     TRY(find_vms(m, s));
+    if (m->with_blobs)
+        TRY(db_write(staged, "blobs of a restore", note_blobs, NULL));
     for (m->at = 0; m->at < m->vms.n;)
         TRY(db_write(staged, "VMs of a restore", settle_vms, m));
     for (m->at = 0; m->at < m->doomed.n;)
@@ -272,7 +282,8 @@ struct err *database_restore(struct op *op, const struct database_source *from, 
     struct ops *ops = ops_of(op);
     _cleanup_(restore_freep) struct restore *r = NULL;
     _cleanup_(snap_unrefp) struct snap *s = snap_get(op->db);
-    _cleanup_(mender_done) struct mender m = {.ops = ops, .live = s};
+    _cleanup_(mender_done) struct mender m = {
+        .ops = ops, .live = s, .with_blobs = from->with_blobs};
     if (!ops->cfg.store_path || !ops->cfg.state_dir)
         return err_OPERATION_NOT_ALLOWED("this host's state is not in a file of its own");
     TRY(restore_begin(&(struct restore_config){.path = ops->cfg.store_path, .db = op->db}, &r));

@@ -23,6 +23,7 @@ struct ops;
 struct database_source {
     struct err *(*read)(void *arg, void *p, size_t size, size_t *ret);
     void *arg;
+    bool with_blobs; /* the data of its blobs lies in STATE_DIR/blobs.staged (blob_adopt) */
 };
 
 /* With `dry_run` all is tried and nothing changed. RESTORE_INCOMPATIBLE_VERSION,

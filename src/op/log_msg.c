@@ -24,8 +24,8 @@ static struct err *need_host(struct op *op, const char *ref)
 struct err *msg_host_get_log(struct op *op, const struct args_host_get_log *a, struct val **ret)
 {
     _cleanup_(buf_done) struct buf b;
-    TRY(need_host(op, a->host));
     buf_init(&b, TEXT_MAX);
+    TRY(need_host(op, a->host));
     report_daemon_log(&b);
     *ret = val_str(buf_str(&b));
     return NULL;
@@ -55,8 +55,8 @@ struct err *msg_host_get_system_status_capabilities(
     struct op *op, const struct args_host_get_system_status_capabilities *a, struct val **ret)
 {
     _cleanup_(buf_done) struct buf b;
-    TRY(need_host(op, a->host));
     buf_init(&b, TEXT_MAX);
+    TRY(need_host(op, a->host));
     report_capabilities(&b);
     *ret = val_str(buf_str(&b));
     return NULL;

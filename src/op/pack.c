@@ -17,6 +17,7 @@ struct pack {
     pack_put_fn put;
     void *arg;
     int error; /* of put, negative; 0: none */
+    bool ended;
 };
 
 static la_ssize_t write_out(struct archive *a, void *arg, const void *p, size_t size)
@@ -102,14 +103,19 @@ struct err *pack_fd(struct pack *p, const char *name, int fd)
 
 struct err *pack_end(struct pack *p)
 {
-    return check(p, archive_write_close(p->archive), "ending");
+    TRY(check(p, archive_write_close(p->archive), "ending"));
+    p->ended = true;
+    return NULL;
 }
 
 void pack_free(struct pack *p)
 {
     if (!p)
         return;
-    if (p->archive)
+    if (p->archive) {
+        if (!p->ended) /* else freeing would end it, and it would seem whole */
+            (void)archive_write_fail(p->archive);
         archive_write_free(p->archive);
+    }
     free(p);
 }

@@ -163,6 +163,7 @@ struct err *ops_recover(struct ops *ops)
     attach_storage(ops);
     TRY(tasks_recover(ops->cfg.tasks));
     TRY(agree(ops));
+    TRY(blob_adopt(ops));
     TRY(blob_sweep(ops, true));
     TRY(crashdumps_follow(ops));
     return claim_refresh_all(ops->cfg.db);

@@ -231,6 +231,24 @@ struct err *msg_VDI_forget(struct op *op, const struct args_VDI_forget *a, struc
     return op_write(op, "forget VDI", forget_txn, op);
 }
 
+static struct err *remove_txn(struct txn *t, void *arg)
+{
+    leave_drives(t, arg);
+    txn_delete(t, CLASS_VDI, arg);
+    return NULL;
+}
+
+/* A volume that stays behind because we die in between is found by the next scan. */
+struct err *vdi_remove(struct op *op, const char *ref)
+{
+    _cleanup_(snap_unrefp) struct snap *s = snap_get(op->db);
+    const struct rec_VDI *vdi;
+    TRY(need_VDI(s, ref, &vdi));
+    TRY(op_claim(op, CLASS_VDI, ref, VDI_OPERATIONS_DESTROY));
+    TRY(op_write(op, "remove VDI", remove_txn, (void *)(uintptr_t)ref));
+    return delete_volume(op, s, vdi->SR, vdi->uuid, vdi->location);
+}
+
 /* ---- VDI.resize, update ---- */
 
 struct size_arg {

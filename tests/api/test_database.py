@@ -1,7 +1,11 @@
 """The database as a document: dumped, tried, restored, onto the same host and a fresh one."""
+import gzip
 import http.client
+import io
+import os
 import re
 import signal
+import tarfile
 import xml.etree.ElementTree as ET
 
 import pytest
@@ -23,10 +27,10 @@ def dump(daemon, x):
     return body
 
 
-def put(daemon, x, body, query=""):
+def put(daemon, x, body, query="", path=PATH):
     """The status, and the text behind it; None if the connection was reset."""
     c = http.client.HTTPConnection("127.0.0.1", daemon.port, timeout=60)
-    c.request("PUT", f"{PATH}?session_id={x.ref}{query}", body=body)
+    c.request("PUT", f"{path}?session_id={x.ref}{query}", body=body)
     r = c.getresponse()
     try:
         return r.status, r.read().decode()
@@ -36,11 +40,11 @@ def put(daemon, x, body, query=""):
         c.close()
 
 
-def restore(daemon, x, body):
+def restore(daemon, x, body, path=PATH):
     """Restores, and waits for the process that has begun anew."""
     with open(daemon.log, "rb") as f:
         at = len(f.read())
-    assert put(daemon, x, body)[1].startswith("restored")
+    assert put(daemon, x, body, "", path)[1].startswith("restored")
     daemon.wait_ready(at)
     return daemon.connect()
 
@@ -190,3 +194,42 @@ def test_killed_behind_the_commit(own_daemon):
     own_daemon.start()
     assert own_daemon.connect().VM.get_by_name_label("to be forgotten") == []
 
+
+
+def backup(daemon, x):
+    status, _, body = daemon.post(f"/host_backup?session_id={x.ref}", None, method="GET")
+    assert status == 200
+    return body
+
+
+def blob_of(daemon, x, name):
+    pool = x.pool.get_all()[0]
+    ref = x.pool.get_blobs(pool)[name]
+    return daemon.post(f"/blob?ref={ref}&session_id={x.ref}", None, method="GET")[2]
+
+
+def test_a_host_is_back_with_its_blobs(own_daemon, fresh_daemon):
+    x = own_daemon.connect()
+    ref = x.pool.create_new_blob(x.pool.get_all()[0], "notes", "", False)
+    own_daemon.post(f"/blob?ref={ref}&session_id={x.ref}", b"what was noted", method="PUT")
+    make_vm(x, "of the old host")
+    host = x.host.get_all_records().popitem()[1]["uuid"]
+    body = backup(own_daemon, x)
+    with tarfile.open(fileobj=io.BytesIO(body), mode="r:gz") as tar:
+        assert tar.getnames() == ["backup.txt", f"blobs/{x.blob.get_uuid(ref)}", "database.xml"]
+    y = fresh_daemon.connect()
+    y = restore(fresh_daemon, y, body, "/host_restore")
+    assert y.host.get_all_records().popitem()[1]["uuid"] == host
+    assert y.VM.get_by_name_label("of the old host")
+    assert blob_of(fresh_daemon, y, "notes") == b"what was noted"
+    assert not os.path.exists(os.path.join(fresh_daemon.folder, "state", "blobs.staged"))
+
+
+@pytest.mark.parametrize("damage", [lambda b: b[:len(b) // 2], lambda b: b"no archive" * 1000,
+                                    lambda b: gzip.compress(b"no tar" * 1000)])
+def test_a_damaged_backup_changes_nothing(daemon, x, damage):
+    task = x.task.create("restore", "")
+    put(daemon, x, damage(backup(daemon, x)), f"&task_id={task}", "/host_restore")
+    assert x.task.get_status(task) == "failure"
+    assert x.task.get_error_info(task)[0] == "RESTORE_INCOMPATIBLE_VERSION"
+    assert not os.path.exists(os.path.join(daemon.folder, "state", "blobs.staged"))

@@ -1,6 +1,7 @@
 """What tells about a host: status report, logs, audit log, crash dumps."""
 import http.server
 import io
+import json
 import os
 import tarfile
 import threading
@@ -111,6 +112,16 @@ def test_audit_log(daemon, x):
     assert any("VM_appliance.create" in line for line in lines)
     assert get(daemon, x, "/audit_log?since=2099-01-01T00:00:00Z")[1] == b""
     x.VM_appliance.destroy(ref)
+
+
+def test_config_sync(daemon, x):
+    for path in ("/sync_config_files", "/sync_config_files/2"):
+        headers, body = get(daemon, x, path)
+        assert headers["Content-Type"] == "application/json"
+        with open(os.path.join(daemon.folder, "users"), encoding="utf-8") as f:
+            assert json.loads(body)["password"] == f.readline().split(":")[1].strip()
+    operator = daemon.connect("pool-operator")
+    assert daemon.post(f"/sync_config_files?session_id={operator.ref}", None, method="GET")[0] == 403
 
 
 @pytest.fixture

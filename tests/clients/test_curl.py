@@ -138,6 +138,10 @@ def status(t):
     assert any(n.endswith("version.txt") for n in names)
 
 
+def host_backup(t):
+    assert tar_names(t.get("get_host_backup"))[-1] == "database.xml"
+
+
 def audit(t):
     assert b"task.create" in t.get("get_audit_log") or b"VM.clone" in t.get("get_audit_log")
 
@@ -148,7 +152,7 @@ MEANT = {
     "get_export": export, "put_import": export,
     "get_export_metadata": metadata, "put_import_metadata": metadata,
     "get_export_raw_vdi": raw_disk, "put_import_raw_vdi": raw_disk,
-    "get_host_logs_download": logs, "get_system_status": status, "get_audit_log": audit,
+    "get_host_backup": host_backup, "get_host_logs_download": logs, "get_system_status": status, "get_audit_log": audit,
     "rrd_updates": lambda t: t.get("rrd_updates", "?start=0&host=true"),
     "host_rrd": lambda t: t.get("host_rrd"), "get_host_rrds": lambda t: t.get("get_host_rrds"),
     "sr_rrd": lambda t: t.ask("sr_rrd", f"?uuid={t.sr}"),

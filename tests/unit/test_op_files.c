@@ -99,6 +99,39 @@ static void test_regular_copies(void **state)
     assert_int_equal(access(path, F_OK), 0);
 }
 
+/* ---- dumps of guests ---- */
+
+struct dump {
+    const char *vdi, *ref;
+};
+
+static struct err *add_crashdump(struct txn *t, void *arg)
+{
+    struct dump *d = arg;
+    struct rec_crashdump *row = txn_add_crashdump(t);
+    rstr_set(&row->VDI, d->vdi);
+    rstr_set(&row->VM, w.vm);
+    d->ref = rstr_ref(row->row.ref);
+    return NULL;
+}
+
+static void test_crashdump_destroy(void **state)
+{
+    _cleanup_(rstr_unrefp) const char *vdi = NULL;
+    ok(lab_make_vdi(&w, &vdi));
+    struct dump d = {.vdi = vdi};
+    ok(db_write(w.db, "crash dump", add_crashdump, &d));
+    ok(lab_call(&w, crashdump_destroy, NULL, .self = d.ref));
+    struct snap *s = snap_get(w.db);
+    assert_null(snap_crashdump(s, d.ref));
+    assert_null(snap_VDI(s, vdi));
+    snap_unref(s);
+    char *wrong = lab_check(&w); /* a volume without a record, for example */
+    assert_null(wrong);
+    refused(lab_call(&w, crashdump_destroy, NULL, .self = d.ref), "HANDLE_INVALID");
+    rstr_unref(d.ref);
+}
+
 #define CASE(t) cmocka_unit_test_setup_teardown(t, begin, end)
 
 int main(void)
@@ -106,6 +139,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CASE(test_request_backup),
         CASE(test_regular_copies),
+        CASE(test_crashdump_destroy),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
