@@ -423,6 +423,16 @@ def test_ping_names_the_process(privd):
     assert privd.ask("ping") == {"ok": True, "pid": privd.process.pid}
 
 
+def test_tells_the_kernels_log(privd):
+    answer = privd.ask("kernel-log", clear=False)
+    shown = subprocess.run(["dmesg"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+                           errors="replace", check=False)
+    lines = [line.split("] ", 1)[-1] for line in shown.stdout.splitlines()[-200:]]
+    assert answer["ok"] == (shown.returncode == 0), answer
+    assert not lines or any(line in answer["text"] for line in lines if line.isascii() and line)
+    privd.refused("kernel-log", "'clear'")
+
+
 def test_many_at_once(privd):
     privd.plugin("echo", '#!/bin/sh\nsleep 0.1; echo "$1"\n')
     got = {}
