@@ -153,11 +153,13 @@ static void take_rest(struct transfer *x)
 static void finish(struct transfer *x, struct err *e)
 {
     bool late = e && x->answered;
-    if (late) {
+    if (e) {
         _cleanup_(freep) char *text = err_text(e);
-        log_info("event=transfer-failed handler=%s error=%s", x->what->name, text);
-        err_free(e);
+        log_info("event=transfer-%s handler=%s error=%s", late ? "failed" : "refused",
+                 x->what->name, text);
     }
+    if (late)
+        err_free(e);
     if (late && str_eq(x->req->method, "GET")) {
         net_stream_abort(x->stream);
         return;

@@ -82,6 +82,14 @@ static struct err *check_new(const struct transfer *x, const struct vdi_stream *
     return NULL;
 }
 
+/* Is the announced length more than the disk could take? */
+static bool is_unbelievable(const struct transfer *x, const char *vdi, uint64_t length)
+{
+    _cleanup_(snap_unrefp) struct snap *s = snap_get(x->h->db);
+    const struct rec_VDI *row = snap_VDI(s, vdi);
+    return row && length > (uint64_t)row->virtual_size;
+}
+
 struct err *http_put_import_raw_vdi(struct transfer *x, struct val **ret)
 {
     _cleanup_(rstr_unrefp) const char *vdi = NULL;
@@ -100,7 +108,8 @@ struct err *http_put_import_raw_vdi(struct transfer *x, struct val **ret)
         TRY(check_new(x, &st));
     /* Clients that do not know the length announce a very large one and cut the connection. A VHD
      * and pieces say themselves when they are complete. */
-    if (st.format != PORTABLE_RAW || st.chunked)
+    st.open_end = vdi && is_unbelievable(x, vdi, st.size_bytes);
+    if (st.format != PORTABLE_RAW || st.chunked || st.open_end)
         transfer_allow_short(x);
     return vdi_import(x->op, &st, ret);
 }

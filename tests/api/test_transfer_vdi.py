@@ -1,5 +1,4 @@
 """/export_raw_vdi and /import_raw_vdi: bytes in, the same bytes out, in every format."""
-import hashlib
 import http.client
 import io
 import socket
@@ -7,33 +6,15 @@ import struct
 import subprocess
 import tarfile
 import time
-import urllib.parse
 
 import pytest
 
 from simhost import PASSWORD, failure
+from transfers import MIB, Client, basic, pattern, query, sparse
 import xapi
 
-MIB = 1 << 20
 SIZE = 12 * MIB
-
-
-def pattern(seed, size):
-    """Bytes that do not repeat and are the same each time."""
-    out, n = [], 0
-    while n < size:
-        piece = hashlib.sha256(f"{seed} {n}".encode()).digest() * 128
-        out.append(piece)
-        n += len(piece)
-    return b"".join(out)[:size]
-
-
-# data, a hole, data across a border of 2 MiB blocks, the last sector
-CONTENT = bytearray(SIZE)
-CONTENT[0:70000] = pattern("a", 70000)
-CONTENT[4 * MIB - 5000:4 * MIB + 5000] = pattern("b", 10000)
-CONTENT[SIZE - 512:] = pattern("c", 512)
-CONTENT = bytes(CONTENT)
+CONTENT = sparse(SIZE)
 
 
 @pytest.fixture
@@ -46,10 +27,6 @@ def vdi(x):
         x.VDI.destroy(ref)
     except xapi.Failure as e:
         assert e.code == "HANDLE_INVALID"
-
-
-def query(path, **args):
-    return path + "?" + urllib.parse.urlencode(args)
 
 
 def put(daemon, x, body, headers=None, **args):
@@ -239,6 +216,15 @@ def test_what_came_of_a_torn_upload_stays(daemon, x, vdi):
     assert x.VDI.get_current_operations(vdi) == {}
 
 
+def test_raw_with_an_unknown_length(daemon, x, vdi):
+    for part, error in ((SIZE, []), (SIZE - 512, ["VDI_IO_ERROR"])):
+        task = new_task(x)
+        Client(daemon, x).torn_put("/import_raw_vdi", 1 << 50, CONTENT[:part], vdi=vdi,
+                                   task_id=task)
+        assert x.task.get_error_info(task)[:1] == error
+        assert get(daemon, x, vdi=vdi)[2] == CONTENT
+
+
 def test_more_than_fits(daemon, x, vdi):
     task = new_task(x)
     put(daemon, x, bytes(SIZE) + b"more", vdi=vdi, task_id=task)
@@ -318,18 +304,13 @@ def test_roles_and_other_peoples_tasks(daemon, x, vdi):
 
 
 def test_basic_credentials_and_cookies(daemon, x, vdi):
-    auth = {"Authorization": xapi_basic("root", PASSWORD)}
+    auth = {"Authorization": basic("root", PASSWORD)}
     status, _, body = daemon.post(query("/export_raw_vdi", vdi=vdi), None, auth, method="GET")
     assert status == 200 and len(body) == SIZE
     task = new_task(x)
     cookie = {"Cookie": f"session_id={x.ref}; task_id={task}"}
     assert daemon.post(query("/export_raw_vdi", vdi=vdi), None, cookie, method="GET")[0] == 200
     assert x.task.get_status(task) == "success"
-
-
-def xapi_basic(user, password):
-    import base64
-    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
 
 
 def test_an_empty_put_looks_around(daemon, x, vdi):

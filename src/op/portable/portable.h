@@ -41,7 +41,9 @@ struct vdi_stream {
     const char *sr;
     uint64_t size_bytes;
     enum portable_format format;
-    bool chunked; /* import, raw: pieces with their offsets instead of the whole */
+    bool chunked;  /* import, raw: pieces with their offsets instead of the whole */
+    bool open_end; /* import, raw: nobody knows the length; an end before the disk's is VDI_IO_ERROR
+                    */
     const struct portable_io *io;
 };
 /* VDI_IN_USE and its like while somebody writes to it. */

@@ -1,4 +1,5 @@
 /* raw.c: a disk's bytes as they are, in one piece or with their offsets. */
+#include <stdio.h>
 #include <string.h>
 
 #include "codec/bytes.h"
@@ -28,6 +29,14 @@ static struct err *too_long(const struct disk_in *in)
                         (unsigned long long)in->size);
 }
 
+static struct err *short_of(const struct disk_in *in, uint64_t at)
+{
+    char text[96];
+    snprintf(text, sizeof(text), "the data ended after %llu of %llu bytes", (unsigned long long)at,
+             (unsigned long long)in->expected);
+    return err_VDI_IO_ERROR(text);
+}
+
 struct err *raw_receive(struct disk_in *in)
 {
     _cleanup_(freep) char *room = mem_zalloc(UNIT, 1);
@@ -41,6 +50,8 @@ struct err *raw_receive(struct disk_in *in)
             return err_first(e, diskio_flush(in->disk)); /* what came stays */
         at += n;
         op_progress(in->op, (double)at / (double)in->size);
+        if (in->src.ended && at < in->expected)
+            return err_first(short_of(in, at), diskio_flush(in->disk));
     }
     return NULL;
 }

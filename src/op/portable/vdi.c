@@ -143,6 +143,7 @@ static struct err *receive_content(struct op *op)
     TRY(portable_attach(op, vdi, 0, false, &disk));
     struct disk_in in = {
         .op = op, .disk = disk, .size = diskio_size(disk), .vdi = vdi, .src = {.io = st->io}};
+    in.expected = st->open_end ? in.size : 0;
     return receive_as(&in, st);
 }
 
