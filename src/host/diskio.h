@@ -50,6 +50,10 @@ struct err *diskio_write(struct diskio *d, const void *p, size_t size, uint64_t 
 struct err *diskio_zero(struct diskio *d, uint64_t size, uint64_t at) _must_use_;
 struct err *diskio_flush(struct diskio *d) _must_use_;
 
+/* The disk holds a saved guest (host_vm_save): from now on it is that VM's. What is none is left as
+ * it is. */
+struct err *diskio_readdress(struct diskio *d, const char *vm_uuid) _must_use_;
+
 /* How far, from `at` on, the disk is all data or (*ret_zero) known to be all zeroes: at least one
  * sector, at most to the end. Inside a hole nothing has to be read. */
 struct err *diskio_extent(struct diskio *d, uint64_t at, uint64_t *ret_size, bool *ret_zero)

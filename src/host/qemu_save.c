@@ -23,21 +23,25 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "codec/bytes.h"
+#include "host/diskio.h"
 #include "host/nbdio.h"
 #include "host/qemu_vm.h"
 
 #undef LOG_MODULE
-#define LOG_MODULE  "qemu"
+#define LOG_MODULE "qemu"
 
-#define MAGIC       "CAIRNSAV"
-#define MAGIC_SIZE  8
-#define VERSION     1
-#define AT_VERSION  8
-#define AT_SIZE     16
-#define AT_VM       24
-#define HEADER_SIZE 4096
-#define POLL_US     10000
-#define FASTEST     (1LL << 50)
+#define MAGIC      "CAIRNSAV"
+#define MAGIC_SIZE 8
+#define VERSION    1
+#define AT_VERSION 8
+#define AT_SIZE    16
+#define AT_VM      24
+/* The simulator's images begin with this and the uuid (sim.c). */
+#define SIMULATED      "simulated guest "
+#define SIMULATED_SIZE 16
+#define HEADER_SIZE    4096
+#define POLL_US        10000
+#define FASTEST        (1LL << 50)
 /* Device states, and what the stream adds to each page of memory. */
 #define SLACK         (64ULL << 20)
 #define PAGE_OVERHEAD 64
@@ -133,6 +137,22 @@ static struct err *write_header(struct nbdio *n, const char *vm, uint64_t size)
     TRY(nbdio_flush(n));
     TRY(nbdio_write(n, header, sizeof(header), 0));
     return nbdio_flush(n);
+}
+
+struct err *diskio_readdress(struct diskio *d, const char *vm)
+{
+    unsigned char header[HEADER_SIZE];
+    if (diskio_size(d) < HEADER_SIZE)
+        return NULL;
+    TRY(diskio_read(d, header, sizeof(header), 0));
+    size_t at = memcmp(header, MAGIC, MAGIC_SIZE) == 0           ? AT_VM
+                : memcmp(header, SIMULATED, SIMULATED_SIZE) == 0 ? SIMULATED_SIZE
+                                                                 : 0;
+    if (!at)
+        return NULL;
+    memcpy(header + at, vm, UUID_SIZE - 1);
+    TRY(diskio_write(d, header, sizeof(header), 0));
+    return diskio_flush(d);
 }
 
 static struct err *read_header(struct nbdio *n, const char *vm, uint64_t *ret_size)

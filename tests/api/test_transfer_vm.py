@@ -213,6 +213,25 @@ def test_claims(web, x, vm):
     assert "export" in x.VM.get_allowed_operations(vm)
 
 
+def test_suspended(web, x, vm, made):
+    """As a halted one, or with its state; one that another kind of host put to sleep is refused."""
+    x.VM.start(vm, False, False)
+    x.VM.suspend(vm)
+    made += imported(web, web.get("/export", ref=vm)[2])
+    assert x.VM.get_power_state(made[0]) == "Halted"
+    archive = web.get("/export", ref=vm, preserve_power_state="true")[2]
+    made += imported(web, archive)
+    assert x.VM.get_power_state(made[1]) == "Suspended"
+    x.VM.resume(made[1], False, False)
+    assert x.VM.get_power_state(made[1]) == "Running"
+    x.VM.hard_shutdown(made[1])
+    x.VM.hard_shutdown(vm)
+    foreign = edited(archive, number("last_booted_record", "('struct' 'of' 'another')"))
+    assert failed(web, foreign)[0] == "IMPORT_ERROR"
+    lost = edited(archive, number("suspend_VDI", "Ref:99"))
+    assert failed(web, lost) == ["IMPORT_ERROR_FAILED_TO_FIND_OBJECT", "Ref:99"]
+
+
 # ---- what breaks ----
 
 def members(archive):

@@ -160,6 +160,13 @@ static struct err *finish_vm(struct adding *a, struct rec_VM *vm)
     return NULL;
 }
 
+static void note_asleep(struct adding *a, const char *ref, const struct val *rec)
+{
+    op_put(a->op, "asleep", ref);
+    op_put(a->op, "asleep.boot", ova_text(rec, "last_booted_record"));
+    op_put(a->op, "asleep.vdi", val_map_str(a->refs, ova_text(rec, "suspend_VDI"), REF_NULL));
+}
+
 static struct err *add_vm(struct adding *a, const struct ova_object *obj)
 {
     const char *uuid = ova_text(obj->rec, "uuid");
@@ -174,6 +181,8 @@ static struct err *add_vm(struct adding *a, const struct ova_object *obj)
     TRY(finish_vm(a, vm));
     val_put_str(a->refs, obj->id, vm->row.ref);
     val_add_str(a->im->vms, vm->row.ref);
+    if (!a->im->in->metadata && import_is_asleep(obj))
+        note_asleep(a, vm->row.ref, obj->rec);
     return NULL;
 }
 

@@ -111,12 +111,25 @@ const struct op_kind kind_vm_export = OP_KIND("VM.export", export_steps);
 
 /* ---- claims ---- */
 
+/* The disks of a suspended VM count as used by it, so they cannot be copied; but the VM is claimed
+ * and stays asleep, and whoever else uses them is seen here. */
+static struct err *claim_in_use(struct op *op, const struct snap *s, const char *ref)
+{
+    TRY(op_claim(op, CLASS_VDI, ref, VDI_OPERATIONS_CLONE));
+    val_each (vbd, snap_VDI(s, ref)->VBDs)
+        if (snap_VBD(s, vbd) && snap_VBD(s, vbd)->currently_attached)
+            return err_VDI_IN_USE(ref, "export");
+    return NULL;
+}
+
 static struct err *claim_disks(struct op *op, const struct snap *s, const struct vm_out *what)
 {
     _cleanup_(ova_out_freep) struct ova_out *o = collect(s, what);
     const struct val *disks = ova_out_disks(o);
+    const struct rec_VM *vm = snap_VM(s, what->vm);
+    bool asleep = vm && vm->power_state == VM_POWER_STATE_SUSPENDED;
     val_each (ref, disks)
-        TRY(op_claim(op, CLASS_VDI, ref, VDI_OPERATIONS_COPY));
+        TRY(asleep ? claim_in_use(op, s, ref) : op_claim(op, CLASS_VDI, ref, VDI_OPERATIONS_COPY));
     return NULL;
 }
 

@@ -1,7 +1,8 @@
 /*
  * vm_import.c: VMs from an archive, or from a description alone.
  *
- *     read description - make volumes - receive disks - add records (commit) - note sizes
+ *     read description - make volumes - receive disks - add records (commit) - put asleep
+ *     - note sizes
  *
  * Until the commit there are volumes without a VM, which undo takes away; the records come all at
  * once. A description alone (metadata) has no volumes to make.
@@ -45,13 +46,27 @@ static bool is_planned(struct op *op, size_t n, const char *id)
     return false;
 }
 
+/* The disk that an object is about, a VBD or a VM with its memory image. */
+static struct err *disk_behind(const struct ova_in *o, const struct ova_object *obj,
+                               struct ova_object *ret, bool *ret_any)
+{
+    *ret_any = import_disk_of(o, obj, ret);
+    if (!import_is_asleep(obj))
+        return NULL;
+    const char *id = ova_text(obj->rec, "suspend_VDI");
+    *ret_any = ova_find(o, "VDI", id, ret);
+    return *ret_any ? import_check_asleep(obj) : err_IMPORT_ERROR_FAILED_TO_FIND_OBJECT(id);
+}
+
 static struct err *plan_disks(struct op *op, const struct importing *im)
 {
     size_t n = 0;
     for (size_t i = 0; i < ova_count(&im->ova); i++) {
-        struct ova_object vbd = ova_at(&im->ova, i), vdi;
+        struct ova_object obj = ova_at(&im->ova, i), vdi;
         char uuid[UUID_SIZE];
-        if (!import_disk_of(&im->ova, &vbd, &vdi) || is_planned(op, n, vdi.id))
+        bool any;
+        TRY(disk_behind(&im->ova, &obj, &vdi, &any));
+        if (!any || is_planned(op, n, vdi.id))
             continue;
         if (n == DISKS_MAX)
             return import_error("the archive has more than %u disks", DISKS_MAX);
@@ -271,6 +286,7 @@ static const struct step import_steps[] = {
     {"make volumes", make_volumes, unmake_volumes, .weight = 1},
     {"receive disks", receive_disks, portable_detach, .weight = 20},
     {"add records", add_records, NULL, .weight = 1, .commit = true},
+    {"put asleep", import_put_asleep, NULL, .weight = 1},
     {"note sizes", note_sizes, NULL, .weight = 1},
 };
 const struct op_kind kind_vm_import = OP_KIND("VM.import", import_steps);
