@@ -1,6 +1,5 @@
 """Plain HTTP where HTTPS is wanted."""
 import http.client
-import os
 import ssl
 
 import pytest
@@ -11,15 +10,13 @@ NOWHERE = "OpaqueRef:nowhere"
 
 
 @pytest.fixture
-def served():
+def served(tmp_path):
     """A daemon with TLS and a page."""
-    for d in run_daemon("listen_https=127.0.0.1:0"):
+    (tmp_path / "page.html").write_text("<p>a page</p>")
+    for d in run_daemon("listen_https=127.0.0.1:0", f"web_dir={tmp_path}"):
         with open(d.log, encoding="utf-8") as f:
             line = next(t for t in f.read().splitlines() if "tls=yes" in t and "listening" in t)
         d.tls_port = int(line.partition("port=")[2].split()[0])
-        os.makedirs(os.path.join(d.folder, "web"), exist_ok=True)
-        with open(os.path.join(d.folder, "web", "page.html"), "w", encoding="ascii") as f:
-            f.write("<p>a page</p>")
         yield d
 
 
