@@ -53,8 +53,9 @@ static void tell(struct follow *f)
 {
     double progress = progress_of(f->record);
     int percent = progress <= 0 ? 0 : progress >= 1 ? 100 : (int)(progress * 100);
-    bool at_once = f->percent < 0 && is_over(f->record);
-    if (!f->title || percent == f->percent || at_once)
+    bool over = is_over(f->record);
+    bool failed = over && strcmp(val_map_str(f->record, "status", ""), "success") != 0;
+    if (!f->title || percent == f->percent || failed || (over && f->percent < 0))
         return;
     _cleanup_(freep) char *line = mem_printf("\r%s: %3d %%", f->title, percent);
     talk_stderr(f->cmd->talk, line);
@@ -85,10 +86,14 @@ static struct err *outcome(const struct follow *f, struct val **ret)
 {
     const char *text = val_map_str(f->record, "result", ""), *params[16];
     const struct val *info = val_map_get(f->record, "error_info");
+    const struct val *known = NULL;
     size_t size = info ? val_count(info) : 0;
     unsigned n = 0;
     for (size_t i = 1; i < size && n < ARRAY_LEN(params); i++)
         params[n++] = val_str_at(info, i);
+    /* The task itself may be named in its error, and is gone when that is told. */
+    if (size)
+        TRY(cmd_record(f->cmd, "task", f->task, &known));
     if (size)
         return err_make_v(val_str_at(info, 0), __FILE__, __LINE__, n, params);
     if (strcmp(val_map_str(f->record, "status", ""), "cancelled") == 0)
