@@ -324,6 +324,9 @@ def test_a_torn_connection(web, x, archive):
     (packed([("readme", b"hello")]), "IMPORT_ERROR_UNEXPECTED_FILE"),
     (packed([("ova.xml", b"<value>hello")]), "IMPORT_ERROR"),
     (packed([("ova.xml", b"<value><struct></struct></value>")]), "IMPORT_ERROR"),
+    (packed([("ova.xml", b"<value><struct><member><name>version</name><value><struct/></value>"
+              b"</member><member><name>objects</name><value><array><data>" + b"<value/>" * 5000 +
+              b"</data></array></value></member></struct></value>")]), "IMPORT_ERROR"),
 ])
 def test_garbage(web, body, code):
     assert failed(web, body)[0] == code

@@ -10,6 +10,7 @@
 
 #define EXPORT_VSN_MAX 2
 #define API_MAJOR_MAX  2
+#define OBJECTS_MAX    4000u /* their records are made in one transaction, which has its limits */
 
 /* ---- the document ---- */
 
@@ -75,6 +76,8 @@ struct err *ova_parse(struct view text, struct ova_in *ret)
     ret->objects = member(ret->doc, "objects", VAL_SET);
     if (!ret->objects)
         return import_error("the description has no objects");
+    if (val_count(ret->objects) > OBJECTS_MAX)
+        return import_error("the description has more than %u objects", OBJECTS_MAX);
     return index_objects(ret);
 }
 
