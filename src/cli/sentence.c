@@ -209,6 +209,7 @@ static const struct sentence sentences[] = {
     {"VDI_HAS_RRDS", "The disk holds performance data."},
     {"VDI_INCOMPATIBLE_TYPE", "The disk's type does not allow this."},
     {"VDI_IN_USE", "The disk is in use."},
+    {"VDI_IO_ERROR", "The disk reports an input or output error."},
     {"VDI_IS_A_PHYSICAL_DEVICE", "The disk is a physical device."},
     {"VDI_IS_NOT_ISO", "The disk is not a CD image."},
     {"VDI_LOCATION_MISSING", "The disk is not in its storage repository."},
