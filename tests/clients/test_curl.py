@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import tarfile
+import time
 import uuid
 import xml.etree.ElementTree as ET
 
@@ -146,6 +147,20 @@ def audit(t):
     assert b"task.create" in t.get("get_audit_log") or b"VM.clone" in t.get("get_audit_log")
 
 
+def measured(t, name, query):
+    """404 until something has been measured, which happens every five seconds."""
+    end = time.monotonic() + 60
+    while t.ask(name, query)[0] == 404 and time.monotonic() < end:
+        time.sleep(0.2)
+    assert ET.fromstring(t.get(name, query)).tag == "rrd"
+
+
+def measured_guest(t, name):
+    t.x.VM.start(t.vm_ref, False, False)
+    measured(t, name, f"?uuid={t.vm}")
+    t.x.VM.hard_shutdown(t.vm_ref)
+
+
 MEANT = {
     "get_blob": blob, "put_blob": blob,
     "get_pool_xml_db_sync": database, "put_pool_xml_db_sync": database,
@@ -154,8 +169,11 @@ MEANT = {
     "get_export_raw_vdi": raw_disk, "put_import_raw_vdi": raw_disk,
     "get_host_backup": host_backup, "get_host_logs_download": logs, "get_system_status": status, "get_audit_log": audit,
     "rrd_updates": lambda t: t.get("rrd_updates", "?start=0&host=true"),
-    "host_rrd": lambda t: t.get("host_rrd"), "get_host_rrds": lambda t: t.get("get_host_rrds"),
-    "sr_rrd": lambda t: t.ask("sr_rrd", f"?uuid={t.sr}"),
+    "host_rrd": lambda t: measured(t, "host_rrd", ""),
+    "get_host_rrds": lambda t: measured(t, "get_host_rrds", ""),
+    "sr_rrd": lambda t: measured(t, "sr_rrd", f"?uuid={t.sr}"),
+    "vm_rrd": lambda t: measured_guest(t, "vm_rrd"),
+    "get_vm_rrds": lambda t: measured_guest(t, "get_vm_rrds"),
 }
 
 
@@ -176,8 +194,7 @@ def plain(name):
 def meaning(name):
     if name in MEANT:
         return MEANT[name]
-    takes_uuid = any(q[0] == "uuid" for q in HANDLERS[name].get("query", ()))
-    return running(name) if takes_uuid else plain(name)
+    return running(name) if "uuid" in HANDLERS[name].get("needs", "") else plain(name)
 
 
 @pytest.mark.parametrize("name", [n for n in SERVED if HANDLERS[n]["method"] == "GET"
@@ -219,12 +236,14 @@ def test_of_nobody(things, name):
 
 @pytest.mark.parametrize("name", SERVED)
 def test_with_another_method(daemon, name):
-    """As XenServer has it: 501 for a method that nothing answers to, 403 where another path does."""
+    """As XenServer has it: 501 for a method that nothing answers to, 403 where another path does; a
+    path that no file stands for is 404."""
     h = HANDLERS[name]
     assert curl(daemon, "DELETE", h["path"], user="root")[0] in (501, 403)
-    assert curl(daemon, "HEAD", h["path"], "-I", user="root")[0] == 501
+    assert curl(daemon, "HEAD", h["path"], "-I", user="root")[0] in (403, 404, 501)
     other = "PUT" if h["method"] == "GET" else "GET"
-    if not any(o["method"] == other and o["path"] == h["path"] for o in HANDLERS.values()):
+    if not any(o["method"] == other and o["path"] != "/" and h["path"].startswith(o["path"])
+               for o in HANDLERS.values()):
         assert curl(daemon, other, h["path"], user="root")[0] in (403, 404, 501)
 
 
