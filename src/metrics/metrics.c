@@ -147,13 +147,21 @@ static bool is_same(const struct entry *e, const struct source *const *sources, 
     return e->n_live == n && (!n || memcmp(e->live, sources, n * sizeof(*sources)) == 0);
 }
 
+static bool is_wanted(const struct entry *e, const struct source *s)
+{
+    return s->kind && s->kind->standard && !was_live(e, s) && rrd_find(e->rrd, s) < 0;
+}
+
 /* What has just appeared and is standard is recorded from now on; what was there already is as
  * somebody may have wanted it. */
 static void take_sources(struct entry *e, const struct source *const *sources, size_t n)
 {
+    size_t wanted = 0;
     for (size_t i = 0; i < n; i++)
-        if (sources[i]->kind && sources[i]->kind->standard && !was_live(e, sources[i]) &&
-            rrd_find(e->rrd, sources[i]) < 0 && e->rrd->n_ds < RRD_DS_MAX)
+        wanted += is_wanted(e, sources[i]);
+    rrd_reserve(e->rrd, wanted);
+    for (size_t i = 0; i < n; i++)
+        if (is_wanted(e, sources[i]) && e->rrd->n_ds < RRD_DS_MAX)
             (void)rrd_add(e->rrd, sources[i]);
     e->live = mem_realloc(e->live, n + 1, sizeof(*e->live));
     e->raw = mem_realloc(e->raw, n + 1, sizeof(*e->raw));

@@ -116,11 +116,20 @@ static int64_t step_of(double t)
     return (int64_t)floor(t / RRD_STEP);
 }
 
+void rrd_reserve(struct rrd *r, size_t n)
+{
+    if (r->n_ds + n <= r->ds_cap)
+        return;
+    r->ds_cap = r->n_ds + n;
+    r->ds = mem_realloc(r->ds, r->ds_cap, sizeof(*r->ds));
+    r->rings = mem_realloc(r->rings, r->ds_cap * r->ring_cap + 1, sizeof(*r->rings));
+}
+
 size_t rrd_add(struct rrd *r, const struct source *s)
 {
     size_t n = r->n_ds, cap = r->ring_cap;
-    r->ds = mem_realloc(r->ds, n + 1, sizeof(*r->ds));
-    r->rings = mem_realloc(r->rings, (n + 1) * cap + 1, sizeof(*r->rings));
+    if (n == r->ds_cap)
+        rrd_reserve(r, 4);
     memset(&r->rings[n * cap], 0, cap * sizeof(*r->rings));
     for (unsigned a = 0; a < r->n_archives; a++) {
         struct ring *g = rrd_ring(r, n, a);

@@ -64,7 +64,7 @@ struct rrd {
     double updated; /* seconds since 1970; 0: never */
     unsigned n_archives;
     struct archive *archives;
-    size_t n_ds;
+    size_t n_ds, ds_cap;
     struct ds *ds;
     struct ring *rings; /* those of the first source, of the second …; see rrd_ring() */
     unsigned ring_cap;  /* rings that each source has room for */
@@ -87,6 +87,8 @@ static inline void rrd_freep(struct rrd **r)
 /* Where the source stands, or -1. */
 ptrdiff_t rrd_find(const struct rrd *r, const struct source *s);
 ptrdiff_t rrd_find_name(const struct rrd *r, const char *name);
+/* Makes room for n more; without it there is room for a few at a time. */
+void rrd_reserve(struct rrd *r, size_t n);
 /* Adds it with an unknown past; where it is. It must not be there. */
 size_t rrd_add(struct rrd *r, const struct source *s);
 void rrd_remove(struct rrd *r, size_t i);

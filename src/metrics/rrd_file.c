@@ -208,6 +208,7 @@ int rrd_load(struct view bytes, struct source_pool *pool, enum metrics_owner own
     r->updated = updated;
     if (!load_archives(&c, r, archives))
         return -EINVAL;
+    rrd_reserve(r, n);
     for (unsigned i = 0; i < n; i++)
         if (!load_ds(&c, r, pool, owner))
             return -EINVAL;

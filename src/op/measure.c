@@ -97,6 +97,14 @@ void readings_clear(struct readings *r)
     r->sources.n = r->values.n = 0;
 }
 
+/* There are thousands of these, which seldom change. */
+static void readings_shrink(struct readings *r)
+{
+    r->sources.v = mem_realloc(r->sources.v, r->sources.n, sizeof(*r->sources.v));
+    r->values.v = mem_realloc(r->values.v, r->values.n, sizeof(*r->values.v));
+    r->sources.cap = r->values.cap = r->values.n;
+}
+
 /* ---- disks ---- */
 
 static double ratio(double a, double b)
@@ -270,6 +278,7 @@ static void make_sources(struct metrics *m, struct vm_meter *v)
             add_named(m, r, (enum source_kind_id)k, v->sample.nics[i].device);
     if (v->reports)
         readings_add(r, metrics_source(m, SOURCE_VM_MEMORY_INTERNAL_FREE, ""), (double)NAN);
+    readings_shrink(r);
 }
 
 /* The guest has been given or has lost a device: counters of disks that stay go on. */
