@@ -1,8 +1,11 @@
 /* handler_auth.c: who speaks, for requests outside RPC; see handler.h. Stream threads. */
 #include "handler/handler.h"
 
+#include "base/buf.h"
 #include "base/rstr.h"
 #include "base/str.h"
+
+#define TEXT_MAX 8192
 
 struct api_peer handler_peer(const struct handlers *h, const struct net_request *req)
 {
@@ -79,9 +82,20 @@ static unsigned status_of(const struct err *e)
     return 500;
 }
 
+/* Code and parameters, as an answer of the API has them. */
+static char *public_text(const struct err *e)
+{
+    struct buf b; /* its memory goes to the caller */
+    buf_init(&b, TEXT_MAX);
+    buf_puts(&b, err_code(e));
+    for (unsigned i = 0; i < err_n_params(e); i++)
+        buf_printf(&b, "%s%s", i ? ", " : ": ", err_param(e, i));
+    return buf_take(&b);
+}
+
 void handler_refuse(struct net_stream *s, struct err *e)
 {
-    _cleanup_(freep) char *text = err_text(e);
+    _cleanup_(freep) char *text = public_text(e);
     (void)net_stream_error(s, status_of(e), text);
     err_free(e);
 }

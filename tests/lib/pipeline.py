@@ -39,8 +39,18 @@ class Pipeline:
                 size = int(value)
         return json.loads(self.file.read(size))
 
+    def results(self, calls):
+        """What the calls gave, all of which must succeed; in order."""
+        out = self.answers(calls)
+        assert not [a for a in out if "error" in a]
+        return [a["result"] for a in out]
+
     def calls(self, calls):
         """The errors as lists, None for a call that succeeded; in order."""
+        errors = [a.get("error") for a in self.answers(calls)]
+        return [[e["message"], *e["data"]] if e else None for e in errors]
+
+    def answers(self, calls):
         out = []
         for at in range(0, len(calls), CHUNK):
             part = calls[at:at + CHUNK]
@@ -48,6 +58,5 @@ class Pipeline:
             for number, _ in enumerate(part):
                 answer = self._receive()
                 assert answer["id"] == number
-                error = answer.get("error")
-                out.append([error["message"], *error["data"]] if error else None)
+                out.append(answer)
         return out

@@ -42,6 +42,9 @@ class CheckedSession(xapi.Session):
         return value
 
 
+xapi.Session = CheckedSession  # whoever connects by xapi.connect, too
+
+
 class Daemon:
     """A running cairnd in a folder of its own."""
 
