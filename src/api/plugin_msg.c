@@ -1,5 +1,6 @@
 /*
- * plugin_msg.c: programs of the host as functions: host.call_plugin, host.call_extension.
+ * plugin_msg.c: programs of the host as functions: host.call_plugin, VM.call_host_plugin,
+ * host.call_extension.
  *
  * A plugin gets an XML-RPC methodCall fn(session, args) as its argument and answers with text; an
  * extension gets the call of its own name on stdin and answers with any value. Both print a
@@ -75,23 +76,46 @@ static struct err *make_call(const struct op *op, const char *fn, const struct v
     return buf_ok(ret) ? NULL : err_INVALID_VALUE("args", "more than a plugin can be given");
 }
 
-struct err *msg_host_call_plugin(struct op *op, const struct args_host_call_plugin *a,
-                                 struct val **ret)
+static struct err *run_plugin(struct op *op, const char *plugin, const char *fn,
+                              const struct val *args, struct val **ret)
 {
-    _cleanup_(snap_unrefp) struct snap *s = snap_get(op->db);
-    if (!snap_host(s, a->host))
-        return err_HANDLE_INVALID("host", a->host);
     _cleanup_(buf_done) struct buf call;
     buf_init(&call, CALL_MAX);
-    TRY(make_call(op, a->fn, a->args, &call));
+    TRY(make_call(op, fn, args, &call));
     _cleanup_(plugin_run_done) struct plugin_run run = {0};
-    TRY(host_run_plugin(op->host, a->plugin, buf_str(&call), &run));
+    TRY(host_run_plugin(op->host, plugin, buf_str(&call), &run));
     _cleanup_(val_unrefp) struct val *value = NULL;
     TRY(take_answer(&run, plugin_failed, &value));
     if (val_kind(value) != VAL_STRING)
         return plugin_failed("a value that is no text", &run);
     *ret = steal(&value);
     return NULL;
+}
+
+struct err *msg_host_call_plugin(struct op *op, const struct args_host_call_plugin *a,
+                                 struct val **ret)
+{
+    _cleanup_(snap_unrefp) struct snap *s = snap_get(op->db);
+    if (!snap_host(s, a->host))
+        return err_HANDLE_INVALID("host", a->host);
+    return run_plugin(op, a->plugin, a->fn, a->args, ret);
+}
+
+/* Who looks after VMs may not do with the host as he likes: only programs named vm-… are for him.
+ */
+struct err *msg_VM_call_host_plugin(struct op *op, const struct args_VM_call_host_plugin *a,
+                                    struct val **ret)
+{
+    _cleanup_(snap_unrefp) struct snap *s = snap_get(op->db);
+    const struct rec_VM *vm = snap_VM(s, a->vm);
+    bool admin = op->caller.superuser || (op->caller.roles & 1u << ROLE_POOL_ADMIN);
+    if (!vm)
+        return err_HANDLE_INVALID("VM", a->vm);
+    if (ref_is_null(vm->resident_on))
+        return err_VM_BAD_POWER_STATE(a->vm, "running, paused", "halted");
+    if (!admin && !view_starts(view_of(a->plugin), "vm-"))
+        return err_XENAPI_MISSING_PLUGIN(a->plugin);
+    return run_plugin(op, a->plugin, a->fn, a->args, ret);
 }
 
 /* ---- extensions ---- */

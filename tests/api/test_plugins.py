@@ -56,3 +56,30 @@ def test_what_goes_wrong(daemon, x, plugin):
     with daemon.connect("pool-operator") as low:
         assert failure(low.host.call_plugin, host, plugin, "echo", {})[0] == \
             "RBAC_PERMISSION_DENIED"
+
+
+@pytest.fixture
+def guest(x):
+    """A VM that runs."""
+    vm = x.VM.clone(x.VM.get_by_name_label("Other install media")[0], "calls plugins")
+    x.VM.set_is_a_template(vm, False)
+    x.VM.start(vm, False, False)
+    yield vm
+    if x.VM.get_power_state(vm) != "Halted":
+        x.VM.hard_shutdown(vm)
+    x.VM.destroy(vm)
+
+
+def test_plugins_for_those_who_look_after_vms(daemon, x, plugin, guest):
+    folder = os.path.join(daemon.folder, "plugins")
+    os.symlink(os.path.join(folder, plugin), os.path.join(folder, "vm-tests"))
+    with daemon.connect("vm-operator") as low:
+        call = low.VM.call_host_plugin
+        assert call(guest, "vm-tests", "echo", {"text": "hello"}) == f"{low.ref} hello"
+        assert failure(call, guest, "vm-tests", "refuse", {}) == ["MY_CODE", "a", "b"]
+        assert failure(call, guest, plugin, "echo", {}) == ["XENAPI_MISSING_PLUGIN", plugin]
+    assert x.VM.call_host_plugin(guest, plugin, "echo", {"text": "a"}) == f"{x.ref} a"
+    x.VM.hard_shutdown(guest)
+    assert failure(x.VM.call_host_plugin, guest, plugin, "echo", {"text": "a"}) == \
+        ["VM_BAD_POWER_STATE", guest, "running, paused", "halted"]
+    os.unlink(os.path.join(folder, "vm-tests"))

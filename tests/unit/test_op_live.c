@@ -353,6 +353,8 @@ static void a_disk_is_taken_without_asking(void **state)
 #undef TAKE
 }
 
+/* ---- what is not given ---- */
+
 static struct err *add_gpu(struct txn *t, void *arg)
 {
     struct rec_VGPU *gpu = txn_add_VGPU(t);
