@@ -97,6 +97,7 @@ static const struct member boot_members[] = {
     {AT(struct boot, board_asset), M_TEXT, 0, 0, NULL},
     {AT(struct boot, board_location), M_TEXT, 0, 0, NULL},
     {AT(struct boot, chassis_asset), M_TEXT, 0, 0, NULL},
+    {AT(struct boot, cpu_mask), M_TEXT, 0, 0, NULL},
 };
 
 static void members_copy(const struct member *m, size_t n, const void *from, void *to);
@@ -350,6 +351,18 @@ struct err *boot_parse(const char *json, struct boot **ret)
     return NULL;
 }
 
+bool boot_mask_is_valid(const char *mask)
+{
+    struct view rest = view_of(mask), part;
+    for (bool more = true; more;) {
+        uint64_t cpu;
+        more = view_split(&rest, ',', &part);
+        if (str_u64(part, 0, BOOT_CPU_LAST, &cpu) < 0)
+            return false;
+    }
+    return true;
+}
+
 static struct err *check_paths(const struct boot *b)
 {
     if (b->firmware == BOOT_DIRECT && b->kernel[0] != '/')
@@ -377,6 +390,8 @@ struct err *boot_check(const struct boot *b)
                             (unsigned long long)b->memory_bytes);
     if (b->target_bytes > b->memory_bytes)
         return err_internal("boot record asks for more memory than there is");
+    if (b->cpu_mask[0] && !boot_mask_is_valid(b->cpu_mask))
+        return err_internal("'%s' is no list of CPUs", b->cpu_mask);
     if (b->order[strspn(b->order, "cdn")])
         return err_internal("boot order '%s' has other letters than c, d and n", b->order);
     return check_paths(b);

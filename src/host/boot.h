@@ -29,6 +29,7 @@
 #define BOOT_DISKS_MAX 255          /* device numbers 0 … 254 */
 #define BOOT_DISKS     16           /* numbers below this always have a slot for hot plug */
 #define BOOT_NICS      7
+#define BOOT_CPU_LAST  1023 /* highest number in a cpu_mask */
 
 enum boot_firmware { BOOT_BIOS, BOOT_UEFI, BOOT_DIRECT };
 enum boot_bus { BOOT_VIRTIO, BOOT_EMULATED };
@@ -77,6 +78,7 @@ struct boot {
     bool reboot_stops; /* a reboot from inside ends the guest instead (actions_after_reboot) */
 
     unsigned cpus, cpus_max;
+    char *cpu_mask; /* CPUs of the host that it may run on, "0,2,3"; "": all */
     unsigned cores_per_socket;
     uint64_t memory_bytes;
     int64_t rtc_offset_s; /* the guest's clock starts at UTC plus this */
@@ -123,6 +125,9 @@ struct boot_disk *boot_disk(const struct boot *b, unsigned device); /* borrowed,
 struct boot_disk *boot_disk_by_id(const struct boot *b, const char *id);
 struct boot_nic *boot_nic(const struct boot *b, unsigned device);
 struct boot_nic *boot_nic_by_id(const struct boot *b, const char *id);
+
+/* Whether a text is a list of CPU numbers, as cpu_mask is. */
+bool boot_mask_is_valid(const char *mask);
 
 /* JSON and back. Parsing refuses unknown members, bad ranges and duplicate device numbers. A record
  * of an earlier version lacks what came later: that guest has none of it. */

@@ -265,6 +265,14 @@ struct err *host_vm_set_cpus(struct host *h, const struct verb *v, const char *v
     VM_VERB(h, v, "set CPUs", vm, h->hv->set_cpus(h->hv_data, v, vm, cpus));
 }
 
+struct err *host_vm_set_cpu_mask(struct host *h, const struct verb *v, const char *vm,
+                                 const char *mask)
+{
+    if (*mask && !boot_mask_is_valid(mask))
+        return err_internal("'%s' is no list of CPUs", mask);
+    VM_VERB(h, v, "set CPU mask", vm, h->hv->set_cpu_mask(h->hv_data, v, vm, mask));
+}
+
 struct err *host_vm_set_memory(struct host *h, const struct verb *v, const char *vm, uint64_t bytes)
 {
     VM_VERB(h, v, "set memory", vm, h->hv->set_memory(h->hv_data, v, vm, bytes));

@@ -98,6 +98,8 @@ struct err *host_vm_unplug_nic(struct host *h, const struct verb *v, const char 
                                unsigned device, bool force) _must_use_;
 struct err *host_vm_set_cpus(struct host *h, const struct verb *v, const char *vm, unsigned cpus)
     _must_use_;
+struct err *host_vm_set_cpu_mask(struct host *h, const struct verb *v, const char *vm,
+                                 const char *mask) _must_use_;
 struct err *host_vm_set_memory(struct host *h, const struct verb *v, const char *vm, uint64_t bytes)
     _must_use_;
 struct err *host_vm_trigger(struct host *h, const struct verb *v, const char *vm,

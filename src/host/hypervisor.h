@@ -138,6 +138,8 @@ struct hypervisor_ops {
 
     /* Gives it more virtual CPUs, up to its record's cpus_max; they cannot be taken away. */
     struct err *(*set_cpus)(void *hv, const struct verb *v, const char *vm, unsigned cpus);
+    /* Has its virtual CPUs run on these CPUs of the host only (struct boot, cpu_mask). */
+    struct err *(*set_cpu_mask)(void *hv, const struct verb *v, const char *vm, const char *mask);
     /* Asks it to make do with so much of its memory; that it does is seen as a fact. */
     struct err *(*set_memory)(void *hv, const struct verb *v, const char *vm, uint64_t bytes);
     /* Presses a button or raises an interrupt. */

@@ -5,7 +5,10 @@
  * places, so a guest saved with n of them fits a process that is started with n. Taking CPUs away
  * is not offered: guests do not let go of them reliably.
  */
+#include <errno.h>
+#include <sched.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "base/log.h"
 #include "base/str.h"
@@ -73,7 +76,71 @@ struct err *qemu_set_cpus(void *hv, const struct verb *v, const char *vm, unsign
         g->boot->cpus += e ? 0 : 1;
         pthread_mutex_unlock(&g->qemu->lock);
     }
+    qemu_pin_cpus(g, v);
     return err_first(e, guest_write_record(g));
+}
+
+/* --- where they run --- */
+
+static cpu_set_t cpus_of(const char *mask)
+{
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    struct view rest = view_of(mask), part;
+    for (bool more = true; more;) {
+        uint64_t cpu;
+        more = view_split(&rest, ',', &part);
+        if (str_u64(part, 0, BOOT_CPU_LAST, &cpu) == 0)
+            CPU_SET((size_t)cpu, &set);
+    }
+    return set;
+}
+
+static struct err *pin_thread(const struct val *cpu, const cpu_set_t *set)
+{
+    const struct val *tid = val_kind(cpu) == VAL_MAP ? val_map_get(cpu, "thread-id") : NULL;
+    if (!tid || val_kind(tid) != VAL_INT)
+        return err_internal("QEMU names no thread of a virtual CPU");
+    if (sched_setaffinity((pid_t)val_get_int(tid), sizeof(*set), set) < 0)
+        return err_errno(errno, "cannot tie a virtual CPU to CPUs of the host");
+    return NULL;
+}
+
+/* "" is every CPU. */
+static struct err *pin_all(struct guest *g, const struct verb *v, const char *mask)
+{
+    _cleanup_(val_unrefp) struct val *cpus = NULL;
+    cpu_set_t set;
+    memset(&set, 0xff, sizeof(set));
+    if (*mask)
+        set = cpus_of(mask);
+    TRY(guest_qmp(g, v, "query-cpus-fast", NULL, &cpus));
+    for (size_t i = 0; val_kind(cpus) == VAL_SET && i < val_count(cpus); i++)
+        TRY(pin_thread(val_at(cpus, i), &set));
+    return NULL;
+}
+
+struct err *qemu_set_cpu_mask(void *hv, const struct verb *v, const char *vm, const char *mask)
+{
+    _cleanup_(guest_unrefp) struct guest *g = NULL;
+    TRY(guest_get(hv, vm, &g));
+    TRY(pin_all(g, v, mask));
+    pthread_mutex_lock(&g->qemu->lock);
+    free(g->boot->cpu_mask);
+    g->boot->cpu_mask = mem_strdup(mask);
+    pthread_mutex_unlock(&g->qemu->lock);
+    return guest_write_record(g);
+}
+
+void qemu_pin_cpus(struct guest *g, const struct verb *v)
+{
+    if (!g->boot->cpu_mask[0])
+        return;
+    _cleanup_(err_freep) struct err *e = pin_all(g, v, g->boot->cpu_mask);
+    _cleanup_(freep) char *text = e ? err_text(e) : NULL;
+    if (e)
+        log_warn("event=not-pinned vm=%s mask=%s text=ignoring error=\"%s\"", g->vm,
+                 g->boot->cpu_mask, text);
 }
 
 /* --- memory --- */

@@ -259,6 +259,7 @@ static struct err *bring_up(struct guest *g, const struct verb *v, const struct 
         qemu_learn_memory(g, v);
     }
     TRY(qemu_set_target(g, v));
+    qemu_pin_cpus(g, v);
     return qemu_set_links(g, v);
 }
 
@@ -507,6 +508,7 @@ static const struct hypervisor_ops qemu_ops = {
     .plug_nic = qemu_plug_nic,
     .unplug_nic = qemu_unplug_nic,
     .set_cpus = qemu_set_cpus,
+    .set_cpu_mask = qemu_set_cpu_mask,
     .set_memory = qemu_set_memory,
     .trigger = qemu_trigger,
     .save = qemu_save,

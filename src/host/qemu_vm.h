@@ -110,6 +110,9 @@ struct err *qemu_set_links(struct guest *g, const struct verb *v) _must_use_;
 
 /* --- qemu_live.c --- */
 struct err *qemu_set_cpus(void *hv, const struct verb *v, const char *vm, unsigned cpus);
+struct err *qemu_set_cpu_mask(void *hv, const struct verb *v, const char *vm, const char *mask);
+/* Puts its virtual CPUs where the record wants them; a host that cannot is no reason to fail. */
+void qemu_pin_cpus(struct guest *g, const struct verb *v);
 struct err *qemu_set_memory(void *hv, const struct verb *v, const char *vm, uint64_t bytes);
 struct err *qemu_trigger(void *hv, const struct verb *v, const char *vm, enum guest_trigger what);
 /* Asks how much memory it uses; one without a balloon uses all. */

@@ -329,6 +329,16 @@ static struct err *sim_set_cpus(void *hv, const struct verb *v, const char *vm, 
     return world_put_guest(hv, at.g);
 }
 
+static struct err *sim_set_cpu_mask(void *hv, const struct verb *v, const char *vm,
+                                    const char *mask)
+{
+    VISIT(at);
+    TRY(visit(hv, "set_cpu_mask", vm, &at));
+    free(at.g->boot->cpu_mask);
+    at.g->boot->cpu_mask = mem_strdup(mask);
+    return world_put_guest(hv, at.g);
+}
+
 /* A deaf guest does not hear its balloon either. */
 static struct err *sim_set_memory(void *hv, const struct verb *v, const char *vm, uint64_t bytes)
 {
@@ -539,6 +549,7 @@ const struct hypervisor_ops sim_ops = {
     .plug_nic = sim_plug_nic,
     .unplug_nic = sim_unplug_nic,
     .set_cpus = sim_set_cpus,
+    .set_cpu_mask = sim_set_cpu_mask,
     .set_memory = sim_set_memory,
     .trigger = sim_trigger,
     .save = sim_save,

@@ -69,6 +69,9 @@ static void set_cpus(struct boot *b, const struct rec_VM *vm)
     int64_t max = vm->VCPUs_max > 0 ? vm->VCPUs_max : 1;
     int64_t now = vm->VCPUs_at_startup > 0 ? vm->VCPUs_at_startup : 1;
     int64_t cores = int_key(vm->platform, "cores-per-socket", 1);
+    const char *mask = val_map_str(vm->VCPUs_params, "mask", "");
+    if (boot_mask_is_valid(mask))
+        put(&b->cpu_mask, mask);
     b->cpus_max = (unsigned)max;
     b->cpus = (unsigned)(now < max ? now : max);
     b->cores_per_socket = cores > 0 && max % cores == 0 ? (unsigned)cores : 1;

@@ -18,8 +18,8 @@ static const struct op_kind *const all_kinds[] = {
     &kind_vm_copy,           &kind_vdi_copy,         &kind_vdi_resize,   &kind_sr_create,
     &kind_sr_destroy,        &kind_pbd_plug,         &kind_pbd_unplug,   &kind_sr_scan,
     &kind_guest_ended,       &kind_guest_rebooted,   &kind_vm_cpus,      &kind_vm_memory,
-    &kind_vdi_export,        &kind_vdi_import,       &kind_appliance,    &kind_vbd_gone,
-    &kind_vif_gone,          &kind_vm_export,        &kind_vm_import,
+    &kind_vdi_export,        &kind_vdi_import,       &kind_vm_mask,      &kind_appliance,
+    &kind_vbd_gone,          &kind_vif_gone,         &kind_vm_export,    &kind_vm_import,
 };
 
 void ops_register(void)

@@ -91,6 +91,72 @@ struct err *msg_VM_set_VCPUs_number_live(struct op *op,
     return op_run_steps(op, "VM.set_VCPUs_number_live");
 }
 
+/* ---- where they run ---- */
+
+static struct err *ask_mask(struct op *op, const char *key)
+{
+    _cleanup_(rstr_unrefp) const char *uuid = NULL;
+    TRY(op_vm_uuid(op, &uuid));
+    struct verb v = op_verb(op, VERB_TIME);
+    return host_vm_set_cpu_mask(op->host, &v, uuid, op_get(op, key));
+}
+
+static struct err *set_mask(struct op *op)
+{
+    return ask_mask(op, "mask");
+}
+
+static struct err *old_mask(struct op *op)
+{
+    _cleanup_(rstr_unrefp) const char *uuid = NULL;
+    struct guest_info info = {0};
+    TRY(op_vm_uuid(op, &uuid));
+    TRY(host_vm_query(op->host, uuid, &info));
+    return info.state == GUEST_ABSENT ? NULL : ask_mask(op, "old");
+}
+
+static struct err *mask_txn(struct txn *t, void *arg)
+{
+    struct op *op = arg;
+    _cleanup_(boot_freep) struct boot *b = NULL;
+    struct rec_VM *vm = txn_edit_VM(t, op->self);
+    if (!vm)
+        return NULL;
+    TRY(boot_load(txn_snap(t), vm, &b));
+    free(b->cpu_mask);
+    b->cpu_mask = mem_strdup(op_get(op, "mask"));
+    boot_put(t, vm, b);
+    val_assign(&vm->VCPUs_params, val_with(vm->VCPUs_params, "mask", op_get(op, "mask")));
+    return NULL;
+}
+
+static struct err *mark_mask(struct op *op)
+{
+    return op_commit(op, "mark CPU mask", mask_txn, op);
+}
+
+static const struct step mask_steps[] = {
+    {"tie CPUs", set_mask, old_mask, .weight = 2},
+    {"mark", mark_mask, NULL, .weight = 1, .commit = true},
+};
+const struct op_kind kind_vm_mask = OP_KIND("VM.set_cpu_mask_live", mask_steps);
+
+/* Shares and limits (weight, cap) are not kept by a hypervisor here. */
+struct err *msg_VM_add_to_VCPUs_params_live(struct op *op,
+                                            const struct args_VM_add_to_VCPUs_params_live *a,
+                                            struct val **ret)
+{
+    _cleanup_(boot_freep) struct boot *b = NULL;
+    if (!str_eq(a->key, "mask"))
+        return err_VALUE_NOT_SUPPORTED("key", a->key, "only the mask of a running VM can be set");
+    if (!boot_mask_is_valid(a->value))
+        return err_INVALID_VALUE("mask", a->value);
+    TRY(op_boot(op, &b));
+    op_put(op, "mask", a->value);
+    op_put(op, "old", b->cpu_mask);
+    return op_run_steps(op, "VM.set_cpu_mask_live");
+}
+
 /* ---- memory ---- */
 
 static struct err *ask_for(struct op *op, const char *key)

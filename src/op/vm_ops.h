@@ -71,7 +71,7 @@ bool vm_field_is_own(const char *name);
 extern const struct op_kind kind_vm_start, kind_vm_resume, kind_vm_pause, kind_vm_unpause;
 extern const struct op_kind kind_vm_clean_shutdown, kind_vm_hard_shutdown, kind_vm_shutdown;
 extern const struct op_kind kind_vm_clean_reboot, kind_vm_hard_reboot, kind_vm_suspend;
-extern const struct op_kind kind_vm_cpus, kind_vm_memory, kind_appliance;
+extern const struct op_kind kind_vm_cpus, kind_vm_memory, kind_vm_mask, kind_appliance;
 extern const struct op_kind kind_vm_copy, kind_vdi_copy, kind_vm_provision, kind_vm_destroy;
 extern const struct op_kind kind_guest_ended, kind_guest_rebooted, kind_sr_scan;
 extern const struct op_kind kind_vbd_plug, kind_vbd_unplug, kind_vbd_insert, kind_vbd_eject,

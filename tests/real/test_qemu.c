@@ -498,6 +498,19 @@ static void plugging_knows_its_limits(void **state)
     x->v.deadline = 0;
 }
 
+/* How many threads of a process may run on CPU 0 only. */
+static int threads_on_cpu_0(int64_t pid)
+{
+    int n = 0;
+    _cleanup_(freep) char *cmd = mem_printf(
+        "grep -hx 'Cpus_allowed_list:.0' /proc/%lld/task/*/status | wc -l", (long long)pid);
+    FILE *f = popen(cmd, "r");
+    assert_non_null(f);
+    assert_int_equal(fscanf(f, "%d", &n), 1);
+    pclose(f);
+    return n;
+}
+
 static void running_guests_change(void **state)
 {
     struct fixture *x = *state;
@@ -516,6 +529,10 @@ static void running_guests_change(void **state)
     must(host_vm_query(x->h, VM, &info)); /* there is no driver that would give any back */
     assert_int_equal(info.memory_bytes, x->boot->memory_bytes);
     must(host_vm_trigger(x->h, &x->v, VM, TRIGGER_NMI));
+    must(host_vm_set_cpu_mask(x->h, &x->v, VM, "0"));
+    assert_int_equal(threads_on_cpu_0(query(x).pid), 3);
+    must(host_vm_set_cpu_mask(x->h, &x->v, VM, ""));
+    assert_true(threads_on_cpu_0(query(x).pid) == 0 || sysconf(_SC_NPROCESSORS_ONLN) == 1);
     must(host_vm_kill(x->h, &x->v, VM));
 }
 

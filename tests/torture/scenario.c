@@ -168,6 +168,12 @@ static struct err *run_more_cpus(struct lab *w)
     return lab_call(w, VM_set_VCPUs_number_live, w->vm, .self = w->vm, .nvcpu = 2);
 }
 
+static struct err *run_cpu_mask(struct lab *w)
+{
+    return lab_call(w, VM_add_to_VCPUs_params_live, w->vm, .self = w->vm, .key = "mask",
+                    .value = "0");
+}
+
 static struct err *run_less_memory(struct lab *w)
 {
     return lab_call(w, VM_set_memory_target_live, w->vm, .self = w->vm, .target = 32 << 20);
@@ -431,6 +437,7 @@ const struct scenario scenarios[] = {
     {"suspend", "VM.suspend", running, run_VM_suspend},
     {"resume", "VM.resume", suspended, run_VM_resume},
     {"more-cpus", "VM.set_VCPUs_number_live", running_small, run_more_cpus},
+    {"cpu-mask", "VM.set_cpu_mask_live", running_small, run_cpu_mask},
     {"less-memory", "VM.set_memory_live", running_small, run_less_memory},
     {"appliance", "VM_appliance", with_appliance, run_VM_appliance_start},
     {"provision", "VM.provision", provisionable, run_VM_provision},

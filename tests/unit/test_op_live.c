@@ -48,6 +48,26 @@ static void added_cpus_are_saved_with_the_guest(void **state)
     assert_int_equal(guest().cpus, 2);
 }
 
+#define LIVE(k, val)                                                                               \
+    lab_call(&w, VM_add_to_VCPUs_params_live, w.vm, .self = w.vm, .key = (k), .value = (val))
+
+static void running_guests_move_to_other_cpus(void **state)
+{
+    refused(LIVE("mask", "0"), "VM_BAD_POWER_STATE");
+    START();
+    ok(LIVE("mask", "0,1"));
+    _cleanup_(boot_freep) struct boot *b = guest_boot();
+    assert_string_equal(b->cpu_mask, "0,1");
+    assert_string_equal(val_map_str(now()->VCPUs_params, "mask", ""), "0,1");
+    expect(LIVE("mask", "0,x"), "INVALID_VALUE mask 0,x");
+    refused(LIVE("mask", ""), "INVALID_VALUE");
+    refused(LIVE("weight", "256"), "VALUE_NOT_SUPPORTED");
+    ok(VM(hard_shutdown));
+    START();
+    _cleanup_(boot_freep) struct boot *again = guest_boot();
+    assert_string_equal(again->cpu_mask, "0,1");
+}
+
 /* ---- memory ---- */
 
 #define TARGET(n)     SET(memory_target_live, .target = (n))
@@ -392,6 +412,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(running_guests_get_more_cpus),
         TEST(added_cpus_are_saved_with_the_guest),
+        TEST(running_guests_move_to_other_cpus),
         TEST(guests_give_memory_back),
         TEST(guests_that_do_not_listen_are_named),
         TEST(the_range_of_a_running_guest_moves),
