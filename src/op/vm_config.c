@@ -200,6 +200,8 @@ VM_CHANGE(set_suspend_VDI, {
 })
 
 VM_CHANGE(set_has_vendor_device, {
+    if (vm->power_state != VM_POWER_STATE_HALTED)
+        return err_VM_BAD_POWER_STATE(vm->row.ref, "halted", "running");
     vm->has_vendor_device = a->value;
     return NULL;
 })

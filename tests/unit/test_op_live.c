@@ -373,6 +373,40 @@ static void a_disk_is_taken_without_asking(void **state)
 #undef TAKE
 }
 
+/* ---- what is refused ---- */
+
+static bool is_local_vdi(const struct row *row)
+{
+    return str_eq(rec_VDI(row)->SR, w.sr);
+}
+
+static void blocked_and_running_vms_refuse(void **state)
+{
+    _cleanup_(rstr_unrefp) const char *vdi = ref_of(CLASS_VDI, is_local_vdi);
+    START();
+    refused(SET(has_vendor_device, .value = false), "VM_BAD_POWER_STATE");
+    expect(lab_call(&w, VDI_forget, vdi, .vdi = vdi), "VDI_IN_USE %s forget", vdi);
+    ok(lab_call(&w, VM_add_to_blocked_operations, w.vm, .self = w.vm,
+                .key = VM_OPERATIONS_POWER_STATE_RESET, .value = "no"));
+    expect(VM(power_state_reset), "OPERATION_BLOCKED %s no", w.vm);
+    assert_int_equal(guest().state, GUEST_RUNNING);
+}
+
+static void a_repository_without_a_place_is_not_attached(void **state)
+{
+    _cleanup_(val_unrefp) struct val *sr = NULL, *pbd = NULL, *rec = val_map();
+    ok(lab_ask(&w, &sr, SR_introduce, NULL, .uuid = "", .name_label = "odd", .name_description = "",
+               .type = "file", .content_type = "user", .sm_config = val_empty_map()));
+    val_put_str(rec, "host", w.host_ref);
+    val_put_str(rec, "SR", val_get_str(sr));
+    val_put(rec, "device_config", val_map());
+    ok(lab_ask(&w, &pbd, PBD_create, NULL, .args = rec));
+    const char *ref = val_get_str(pbd);
+    refused(lab_call(&w, PBD_plug, ref, .self = ref), "SR_BACKEND_FAILURE_94");
+    _cleanup_(snap_unrefp) struct snap *s = snap_get(w.db);
+    assert_false(snap_PBD(s, ref)->currently_attached);
+}
+
 /* ---- what is not given ---- */
 
 static struct err *add_gpu(struct txn *t, void *arg)
@@ -429,6 +463,8 @@ int main(void)
         TEST(data_for_the_guest),
         TEST(nics_move),
         TEST(a_disk_is_taken_without_asking),
+        TEST(blocked_and_running_vms_refuse),
+        TEST(a_repository_without_a_place_is_not_attached),
         TEST(devices_of_the_machine_are_not_given),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
