@@ -91,6 +91,18 @@ struct err *msg_VM_set_VCPUs_number_live(struct op *op,
     return op_run_steps(op, "VM.set_VCPUs_number_live");
 }
 
+/* ---- taking back what a guest was asked ---- */
+
+/* Asks for what the context has as "old"; a guest that is gone need not be asked. */
+static struct err *ask_again(struct op *op, struct err *(*ask)(struct op *op, const char *key))
+{
+    _cleanup_(rstr_unrefp) const char *uuid = NULL;
+    struct guest_info info = {0};
+    TRY(op_vm_uuid(op, &uuid));
+    TRY(host_vm_query(op->host, uuid, &info));
+    return info.state == GUEST_ABSENT ? NULL : ask(op, "old");
+}
+
 /* ---- where they run ---- */
 
 static struct err *ask_mask(struct op *op, const char *key)
@@ -108,11 +120,7 @@ static struct err *set_mask(struct op *op)
 
 static struct err *old_mask(struct op *op)
 {
-    _cleanup_(rstr_unrefp) const char *uuid = NULL;
-    struct guest_info info = {0};
-    TRY(op_vm_uuid(op, &uuid));
-    TRY(host_vm_query(op->host, uuid, &info));
-    return info.state == GUEST_ABSENT ? NULL : ask_mask(op, "old");
+    return ask_again(op, ask_mask);
 }
 
 static struct err *mask_txn(struct txn *t, void *arg)
@@ -174,11 +182,7 @@ static struct err *set_target(struct op *op)
 
 static struct err *old_target(struct op *op)
 {
-    struct guest_info info = {0};
-    _cleanup_(rstr_unrefp) const char *uuid = NULL;
-    TRY(op_vm_uuid(op, &uuid));
-    TRY(host_vm_query(op->host, uuid, &info));
-    return info.state == GUEST_ABSENT ? NULL : ask_for(op, "old");
+    return ask_again(op, ask_for);
 }
 
 static struct err *target_txn(struct txn *t, void *arg)

@@ -9,15 +9,15 @@
 #include "base/str.h"
 
 struct lab w;
-static char dir[64];
+char lab_dir[64];
 static const struct rec_VM *held;
 
 int lab_test_begin(void **state)
 {
     log_set_level(NULL, LOG_ERR);
-    snprintf(dir, sizeof(dir), "/tmp/test_op.XXXXXX");
-    assert_non_null(mkdtemp(dir));
-    ok(lab_open(dir, &w));
+    snprintf(lab_dir, sizeof(lab_dir), "/tmp/test_op.XXXXXX");
+    assert_non_null(mkdtemp(lab_dir));
+    ok(lab_open(lab_dir, &w));
     ok(lab_make_vm(&w));
     return 0;
 }
@@ -33,7 +33,7 @@ int lab_test_end(void **state)
         row_unref(&held->row);
     held = NULL;
     lab_close(&w);
-    fd_remove_tree(dir);
+    fd_remove_tree(lab_dir);
     return 0;
 }
 

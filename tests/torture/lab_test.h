@@ -20,6 +20,7 @@
 #define MIB    (INT64_C(1) << 20)
 
 extern struct lab w;
+extern char lab_dir[64]; /* where it lives, to open it again */
 
 int lab_test_begin(void **state);
 int lab_test_end(void **state);

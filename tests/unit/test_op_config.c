@@ -2,87 +2,14 @@
  * test_op_config.c: messages that change or ask about settings, on a simulated host. Every change
  * is looked for in the record; every message is shown to refuse something.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "../torture/lab_test.h"
+
 #include <stdio.h>
 #include <string.h>
 
-#include "../torture/lab.h"
-#include "base/fd.h"
-#include "base/log.h"
 #include "base/str.h"
 
-#define NOBODY "OpaqueRef:nobody"
-#define MIB    (INT64_C(1) << 20)
-
-static struct lab w;
-static char dir[64];
-
-/* ---- fixture ---- */
-
-static void ok(struct err *e)
-{
-    char *text = e ? err_text(e) : NULL;
-    if (text)
-        print_error("%s\n", text);
-    free(text);
-    err_free(e);
-    assert_null(e);
-}
-
-static void refused(struct err *e, const char *code)
-{
-    assert_non_null(e);
-    assert_string_equal(err_code(e), code);
-    err_free(e);
-}
-
-static int begin(void **state)
-{
-    log_set_level(NULL, LOG_ERR);
-    snprintf(dir, sizeof(dir), "/tmp/test_cfg.XXXXXX");
-    assert_non_null(mkdtemp(dir));
-    ok(lab_open(dir, &w));
-    ok(lab_make_vm(&w));
-    return 0;
-}
-
-static int end(void **state)
-{
-    lab_close(&w);
-    fd_remove_tree(dir);
-    return 0;
-}
-
-/* The VM's record; dropped at the end of the statement's block by the caller. */
-static const struct rec_VM *now(void)
-{
-    static const struct rec_VM *held;
-    if (held)
-        row_unref(&held->row);
-    held = lab_vm(&w);
-    return held;
-}
-
-#define SET(message, ...)        lab_call(&w, VM_set_##message, w.vm, .self = w.vm, __VA_ARGS__)
 #define SET_NOBODY(message, ...) lab_call(&w, VM_set_##message, NULL, .self = NOBODY, __VA_ARGS__)
-#define START()                  ok(lab_call(&w, VM_start, w.vm, .vm = w.vm))
-
-static const char *ref_of(int cls, bool (*wanted)(const struct row *row))
-{
-    struct snap *s = snap_get(w.db);
-    const char *ref = NULL;
-    snap_each (row, s, cls) {
-        if (!ref && wanted(row))
-            ref = rstr_ref(row->ref);
-    }
-    snap_unref(s);
-    assert_non_null(ref);
-    return ref;
-}
 
 static bool is_disk(const struct row *row)
 {
@@ -433,7 +360,7 @@ static void a_repository_is_introduced_and_forgotten(void **state)
 static void a_repository_is_made_and_taken_away(void **state)
 {
     _cleanup_(val_unrefp) struct val *config = val_map(), *result = NULL;
-    _cleanup_(freep) char *path = mem_printf("%s/sr2", dir);
+    _cleanup_(freep) char *path = mem_printf("%s/sr2", w.dir);
     val_put_str(config, "location", path);
     refused(lab_call(&w, SR_create, NULL, .host = w.host_ref, .device_config = config,
                      .name_label = "", .name_description = "", .type = "tape", .content_type = "",
@@ -453,7 +380,7 @@ static void a_repository_is_made_and_taken_away(void **state)
     snap_unref(s);
 }
 
-#define T(name) cmocka_unit_test_setup_teardown(name, begin, end)
+#define T(name) cmocka_unit_test_setup_teardown(name, lab_test_begin, lab_test_end)
 
 int main(void)
 {
