@@ -96,6 +96,20 @@ static struct err *check_passthrough(const struct snap *s, const struct rec_VM *
     return NULL;
 }
 
+/* Sockets are all of one size, and VCPUs_max fills them. */
+static struct err *check_sockets(const struct rec_VM *vm)
+{
+    uint64_t cores;
+    char max[24];
+    const char *text = val_map_str(vm->platform, "cores-per-socket", "1");
+    if (str_u64(view_of(text), 1, UINT32_MAX, &cores) < 0)
+        return err_INVALID_VALUE("platform:cores-per-socket", text);
+    if (vm->VCPUs_max % (int64_t)cores == 0)
+        return NULL;
+    snprintf(max, sizeof(max), "%lld", (long long)vm->VCPUs_max);
+    return err_VCPU_MAX_NOT_CORES_PER_SOCKET_MULTIPLE(max, text);
+}
+
 struct err *place_check(struct ops *ops, const struct snap *s, const struct rec_VM *vm)
 {
     const struct rec_host *host = snap_host(s, ops->host_ref);
@@ -107,5 +121,7 @@ struct err *place_check(struct ops *ops, const struct snap *s, const struct rec_
             TRY(check_disk(s, vm, vbd));
     }
     TRY(check_passthrough(s, vm));
+    if (vm->power_state == VM_POWER_STATE_HALTED)
+        TRY(check_sockets(vm));
     return check_memory(ops, s, vm);
 }

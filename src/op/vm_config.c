@@ -10,6 +10,7 @@
 #include "op/world.h"
 #include "task/claim.h"
 
+#define VCPUS_MOST   255 /* that a guest's machine can have */
 #define MEMORY_ORDER "static_min ≤ dynamic_min ≤ dynamic_max ≤ static_max"
 
 struct err *vm_check_memory(const struct rec_VM *vm)
@@ -29,7 +30,7 @@ static struct err *number_error(const char *field, int64_t value)
 
 struct err *vm_check_vcpus(const struct rec_VM *vm)
 {
-    if (vm->VCPUs_max < 1)
+    if (vm->VCPUs_max < 1 || vm->VCPUs_max > VCPUS_MOST)
         return number_error("VCPUs_max", vm->VCPUs_max);
     if (vm->VCPUs_at_startup < 1 || vm->VCPUs_at_startup > vm->VCPUs_max)
         return number_error("VCPUs_at_startup", vm->VCPUs_at_startup);

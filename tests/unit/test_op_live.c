@@ -48,6 +48,20 @@ static void added_cpus_are_saved_with_the_guest(void **state)
     assert_int_equal(guest().cpus, 2);
 }
 
+static void sockets_are_full(void **state)
+{
+    ok(SET(VCPUs_max, .value = 4));
+    ok(lab_call(&w, VM_add_to_platform, w.vm, .self = w.vm, .key = "cores-per-socket",
+                .value = "3"));
+    expect(VM(start), "VCPU_MAX_NOT_CORES_PER_SOCKET_MULTIPLE 4 3");
+    ok(SET(VCPUs_max, .value = 6));
+    START();
+    _cleanup_(boot_freep) struct boot *b = guest_boot();
+    assert_int_equal(b->cores_per_socket, 3);
+    ok(VM(hard_shutdown));
+    expect(SET(VCPUs_max, .value = 256), "INVALID_VALUE VCPUs_max 256");
+}
+
 #define LIVE(k, val)                                                                               \
     lab_call(&w, VM_add_to_VCPUs_params_live, w.vm, .self = w.vm, .key = (k), .value = (val))
 
@@ -446,6 +460,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(running_guests_get_more_cpus),
         TEST(added_cpus_are_saved_with_the_guest),
+        TEST(sockets_are_full),
         TEST(running_guests_move_to_other_cpus),
         TEST(guests_give_memory_back),
         TEST(guests_that_do_not_listen_are_named),
