@@ -29,8 +29,8 @@ static const struct rec_console *of_vm(const struct snap *s, const struct rec_VM
     return first;
 }
 
-static struct err *find(const struct snap *s, const struct net_request *req,
-                        const struct rec_console **ret)
+struct err *handler_console_find(const struct snap *s, const struct net_request *req,
+                                 const struct rec_console **ret)
 {
     _cleanup_(freep) char *uuid = http_query_get(req->query, "uuid");
     _cleanup_(freep) char *ref = http_query_get(req->query, "ref");
@@ -47,7 +47,7 @@ static struct err *find(const struct snap *s, const struct net_request *req,
     return NULL;
 }
 
-static struct err *open_rfb(struct handlers *h, const char *vm_uuid, int *ret_fd)
+struct err *handler_console_open_rfb(struct handlers *h, const char *vm_uuid, int *ret_fd)
 {
     _cleanup_(freep) char *path = host_vm_vnc_path(h->host, vm_uuid);
     if (!path)
@@ -75,7 +75,7 @@ static struct err *open_console(struct handlers *h, const struct net_request *re
 {
     _cleanup_(snap_unrefp) struct snap *s = snap_get(h->db);
     const struct rec_console *c = NULL;
-    TRY(find(s, req, &c));
+    TRY(handler_console_find(s, req, &c));
     const struct rec_VM *vm = snap_VM(s, c->VM);
     if (!vm)
         return err_HANDLE_INVALID("VM", c->VM);
@@ -85,7 +85,7 @@ static struct err *open_console(struct handlers *h, const struct net_request *re
         return err_VM_BAD_POWER_STATE(c->VM, "running", "halted");
     if (c->protocol == CONSOLE_PROTOCOL_VT100)
         return host_vm_serial_open(h->host, vm->uuid, ret_fd);
-    return open_rfb(h, vm->uuid, ret_fd);
+    return handler_console_open_rfb(h, vm->uuid, ret_fd);
 }
 
 static struct err *authorised(struct handlers *h, const struct net_request *req, int *ret_fd)

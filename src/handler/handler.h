@@ -22,6 +22,8 @@
 
 struct db;
 struct host;
+struct rec_console;
+struct snap;
 struct ops;
 struct tasks;
 
@@ -56,5 +58,11 @@ struct handler_session {
 struct err *handler_authenticate(struct handlers *h, const struct net_request *req,
                                  struct handler_session *ret) _must_use_;
 void handler_session_done(struct handlers *h, struct handler_session *s);
+/* The console that `uuid` or `ref` names, its own or its VM's; of a VM the graphical one first. */
+struct err *handler_console_find(const struct snap *s, const struct net_request *req,
+                                 const struct rec_console **ret) _must_use_;
+/* A connection to the RFB server of a running VM. */
+struct err *handler_console_open_rfb(struct handlers *h, const char *vm_uuid, int *ret_fd)
+    _must_use_;
 /* Answers on a stream what an error means in HTTP: 401, 403, 404 or 500. Frees the error. */
 void handler_refuse(struct net_stream *s, struct err *e);

@@ -52,6 +52,21 @@ try {
     await state("connected");
     seen.screen = await pixels();
     seen.title = await page.title();
+
+    // The picture of /vncsnapshot is of the size of the screen, and as bright.
+    seen.snapshot = await page.evaluate(async uuid => {
+        const reply = await fetch(`/vncsnapshot?uuid=${uuid}`);
+        const picture = await createImageBitmap(await reply.blob());
+        const canvas = document.createElement("canvas");
+        [canvas.width, canvas.height] = [picture.width, picture.height];
+        canvas.getContext("2d").drawImage(picture, 0, 0);
+        const lit = c => {
+            const d = c.getContext("2d").getImageData(0, 0, c.width, c.height).data;
+            return d.filter((v, i) => i % 4 === 1 && v > 100).length;
+        };
+        return {type: reply.headers.get("content-type"), size: [canvas.width, canvas.height],
+            lit: lit(canvas), shown: lit(document.querySelector("#screen canvas"))};
+    }, running);
     await page.screenshot({path: `${shots}/screen.png`});
 
     // Its serial line; Ctrl+Alt+Del on the screen begins it anew.

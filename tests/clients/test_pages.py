@@ -40,6 +40,9 @@ def test_the_pages_work_in_a_browser(node_modules, real, tmp_path):
     assert seen["refusal"] == "The name or the password is wrong."
     assert seen["title"].startswith("a running guest")
     assert min(seen["screen"] + seen["started"]) >= 200  # a text mode or more
+    picture = seen["snapshot"]
+    assert picture["type"] == "image/jpeg" and picture["size"] == seen["screen"]
+    assert 0.7 < picture["lit"] / picture["shown"] < 1.4  # the cursor blinks, a JPEG blurs
     assert "...." in seen["text"] and "00000040" in seen["text"]
     assert "B...." in seen["again"].replace("\n", "")
     assert "is not running" in seen["halted"] and "halted" in seen["halted"]
