@@ -68,6 +68,9 @@ struct daemon {
     int inherited[NET_INHERITED_MAX]; /* copies of sockets that were handed over, for then */
     bool inherited_tls[NET_INHERITED_MAX];
     unsigned n_inherited;
+    uint16_t
+        clients_port; /* where clients are told to go: the TLS one if there is one; 0: unknown */
+    bool clients_tls;
 };
 
 /* One daemon per run folder: the pid file is locked for as long as we live. A record lock, because
@@ -317,6 +320,10 @@ static struct err *listen_on(struct daemon *d, const char *where, bool tls)
         TRY(open_tls(d));
     TRY(listen_tcp(d, address, (uint16_t)port, tls ? d->tls : NULL, &got));
     log_info("event=listening address=%s port=%u tls=%s", address, got, tls ? "yes" : "no");
+    if (tls || !d->clients_port) {
+        d->clients_port = got;
+        d->clients_tls = tls;
+    }
     return NULL;
 }
 
@@ -337,6 +344,10 @@ static struct err *open_sockets(struct daemon *d)
         TRY(listen_on(d, d->config.listen_http, false));
         TRY(listen_on(d, d->config.listen_https, true));
     }
+    if (d->clients_port)
+        TRY(ops_listens_at(d->ops, d->clients_tls, d->clients_port));
+    else
+        TRY(ops_listens_at(d->ops, true, 443)); /* sockets of a service manager */
     return net_listen_unix(d->net, d->config.local_socket, 0666);
 }
 

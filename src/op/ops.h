@@ -82,6 +82,9 @@ struct err *certificates_begin(struct ops *ops) _must_use_;
 /* As set by host.set_https_only. */
 bool host_wants_https_only(struct ops *ops);
 
+/* Where clients reach the daemon, once it listens: console locations have the port. */
+struct err *ops_listens_at(struct ops *ops, bool tls, unsigned port) _must_use_;
+
 /* What holds while the daemon is there and what holds when it is not, such as automatic ssh: after
  * recovery, and before an end that is meant to last. */
 void host_settings_begin(struct ops *ops);

@@ -70,7 +70,7 @@ static void add_console(struct txn *t, const char *vm, const char *address,
     struct rec_console *c = txn_add_console(t);
     c->protocol = protocol;
     rstr_set(&c->VM, vm);
-    _cleanup_(freep) char *location = mem_printf("https://%s/console?uuid=%s", address, c->uuid);
+    _cleanup_(freep) char *location = console_location(t, address, c->uuid);
     rstr_set(&c->location, location);
     c->port = -1;
 }

@@ -150,6 +150,11 @@ void host_enable_again(struct txn *t, struct rec_host *h);
 /* Called every few seconds: alerts about what expires. */
 struct err *certificates_tick(struct ops *ops) _must_use_;
 
+/* ---- console_place.c ---- */
+
+/* "https://192.0.2.1/console?uuid=…"; the caller frees. */
+char *console_location(struct txn *t, const char *address, const char *uuid);
+
 /* ---- setting.c: small facts that belong to no object ---- */
 
 /* Borrowed from the snapshot; "" if there is none. */

@@ -30,6 +30,8 @@ def test_the_document_is_valid(node_modules):
 def test_the_pages_work_in_a_browser(node_modules, real, tmp_path):
     running, halted = real.make_vm("a running guest"), real.make_vm("a halted guest")
     real.x.VM.start(running, False, False)
+    places = [real.x.console.get_location(c) for c in real.x.VM.get_consoles(running)]
+    assert [p.split("?")[0] for p in places] == [f"{real.url}/console"] * 2
     try:
         seen = node("pages.mjs", real.url, PASSWORD, real.x_uuid[running], real.x_uuid[halted],
                     str(tmp_path))
