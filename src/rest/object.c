@@ -123,6 +123,8 @@ static void got_made(struct rest_call *c, const struct api_answer *a)
         rest_answer_error(c, 0, a->e);
     } else if (!rest_waits(c, true)) {
         rest_answer_task(c, a->value);
+    } else if (!a->value || val_kind(a->value) != VAL_STRING) {
+        rest_answer(c, 204, NULL, 0, NULL); /* made, and nobody says what */
     } else {
         c->ref = rstr_ref(val_get_str(a->value));
         answer_latest(c, 201);

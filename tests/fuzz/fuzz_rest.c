@@ -1,7 +1,7 @@
 /*
  * A request of /rest/v1 from its bytes to its answer: path, query, conditions, filter, body, the
- * model's types. The input is an HTTP request, with the path behind /rest/v1, in which @S stands for
- * a live session, @V for a VM's uuid and @R for its reference. Handlers do nothing here.
+ * model's types. The input is an HTTP request, with the path behind /rest/v1, in which @S stands
+ * for a live session, @V for a VM's uuid and @R for its reference. Handlers do nothing here.
  */
 #include <string.h>
 
