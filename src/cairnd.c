@@ -262,8 +262,13 @@ static struct err *open_api(struct daemon *d)
     d->auth = c->development ? auth_new_file(c->users_file) : auth_new_priv(c->privd_socket);
     _cleanup_(freep) char *log = mem_printf("%s/audit.log", c->log_dir);
     d->audit = audit_new(&(struct audit_config){.path = log, .hostname = c->hostname});
-    struct api_config ac = {
-        .db = d->db, .tasks = d->tasks, .host = d->host, .auth = d->auth, .audit = d->audit};
+    struct api_config ac = {.db = d->db,
+                            .tasks = d->tasks,
+                            .host = d->host,
+                            .auth = d->auth,
+                            .audit = d->audit,
+                            .encodings_bytes =
+                                c->encoding_cache_mib ? c->encoding_cache_mib << 20 : 1};
     TRY(api_new(&ac, &d->api));
     api_set_world(d->api, d->ops);
     return NULL;

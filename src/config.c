@@ -66,6 +66,7 @@ static const struct {
     size_t offset;
     uint64_t deflt, max;
 } numbers[] = {
+    {"encoding_cache_mib", offsetof(struct config, encoding_cache_mib), 32, 4096},
     {"shutdown_wait_s", offsetof(struct config, shutdown_wait_s), 60, 3600},
     {"sim_speed", offsetof(struct config, sim_speed), 1, 1000},
 };

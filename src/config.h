@@ -48,9 +48,10 @@ struct config {
     char *product_brand;   /* what clients are told this is */
     char *product_version; /* and which version they may take it for */
     char *log_level;
-    uint64_t memory_mib;      /* offered to guests; 0: what the machine has less a reserve */
-    uint64_t shutdown_wait_s; /* how long a clean shutdown waits for the guest */
-    uint64_t sim_speed;       /* how much faster time passes for what is simulated */
+    uint64_t memory_mib;         /* offered to guests; 0: what the machine has less a reserve */
+    uint64_t encoding_cache_mib; /* of records kept as clients read them; 0: none are kept */
+    uint64_t shutdown_wait_s;    /* how long a clean shutdown waits for the guest */
+    uint64_t sim_speed;          /* how much faster time passes for what is simulated */
 };
 
 void config_init(struct config *c); /* the defaults of an installed host */

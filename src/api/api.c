@@ -17,7 +17,7 @@
 
 #define AUDIT_ARGS_MAX 4096
 #define RESULT_MAX     (16u << 20)
-#define ENCODINGS_MAX  (8u << 20)
+#define ENCODINGS_SIZE (8u << 20) /* unless the configuration says otherwise */
 
 /* On the audit log's thread. */
 static void on_audit_trouble(void *arg, const char *why)
@@ -47,7 +47,7 @@ struct err *api_new(const struct api_config *cfg, struct api **ret)
     api->lockout = lockout_new();
     api->limits = limits_new();
     api->timing = timing_new();
-    api->encodings = encodings_new(ENCODINGS_MAX);
+    api->encodings = encodings_new(cfg->encodings_bytes ? cfg->encodings_bytes : ENCODINGS_SIZE);
     audit_set_trouble(api->audit, on_audit_trouble, api);
     auth_take_setting(api);
     *ret = api;

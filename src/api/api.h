@@ -48,10 +48,11 @@ struct tasks;
 struct api_config {
     struct db *db;
     struct tasks *tasks;
-    struct host *host;   /* handed to handlers in struct op; may be NULL */
-    void *world;         /* likewise, for handlers that run on a loop */
-    struct auth *auth;   /* who may log in (auth.h); NULL: nobody with a password */
-    struct audit *audit; /* what is written down (audit.h); NULL: nothing */
+    struct host *host;      /* handed to handlers in struct op; may be NULL */
+    void *world;            /* likewise, for handlers that run on a loop */
+    struct auth *auth;      /* who may log in (auth.h); NULL: nobody with a password */
+    struct audit *audit;    /* what is written down (audit.h); NULL: nothing */
+    size_t encodings_bytes; /* for records kept as clients read them; 0: 8 MiB */
 };
 
 struct err *api_new(const struct api_config *, struct api **ret);

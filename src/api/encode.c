@@ -77,6 +77,11 @@ static void list_newest(struct encodings *t, struct encoding *e)
     t->newest = e;
 }
 
+static size_t cost(const struct encoding *e)
+{
+    return e->size + sizeof(*e);
+}
+
 /* Takes the oldest out while there is too much; a chain by `next` that the caller frees. */
 static struct encoding *take_surplus(struct encodings *t)
 {
@@ -85,7 +90,7 @@ static struct encoding *take_surplus(struct encodings *t)
         struct encoding *e = t->oldest, **slot = find_slot(t, e->row, e->format);
         unlist(t, e);
         *slot = e->next;
-        t->bytes -= e->size;
+        t->bytes -= cost(e);
         t->dropped++;
         e->next = out;
         out = e;
@@ -121,7 +126,7 @@ static void keep(struct encodings *t, struct encoding *e)
     } else {
         *slot = e;
         list_newest(t, e);
-        t->bytes += e->size;
+        t->bytes += cost(e);
         out = take_surplus(t);
     }
     mutex_unlock(&t->mutex);
