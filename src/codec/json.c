@@ -7,14 +7,19 @@
 #include <math.h>
 #include <string.h>
 
-static int convert(const json_t *j, unsigned depth, struct val **ret);
+#define EXACT_MAX 0x1p53 /* up to here a double holds every whole number */
 
-static int convert_array(const json_t *j, unsigned depth, struct val **ret)
+/* Read as integers or, in a text with one beyond 64 bits, all as doubles. */
+enum numbers { NUMBERS_EXACT, NUMBERS_LARGE };
+
+static int convert(const json_t *j, enum numbers n, unsigned depth, struct val **ret);
+
+static int convert_array(const json_t *j, enum numbers n, unsigned depth, struct val **ret)
 {
     _cleanup_(val_unrefp) struct val *set = val_set();
     for (size_t i = 0; i < json_array_size(j); i++) {
         struct val *item;
-        int r = convert(json_array_get(j, i), depth, &item);
+        int r = convert(json_array_get(j, i), n, depth, &item);
         if (r < 0)
             return r;
         val_add(set, item);
@@ -23,7 +28,7 @@ static int convert_array(const json_t *j, unsigned depth, struct val **ret)
     return 0;
 }
 
-static int convert_object(json_t *j, unsigned depth, struct val **ret)
+static int convert_object(json_t *j, enum numbers n, unsigned depth, struct val **ret)
 {
     _cleanup_(val_unrefp) struct val *map = val_map();
     const char *key;
@@ -31,7 +36,7 @@ static int convert_object(json_t *j, unsigned depth, struct val **ret)
     json_object_foreach(j, key, member)
     {
         struct val *item;
-        int r = convert(member, depth, &item);
+        int r = convert(member, n, depth, &item);
         if (r < 0)
             return r;
         val_put(map, key, item);
@@ -40,15 +45,21 @@ static int convert_object(json_t *j, unsigned depth, struct val **ret)
     return 0;
 }
 
-static int convert(const json_t *j, unsigned depth, struct val **ret)
+static struct val *convert_real(double d, enum numbers n)
+{
+    bool whole = n == NUMBERS_LARGE && fabs(d) <= EXACT_MAX && d == floor(d);
+    return whole ? val_int((int64_t)d) : val_float(d);
+}
+
+static int convert(const json_t *j, enum numbers n, unsigned depth, struct val **ret)
 {
     if (depth == JSON_DEPTH_MAX)
         return -E2BIG;
     switch (json_typeof(j)) {
     case JSON_OBJECT:
-        return convert_object((json_t *)(uintptr_t)j, depth + 1, ret);
+        return convert_object((json_t *)(uintptr_t)j, n, depth + 1, ret);
     case JSON_ARRAY:
-        return convert_array(j, depth + 1, ret);
+        return convert_array(j, n, depth + 1, ret);
     case JSON_STRING:
         *ret = val_str_n(json_string_value(j), json_string_length(j));
         return 0;
@@ -56,7 +67,7 @@ static int convert(const json_t *j, unsigned depth, struct val **ret)
         *ret = val_int(json_integer_value(j));
         return 0;
     case JSON_REAL:
-        *ret = val_float(json_real_value(j));
+        *ret = convert_real(json_real_value(j), n);
         return 0;
     case JSON_TRUE:
     case JSON_FALSE:
@@ -77,10 +88,15 @@ static void drop(json_t **j)
 int json_parse(struct view text, struct val **ret)
 {
     json_error_t why;
+    enum numbers n = NUMBERS_EXACT;
     _cleanup_(drop) json_t *j = json_loadb(text.p, text.size, JSON_DECODE_ANY, &why);
+    if (!j && json_error_code(&why) == json_error_numeric_overflow) {
+        n = NUMBERS_LARGE;
+        j = json_loadb(text.p, text.size, JSON_DECODE_ANY | JSON_DECODE_INT_AS_REAL, &why);
+    }
     if (!j)
         return json_error_code(&why) == json_error_stack_overflow ? -E2BIG : -EINVAL;
-    return convert(j, 0, ret);
+    return convert(j, n, 0, ret);
 }
 
 static void put_comma(struct buf *b)

@@ -3,6 +3,8 @@
  *
  * Reading is by jansson, with bounded depth; the caller bounds the size. null is VAL_VOID, an array
  * VAL_SET, an object VAL_MAP, a number with fraction or exponent VAL_FLOAT. Strings hold no NUL.
+ * An integer beyond 64 bits, which QEMU writes for "unknown", is VAL_FLOAT; the other numbers of
+ * such a text are exact up to 2^53.
  *
  *     struct val *v;
  *     int r = json_parse(view_of("{\"a\":[1,2.5,null]}"), &v);

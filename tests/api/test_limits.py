@@ -1,11 +1,12 @@
 """Callers, the limits they share, and what the daemon counts about calls and itself."""
 import http.client
 import json
+import os
 import socket
 import time
 
 import pytest
-from simhost import failure, run_daemon
+from simhost import BUILD, failure, run_daemon
 
 NOWHERE = "OpaqueRef:nowhere"
 
@@ -156,7 +157,9 @@ def test_how_long_calls_took(x, host):
 
 def test_diagnostics(own, x, host):
     stats = x.Diagnostics.gc_stats(host)
-    assert int(stats["resident_bytes"]) > 1 << 20 and int(stats["in_use_bytes"]) > 1 << 16
+    assert int(stats["resident_bytes"]) > 1 << 20
+    # A sanitizer brings an allocator of its own, of which malloc's counters know nothing.
+    assert int(stats["in_use_bytes"]) > 1 << 16 or "san" in os.path.basename(BUILD)
     x.Diagnostics.gc_compact(host)
     before = x.Diagnostics.db_stats()
     ref = x.secret.create({"value": "v", "other_config": {}})
