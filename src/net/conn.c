@@ -617,7 +617,7 @@ static void give_up(struct conn *c)
     refuse(c, 408, "The request did not arrive in time");
 }
 
-/* All pieces of an answer are sent for now. */
+/* The pieces given so far are sent; the answer may go on. */
 static void note_drained(struct conn *c)
 {
     set_timer(c, USEC_NEVER);
