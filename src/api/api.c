@@ -5,6 +5,7 @@
 
 #include "api/alarm.h"
 #include "api/audit.h"
+#include "api/batch.h"
 #include "api/call.h"
 #include "api/encode.h"
 #include "api/event.h"
@@ -48,6 +49,7 @@ struct err *api_new(const struct api_config *cfg, struct api **ret)
     api->limits = limits_new();
     api->timing = timing_new();
     api->encodings = encodings_new(cfg->encodings_bytes ? cfg->encodings_bytes : ENCODINGS_SIZE);
+    api->batches = batches_new(api->encodings);
     audit_set_trouble(api->audit, on_audit_trouble, api);
     auth_take_setting(api);
     *ret = api;
@@ -65,6 +67,7 @@ void api_free(struct api *api)
     if (!api)
         return;
     audit_set_trouble(api->audit, NULL, NULL);
+    batches_free(api->batches);
     encodings_free(api->encodings);
     limits_free(api->limits);
     timing_free(api->timing);
@@ -178,5 +181,6 @@ void api_dump(struct api *api, struct buf *out)
     buf_printf(out, "calls under way %u\n", atomic_load(&api->n_calls));
     buf_printf(out, "event calls parked %zu\n", events_parked(api->events));
     encodings_dump(api->encodings, out);
+    batches_dump(api->batches, out);
     buf_printf(out, "calls answered %" PRIu64 "\n", atomic_load(&api->n_answered));
 }

@@ -11,8 +11,8 @@
 #include <string.h>
 
 #include "api/audit.h"
+#include "api/batch.h"
 #include "api/encode.h"
-#include "api/event.h"
 #include "api/implicit.h"
 #include "api/decode.h"
 #include "api/session.h"
@@ -57,6 +57,7 @@ void call_unref(struct call *c)
     if (c->records)
         records_done(c->records);
     free(c->records);
+    batch_unref(c->batch);
     free(c->client);
     free(c->task_id);
     free(c->subtask_of);
@@ -285,8 +286,8 @@ static void put_result(const struct api_rpc *r, struct buf *b, const struct val 
     struct rpc_out o = bare ? rpc_begin_bare(&r->req, b) : rpc_begin_success(&r->req, b);
     if (r->call.records)
         put_records(r->call.api, &o, r->call.records);
-    else if (r->call.msg && event_is_from(r->call.msg) && !r->call.async)
-        event_put_batch(&o, result);
+    else if (r->call.batch)
+        buf_put(b, r->call.batch->bytes, r->call.batch->size);
     else
         rpc_put_val(&o, result);
     if (bare)
@@ -360,6 +361,7 @@ struct api_rpc *api_rpc(struct api *api, const struct api_request *rq, api_reply
     *r = (struct api_rpc){.req = parsed, .reply = reply, .arg = arg, .known = rq->ret_known};
     call_init(c, api, answer_rpc);
     c->loop = rq->loop;
+    c->format = &r->req.format;
     call_set_peer(c, &rq->peer);
     c->task_id = copy_or_null(rq->task_id);
     c->subtask_of = copy_or_null(rq->subtask_of);

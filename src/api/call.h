@@ -19,10 +19,13 @@
 #include "base/err.h"
 #include "base/lock.h"
 #include "base/val.h"
+#include "codec/rpc.h"
 #include "state/desc.h"
 #include "task/op.h"
 
 struct audit;
+struct batch;
+struct batches;
 struct call;
 struct encodings;
 struct limits;
@@ -45,6 +48,7 @@ struct api {
     struct events *events;
     struct lockout *lockout;
     struct encodings *encodings;
+    struct batches *batches;
     struct limits *limits;
     struct timing *timing;
     atomic_uint n_calls;         /* under way */
@@ -67,6 +71,7 @@ struct call {
     char *client;                                         /* "tcp 192.0.2.7", "unix", "internal" */
     char *task_id, *subtask_of, *originator, *user_agent; /* headers, or NULL */
     const struct val *other_config;                       /* for the call's task, or NULL */
+    const enum rpc_format *format; /* what the answer is written in; NULL: it is a value */
 
     usec_t began;
     char *name; /* as called, with "Async." */
@@ -83,6 +88,7 @@ struct call {
     struct err *e; /* what other threads found, until it is looked at at home */
     struct val *result;
     struct records *records; /* the result, if it is records and goes over a wire (implicit.h) */
+    struct batch *batch;     /* the result, if it is that of event.from in `format` */
     call_fn posted;          /* what inbox runs */
     bool dropped;            /* nobody waits for the answer */
     struct mutex lock;

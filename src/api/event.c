@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "api/batch.h"
 #include "api/feed.h"
 #include "api/session.h"
 #include "base/lock.h"
@@ -138,13 +139,6 @@ static struct err *subscribe_all(struct watch_set *set, const struct val *classe
     return NULL;
 }
 
-static struct val *token_val(struct token t)
-{
-    char text[64];
-    snprintf(text, sizeof(text), "%020" PRIu64 ",%020" PRIu64, t.gen, t.vol);
-    return val_str(text);
-}
-
 static struct err *parse_token(const char *text, struct token *ret)
 {
     struct view rest = view_of(text), first;
@@ -166,89 +160,7 @@ static usec_t deadline_after(double seconds)
     return clock_now() + (usec_t)(seconds * (double)USEC_PER_SEC);
 }
 
-/* ---- what a client is told ---- */
-
-enum part { PART_MESSAGES, PART_ADDS, PART_MODS, PART_DELS, PART_N };
-
-static enum part part_of(const struct change *ch)
-{
-    if (ch->cls == CLASS_message)
-        return PART_MESSAGES;
-    if (!ch->row)
-        return PART_DELS;
-    return ch->added ? PART_ADDS : PART_MODS;
-}
-
-static const char *operation(const struct change *ch)
-{
-    if (!ch->row)
-        return "del";
-    return ch->added ? "add" : "mod";
-}
-
-static struct val *event_val(const struct change *ch, const char *id)
-{
-    struct val *e = val_map();
-    val_put_str(e, "id", id);
-    val_put_str(e, "timestamp", "0.0");
-    val_put_str(e, "class", desc_classes[ch->cls]->lname);
-    val_put_str(e, "operation", operation(ch));
-    val_put_str(e, "ref", ch->ref);
-    if (ch->row)
-        val_put(e, "snapshot", row_record(ch->row));
-    return e;
-}
-
-static struct val *from_events(const struct changes *changes)
-{
-    struct val *set = val_set();
-    for (enum part p = 0; p < PART_N; p++)
-        for (size_t i = 0; i < changes->n; i++) {
-            const struct change *ch = &changes->v[i];
-            if (part_of(ch) != p)
-                continue;
-            char id[24] = "0";
-            if (p != PART_MESSAGES)
-                snprintf(id, sizeof(id), "%" PRIu64, ch->modified);
-            val_add(set, event_val(ch, id));
-        }
-    return set;
-}
-
-static struct val *ref_counts(const struct snap *s)
-{
-    struct val *map = val_map();
-    for (unsigned i = 0; i < desc_n_classes; i++) {
-        const struct class_desc *cls = desc_classes[i];
-        if (cls->flags & CLASS_DB && !(cls->flags & CLASS_INTERNAL))
-            val_put_int(map, cls->lname, (int64_t)snap_count(s, cls->num));
-    }
-    return map;
-}
-
-static struct val *from_batch(const struct snap *s, const struct changes *changes)
-{
-    struct val *batch = val_map();
-    val_put(batch, "events", from_events(changes));
-    val_put(batch, "valid_ref_counts", ref_counts(s));
-    val_put(batch, "token", token_val(snap_token(s)));
-    return batch;
-}
-
-void event_put_batch(struct rpc_out *o, const struct val *batch)
-{
-    rpc_begin_map(o);
-    for (size_t i = 0; i < val_count(batch); i++) {
-        const char *key = val_key_at(batch, i);
-        rpc_put_key(o, key);
-        o->i4 = str_eq(key, "valid_ref_counts");
-        rpc_put_val(o, val_at(batch, i));
-        o->i4 = false;
-    }
-    rpc_end_map(o);
-}
-
-bool event_is_from(const struct msg_desc *m)
+static bool is_from(const struct msg_desc *m)
 {
     return m->cls == CLASS_event && str_eq(m->name, "from");
 }
@@ -335,7 +247,7 @@ static void poke(struct events *ev, const char *session)
     VEC(struct waiting) hit = {0}; /* copies: id and call */
     mutex_lock(&ev->mutex);
     for (struct waiting *w = ev->parked; w; w = w->next) {
-        if (session ? !str_eq(w->c->caller.session, session) : event_is_from(w->c->msg))
+        if (session ? !str_eq(w->c->caller.session, session) : is_from(w->c->msg))
             continue;
         w->poked = true;
         if (w->id) {
@@ -441,14 +353,31 @@ static void change_registration(struct call *c, const struct val *classes, bool 
 
 /* ---- looking ---- */
 
+/* On a wire the answer goes out as bytes that others may be given as well. */
+static void tell(struct call *c, const struct batch_key *key, const struct changes *changes)
+{
+    if (!c->format) {
+        finish(c, NULL, batch_val(key->snap, changes));
+        return;
+    }
+    c->batch = batches_make(c->api->batches, key, changes);
+    finish(c, c->batch ? NULL : err_internal("the answer is too large"), NULL);
+}
+
 /* False: there is nothing to tell yet. */
 static bool answer_from(struct call *c, const struct waiting *w, const struct snap *s)
 {
+    struct batch_key key = {s, w->since, &w->set, c->format ? *c->format : RPC_XML};
+    c->batch = c->format ? batches_find(c->api->batches, &key) : NULL;
+    if (c->batch) {
+        finish(c, NULL, NULL);
+        return true;
+    }
     _cleanup_(changes_done) struct changes changes = {0};
     if (watch_changes(s, w->since, &w->set, &changes) < 0)
         finish(c, err_EVENTS_LOST(), NULL);
     else if (changes.n || clock_now() >= w->deadline)
-        finish(c, NULL, from_batch(s, &changes));
+        tell(c, &key, &changes);
     else
         return false;
     return true;
@@ -473,7 +402,7 @@ static struct err *check_waiting(struct call *c, struct waiting *w)
 {
     if (!session_is_live(c->api->sessions, c->caller.session))
         return err_SESSION_INVALID(c->caller.session);
-    return event_is_from(c->msg) ? NULL : load_registration(c, w);
+    return is_from(c->msg) ? NULL : load_registration(c, w);
 }
 
 /* One look at the latest snapshot: true if the call is answered or parked. */
@@ -485,7 +414,7 @@ static bool look_once(struct call *c, struct waiting *w)
         return true;
     }
     _cleanup_(snap_unrefp) struct snap *s = snap_get(c->api->db);
-    bool answered = event_is_from(c->msg) ? answer_from(c, w, s) : answer_next(c, w, s);
+    bool answered = is_from(c->msg) ? answer_from(c, w, s) : answer_next(c, w, s);
     if (answered)
         return true;
     w->since = snap_token(s);

@@ -10,7 +10,6 @@
 #pragma once
 
 #include "api/call.h"
-#include "codec/rpc.h"
 
 struct events *events_new(struct api *api);
 void events_free(struct events *); /* NULL is fine */
@@ -20,10 +19,6 @@ void event_session_ended(struct events *, const char *session);
 size_t events_parked(struct events *);
 /* Every 30 s or so. */
 void event_keep_alive(struct events *);
-
-bool event_is_from(const struct msg_desc *m);
-/* Writes the result of event.from: over XML the counts in it are typed integers. */
-void event_put_batch(struct rpc_out *o, const struct val *batch);
 
 /* The messages of class event. */
 void event_from(struct call *c);

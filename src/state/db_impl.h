@@ -21,14 +21,8 @@
 struct post; /* a transaction on its way */
 struct batch;
 
-struct parked {
-    uint64_t id;
-    uint64_t since; /* stamp */
-    struct watch_set set;
-    usec_t deadline;
-    watch_fn fn;
-    void *arg;
-};
+struct parked;
+struct park_group;
 
 struct follower {
     uint64_t id;
@@ -44,7 +38,9 @@ struct watchers {
     struct mutex lock;
     pthread_cond_t idle; /* no follower is being called any more */
     uint64_t last_id;
-    VEC(struct parked *) parked;
+    struct park_group *groups;
+    struct pmap *by_id;        /* id -> parked */
+    VEC(struct parked *) heap; /* those with a deadline; the earliest first */
     VEC(struct follower *) followers;
 };
 
@@ -87,3 +83,14 @@ void watch_done(struct watchers *w); /* answers what is parked */
 void watch_published(struct db *db, struct snap *now);
 usec_t watch_next_deadline(struct db *db);
 void db_wake_core(struct db *db);
+void watch_set_copy(struct watch_set *to, const struct watch_set *from);
+/* Is the token of this process? */
+bool watch_is_ours(const struct snap *s, struct token t);
+/* Is there a change of the set later than the stamp? */
+bool watch_has_change(const struct snap *s, uint64_t since, const struct watch_set *set);
+void watch_dump_set(const struct snap *s, const struct watch_set *set, struct buf *out);
+
+/* park.c */
+void park_published(struct db *db, const struct snap *now);
+void park_done(struct watchers *w); /* answers what is parked */
+void park_dump(struct watchers *w, const struct snap *s, struct buf *out); /* under the lock */

@@ -21,7 +21,10 @@
 
 #define FORMAT  1
 #define BUSY_MS 5000
-#define ROWS    "SELECT class, ref, uuid, seq, created, modified, deleted_at, data FROM rows "
+#define NEWER                                                                                      \
+    "uuid = excluded.uuid, created = excluded.created, modified = excluded.modified, "             \
+    "deleted_at = excluded.deleted_at, data = excluded.data"
+#define ROWS "SELECT class, ref, uuid, seq, created, modified, deleted_at, data FROM rows "
 
 enum statement {
     SQL_BEGIN,
@@ -29,6 +32,7 @@ enum statement {
     SQL_ROLLBACK,
     SQL_GET,
     SQL_SET,
+    SQL_ADVANCE,
     SQL_PUT,
     SQL_DROP,
     SQL_LOAD,
@@ -42,8 +46,15 @@ static const char *const statements[SQL_N] = {
     [SQL_ROLLBACK] = "ROLLBACK",
     [SQL_GET] = "SELECT value FROM meta WHERE key = ?",
     [SQL_SET] = "INSERT OR REPLACE INTO meta VALUES (?, ?)",
-    [SQL_PUT] = "INSERT OR REPLACE INTO rows (class, ref, uuid, seq, created, modified, "
-                "deleted_at, data) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+    /* Changes no row if the store is elsewhere or has another writer. */
+    [SQL_ADVANCE] = "UPDATE meta SET value = ? WHERE key = 'generation' AND value = ? AND "
+                    "(SELECT value FROM meta WHERE key = 'epoch') = ?",
+    /* A row mostly stands there already, and then the index of references is left alone; one that
+     * came back under its old reference has a new number. */
+    [SQL_PUT] = "INSERT INTO rows (class, ref, uuid, seq, created, modified, deleted_at, data) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?) "
+                "ON CONFLICT (seq) DO UPDATE SET " NEWER " "
+                "ON CONFLICT (class, ref) DO UPDATE SET seq = excluded.seq, " NEWER,
     [SQL_DROP] = "DELETE FROM rows WHERE class = ? AND ref = ?",
     [SQL_LOAD] = ROWS "ORDER BY seq",
     [SQL_FOLLOW] = ROWS "WHERE modified > ? ORDER BY modified, seq",
@@ -62,6 +73,8 @@ struct store_sqlite {
     sqlite3_stmt *stmt[SQL_N];
     int notify;     /* inotify on the file; -1 in a writer */
     uint64_t after; /* the epoch to take lies behind this one, too */
+    uint64_t floor; /* as the file has it, once this writer has written it */
+    bool has_floor;
 };
 
 static struct store_sqlite *sqlite_of(struct store *s)
@@ -179,20 +192,29 @@ static struct err *drop(struct store_sqlite *s, const struct store_key *k)
     return run(s, SQL_DROP);
 }
 
+/* Moves the generation on; *ret_lost if it is not ours to do. */
+static struct err *advance(struct store_sqlite *s, const struct store_batch *b, bool *ret_lost)
+{
+    sqlite3_stmt *stmt = s->stmt[SQL_ADVANCE];
+    sqlite3_bind_int64(stmt, 1, (sqlite3_int64)b->head.generation);
+    sqlite3_bind_int64(stmt, 2, (sqlite3_int64)b->from);
+    sqlite3_bind_int64(stmt, 3, (sqlite3_int64)s->base.epoch);
+    TRY(run(s, SQL_ADVANCE));
+    *ret_lost = sqlite3_changes(s->db) != 1;
+    return NULL;
+}
+
 static struct err *write_batch(struct store_sqlite *s, const struct store_batch *b, bool *ret_lost)
 {
-    uint64_t epoch, generation;
-    TRY(get_number(s, "epoch", &epoch));
-    TRY(get_number(s, "generation", &generation));
-    if (epoch != s->base.epoch || generation != b->from) {
-        *ret_lost = true;
+    TRY(advance(s, b, ret_lost));
+    if (*ret_lost)
         return NULL;
-    }
     for (size_t i = 0; i < b->n_drops; i++)
         TRY(drop(s, &b->drops[i]));
     for (size_t i = 0; i < b->n_puts; i++)
         TRY(put(s, &b->puts[i]));
-    TRY(set_number(s, "generation", b->head.generation));
+    if (s->has_floor && s->floor == b->head.floor)
+        return NULL;
     return set_number(s, "floor", b->head.floor);
 }
 
@@ -213,7 +235,10 @@ static struct err *sqlite_commit(struct store *base, const struct store_batch *b
     TRY(run(s, SQL_BEGIN));
     struct err *e = write_batch(s, b, &lost);
     *ret_lost = lost;
+    s->has_floor = false; /* whatever comes of it */
     TRY(finish(s, e, !lost));
+    s->has_floor = !lost;
+    s->floor = b->head.floor;
     (void)utimensat(AT_FDCWD, s->path, NULL, 0);
     return NULL;
 }
@@ -300,11 +325,13 @@ static struct err *prepare(struct store_sqlite *s)
 /* Takes the next epoch: from its commit on, an earlier writer is lost. */
 static struct err *take_epoch(struct store_sqlite *s)
 {
-    uint64_t epoch = 0, format = 0;
+    uint64_t epoch = 0, format = 0, generation = 0;
     TRY(run(s, SQL_BEGIN));
     struct err *e = get_number(s, "epoch", &epoch);
     if (!e)
         e = get_number(s, "format", &format);
+    if (!e)
+        e = get_number(s, "generation", &generation);
     if (!e && format > FORMAT)
         e = err_internal("the store '%s' was written by a newer version", s->path);
     epoch = epoch > s->after ? epoch : s->after;
@@ -312,6 +339,8 @@ static struct err *take_epoch(struct store_sqlite *s)
         e = set_number(s, "epoch", epoch + 1);
     if (!e)
         e = set_number(s, "format", FORMAT);
+    if (!e)
+        e = set_number(s, "generation", generation); /* it has to be there to be advanced */
     s->base.epoch = epoch + 1;
     return finish(s, e, true);
 }

@@ -1,5 +1,6 @@
 /*
- * watch.c: see watch.h. Changes are read from the root's list and its marks, newest first.
+ * watch.c: see watch.h. Changes are read from the root's list and its marks, newest first. Waiting
+ * for them is park.c.
  */
 #include "state/watch.h"
 
@@ -50,7 +51,7 @@ bool watch_set_has(const struct watch_set *set, int cls, const char *ref)
     return false;
 }
 
-static void watch_set_copy(struct watch_set *to, const struct watch_set *from)
+void watch_set_copy(struct watch_set *to, const struct watch_set *from)
 {
     watch_set_init(to);
     memcpy(to->classes, from->classes, sizeof(to->classes));
@@ -186,7 +187,7 @@ static void reverse(struct changes *c)
     }
 }
 
-static bool is_ours(const struct snap *s, struct token t)
+bool watch_is_ours(const struct snap *s, struct token t)
 {
     return t.vol >= s->vol_start && t.vol - s->vol_start < VOL_SPAN;
 }
@@ -196,7 +197,7 @@ int watch_changes(const struct snap *s, struct token since, const struct watch_s
 {
     bool all = !since.gen && !since.vol;
     uint64_t stamp = since.gen + since.vol;
-    if (is_ours(s, since)) {
+    if (watch_is_ours(s, since)) {
         if (stamp < s->floor)
             return -ESTALE;
         changes_since_stamp(s, stamp, set, ret);
@@ -211,8 +212,7 @@ int watch_changes(const struct snap *s, struct token since, const struct watch_s
     return 0;
 }
 
-/* Is there a change of the set later than both stamps? */
-static bool has_change(const struct snap *s, uint64_t since, const struct watch_set *set)
+bool watch_has_change(const struct snap *s, uint64_t since, const struct watch_set *set)
 {
     struct walk w = {s, UINT64_MAX};
     struct step_found f;
@@ -222,102 +222,10 @@ static bool has_change(const struct snap *s, uint64_t since, const struct watch_
     return false;
 }
 
-/* --- waiting --- */
-
 void watch_init(struct watchers *w)
 {
     mutex_init(&w->lock, LOCK_WATCH);
     pthread_cond_init(&w->idle, NULL);
-}
-
-static void parked_free(struct parked *p)
-{
-    watch_set_done(&p->set);
-    free(p);
-}
-
-/* Takes out what `due` says and calls it, holding nothing. */
-static void call_due(struct watchers *w, enum watch_why why,
-                     bool (*due)(struct parked *p, const void *arg), const void *arg)
-{
-    VEC(struct parked *) list = {0};
-    mutex_lock(&w->lock);
-    size_t kept = 0;
-    for (size_t i = 0; i < w->parked.n; i++) {
-        if (due(w->parked.v[i], arg))
-            vec_push(&list, w->parked.v[i]);
-        else
-            w->parked.v[kept++] = w->parked.v[i];
-    }
-    w->parked.n = kept;
-    mutex_unlock(&w->lock);
-    vec_each (p, &list) {
-        (*p)->fn((*p)->arg, why);
-        parked_free(*p);
-    }
-    vec_done(&list);
-}
-
-uint64_t watch_park(struct db *db, struct token since, const struct watch_set *set, usec_t deadline,
-                    watch_fn fn, void *arg)
-{
-    struct watchers *w = &db->watchers;
-    struct parked *p = mem_new(struct parked);
-    watch_set_copy(&p->set, set);
-    p->deadline = deadline;
-    p->fn = fn;
-    p->arg = arg;
-    mutex_lock(&w->lock);
-    /* Publication sets the root before it looks at what is parked, so either it or we see it. */
-    _cleanup_(snap_unrefp) struct snap *s = snap_get(db);
-    bool ours = is_ours(s, since);
-    p->since = since.gen + since.vol;
-    if (!ours || has_change(s, p->since, set)) {
-        mutex_unlock(&w->lock);
-        parked_free(p);
-        return 0;
-    }
-    uint64_t id = p->id = ++w->last_id;
-    vec_push(&w->parked, p);
-    mutex_unlock(&w->lock);
-    if (deadline != USEC_NEVER && !db->config.single)
-        db_wake_core(db);
-    return id;
-}
-
-bool watch_cancel(struct db *db, uint64_t id)
-{
-    struct watchers *w = &db->watchers;
-    mutex_guard(&w->lock);
-    for (size_t i = 0; i < w->parked.n; i++) {
-        if (w->parked.v[i]->id != id)
-            continue;
-        parked_free(w->parked.v[i]);
-        vec_remove(&w->parked, i);
-        return true;
-    }
-    return false;
-}
-
-static bool is_past(struct parked *p, const void *arg)
-{
-    return p->deadline <= *(const usec_t *)arg;
-}
-
-void watch_run_due(struct db *db)
-{
-    usec_t now = clock_now();
-    call_due(&db->watchers, WATCH_TIMEOUT, is_past, &now);
-}
-
-usec_t watch_next_deadline(struct db *db)
-{
-    struct watchers *w = &db->watchers;
-    usec_t first = USEC_NEVER;
-    mutex_guard(&w->lock);
-    vec_each (p, &w->parked)
-        first = (*p)->deadline < first ? (*p)->deadline : first;
-    return first;
 }
 
 /* --- followers --- */
@@ -369,7 +277,7 @@ static void call_follower(struct watchers *w, struct follower *f, struct snap *n
     if (f->running || seen >= root_stamp(now))
         return;
     f->seen = root_stamp(now);
-    if (!has_change(now, seen, &f->set))
+    if (!watch_has_change(now, seen, &f->set))
         return;
     struct token from = f->since;
     f->since = now->token;
@@ -381,16 +289,6 @@ static void call_follower(struct watchers *w, struct follower *f, struct snap *n
     pthread_cond_broadcast(&w->idle);
 }
 
-/* What did not concern the waiter is not looked at again. */
-static bool is_concerned(struct parked *p, const void *arg)
-{
-    const struct snap *now = arg;
-    if (has_change(now, p->since, &p->set))
-        return true;
-    p->since = root_stamp(now);
-    return false;
-}
-
 void watch_published(struct db *db, struct snap *now)
 {
     struct watchers *w = &db->watchers;
@@ -398,10 +296,10 @@ void watch_published(struct db *db, struct snap *now)
     for (size_t i = 0; i < w->followers.n; i++)
         call_follower(w, w->followers.v[i], now);
     mutex_unlock(&w->lock);
-    call_due(w, WATCH_CHANGED, is_concerned, now);
+    park_published(db, now);
 }
 
-static void dump_set(const struct snap *s, const struct watch_set *set, struct buf *out)
+void watch_dump_set(const struct snap *s, const struct watch_set *set, struct buf *out)
 {
     size_t n = 0;
     for (unsigned i = 0; i < s->n_tables; i++)
@@ -412,37 +310,21 @@ static void dump_set(const struct snap *s, const struct watch_set *set, struct b
 void watch_dump(struct db *db, struct buf *out)
 {
     _cleanup_(snap_unrefp) struct snap *s = snap_get(db);
-    usec_t now = clock_now();
     mutex_guard(&db->watchers.lock);
-    vec_each (p, &db->watchers.parked) {
-        buf_printf(out, "parked id=%" PRIu64, (*p)->id);
-        dump_set(s, &(*p)->set, out);
-        if ((*p)->deadline != USEC_NEVER)
-            buf_printf(out, " left_ms=%" PRIu64,
-                       (*p)->deadline > now ? ((*p)->deadline - now) / USEC_PER_MSEC : 0);
-        buf_putc(out, '\n');
-    }
+    park_dump(&db->watchers, s, out);
     vec_each (f, &db->watchers.followers) {
         buf_printf(out, "follower id=%" PRIu64, (*f)->id);
-        dump_set(s, &(*f)->set, out);
+        watch_dump_set(s, &(*f)->set, out);
         buf_putc(out, '\n');
     }
-}
-
-static bool is_any(struct parked *p, const void *arg)
-{
-    (void)p;
-    (void)arg;
-    return true;
 }
 
 void watch_done(struct watchers *w)
 {
-    call_due(w, WATCH_CLOSED, is_any, NULL);
+    park_done(w);
     vec_each (f, &w->followers)
         follower_free(*f);
     vec_done(&w->followers);
-    vec_done(&w->parked);
     pthread_cond_destroy(&w->idle);
     mutex_done(&w->lock);
 }

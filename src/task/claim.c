@@ -1,9 +1,9 @@
 /*
  * claim.c: the op rules, asked and kept.
  *
- * One function (check) decides; claim_take, allowed_operations and VM.assert_operation_valid all
- * come here. Rows are read through their descriptors, so a class gets claims by having the fields
- * allowed_operations and current_operations and rules in the model.
+ * One function (claim_check) decides; claim_take, allowed_operations (allowed.c) and
+ * VM.assert_operation_valid all come here. Rows are read through their descriptors, so a class gets
+ * claims by having the fields allowed_operations and current_operations and rules in the model.
  */
 #include "task/claim.h"
 
@@ -17,6 +17,7 @@
 #include "state/db.h"
 #include "state/row.h"
 #include "state/txn.h"
+#include "task/claim_class.h"
 #include "task/claim_rules.h"
 
 /* ---- reading an object ---- */
@@ -50,10 +51,10 @@ const struct op_desc *claim_rule(const struct class_desc *c, int operation)
 
 static struct err *check_blocked(const struct row *row, const char *op_name)
 {
-    const struct field_desc *f = desc_field(row->cls, "blocked_operations");
-    if (!f)
+    const struct field_desc *f = claim_class(row->cls)->blocked;
+    const struct val *blocked = f ? *(const struct val *const *)member(row, f) : NULL;
+    if (!blocked || !val_count(blocked))
         return NULL;
-    const struct val *blocked = *(const struct val *const *)member(row, f);
     const char *why = val_map_str(blocked, op_name, NULL);
     return why ? err_OPERATION_BLOCKED(row->ref, why) : NULL;
 }
@@ -99,18 +100,20 @@ static unsigned takes_ref(const char *code)
     return 1;
 }
 
+bool claim_state_fits(const struct row *row, const struct op_desc *rule)
+{
+    return !rule->states || row->cls->field_state < 0 || rule->states >> state_of(row) & 1;
+}
+
 static struct err *check_state(const struct row *row, const struct op_desc *rule)
 {
-    if (!rule->states || row->cls->field_state < 0)
-        return NULL;
-    unsigned state = state_of(row);
-    if (rule->states & 1u << state)
+    if (claim_state_fits(row, rule))
         return NULL;
     if (rule->state_error)
         return err_make(rule->state_error, __FILE__, __LINE__, takes_ref(rule->state_error),
                         row->ref);
     if (row->cls->num == CLASS_VM)
-        return bad_power_state(row, rule, state);
+        return bad_power_state(row, rule, state_of(row));
     return err_OPERATION_NOT_ALLOWED("the object is not in the right state");
 }
 
@@ -135,6 +138,8 @@ static struct err *check_concurrency(const struct row *row, const struct op_desc
 {
     const struct enum_desc *e = op_enum(row->cls);
     const struct val *running = val_member(row, row->cls->field_current);
+    if (!val_count(running))
+        return NULL;
     _cleanup_(val_unrefp) struct val *ops = val_set();
     _cleanup_(val_unrefp) struct val *holders = val_set();
     for (size_t i = 0; i < val_count(running); i++) {
@@ -308,119 +313,4 @@ void claim_restore(struct txn *t, const struct claim *claims, unsigned n, const 
 {
     for (unsigned i = 0; i < n; i++)
         set_current(t, &claims[i], holder, true);
-}
-
-/* ---- allowed_operations ---- */
-
-/* Operations that a call can begin: some message for it has a handler, or it has no message of its
- * own (it is claimed by operations on other objects). */
-static bool is_offered(const struct class_desc *c, int operation)
-{
-    bool has_message = false;
-    for (unsigned i = 0; i < c->n_msgs; i++) {
-        const struct msg_desc *m = c->msgs[i];
-        if (!m->op || m->op->op != operation)
-            continue;
-        if (!(m->flags & (MSG_UNIMPLEMENTED | MSG_REMOVED)))
-            return true;
-        has_message = true;
-    }
-    return !has_message;
-}
-
-static struct val *allowed(const struct claim_view *v, const struct row *row)
-{
-    struct val *set = val_set();
-    const struct enum_desc *e = op_enum(row->cls);
-    for (unsigned op = 0; op < row->cls->n_ops; op++) {
-        if (!row->cls->ops[op] || !is_offered(row->cls, (int)op))
-            continue;
-        struct err *refused = claim_check(v, row, (int)op);
-        if (!refused)
-            val_add_str(set, e->values[op]);
-        err_free(refused);
-    }
-    return set;
-}
-
-static void refresh(struct txn *t, int cls, const char *ref)
-{
-    const struct row *row = ref_is_null(ref) ? NULL : txn_row(t, cls, ref);
-    /* What a task allows is said by whoever runs it (task_row.c). */
-    if (!row || row->cls->n_ops == 0 || row->cls->field_allowed < 0 || cls == CLASS_task)
-        return;
-    struct claim_view v = {.txn = t};
-    _cleanup_(val_unrefp) struct val *now = allowed(&v, row);
-    if (val_equal(now, val_member(row, row->cls->field_allowed)))
-        return;
-    struct row *edit = txn_edit(t, cls, ref);
-    const struct field_desc *f = &edit->cls->fields[edit->cls->field_allowed];
-    val_assign((const struct val **)((char *)edit + f->offset), val_ref(now));
-}
-
-static void refresh_field(struct txn *t, const struct row *row, const char *field)
-{
-    const struct field_desc *f = desc_field(row->cls, field);
-    if (f->type->kind == TYPE_REF) {
-        refresh(t, f->type->cls, *(const char *const *)member(row, f));
-        return;
-    }
-    _cleanup_(val_unrefp) struct val *refs = val_ref(*(const struct val *const *)member(row, f));
-    for (size_t i = 0; i < val_count(refs); i++)
-        refresh(t, f->type->elem->cls, val_str_at(refs, i));
-}
-
-static void refresh_around(struct txn *t, const struct row *row)
-{
-    if (!row)
-        return;
-    const char *const *f = claim_rule_followers(row->cls->name);
-    for (; f && *f; f++)
-        refresh_field(t, row, *f);
-}
-
-static struct err *keep_allowed(struct txn *t, void *arg)
-{
-    struct txn_change c;
-    for (size_t i = 0; txn_change(t, i, &c); i++) {
-        if (c.after)
-            refresh(t, c.cls, c.ref);
-        refresh_around(t, c.after);
-        refresh_around(t, c.before);
-    }
-    return NULL;
-}
-
-void claim_hook(struct db *db)
-{
-    db_add_hook(db, keep_allowed, NULL);
-}
-
-struct refresh_batch {
-    int cls;
-    const struct row *next; /* of snap */
-    const struct snap *snap;
-};
-
-#define BATCH_ROWS 200
-
-static struct err *refresh_some(struct txn *t, void *arg)
-{
-    struct refresh_batch *b = arg;
-    for (unsigned n = 0; b->next && n < BATCH_ROWS; n++, b->next = snap_after(b->snap, b->next))
-        refresh(t, b->cls, b->next->ref);
-    return NULL;
-}
-
-struct err *claim_refresh_all(struct db *db)
-{
-    _cleanup_(snap_unrefp) struct snap *s = snap_get(db);
-    for (unsigned cls = 0; cls < db_n_classes(db); cls++) {
-        if (db_class(db, (int)cls)->n_ops == 0)
-            continue;
-        struct refresh_batch b = {.cls = (int)cls, .next = snap_first(s, (int)cls), .snap = s};
-        while (b.next)
-            TRY(db_write(db, "allowed operations", refresh_some, &b));
-    }
-    return NULL;
 }

@@ -309,3 +309,21 @@ const char *const *claim_rule_followers(const char *cls)
     }
     return NULL;
 }
+
+bool claim_rule_reads(const struct type *type)
+{
+    switch (type->kind) {
+    case TYPE_BOOL:
+    case TYPE_INT:
+    case TYPE_ENUM:
+    case TYPE_REF:
+        return true;
+    case TYPE_SET:
+    case TYPE_OPTION:
+        return claim_rule_reads(type->elem);
+    case TYPE_MAP:
+        return claim_rule_reads(type->key) || claim_rule_reads(type->elem);
+    default:
+        return false;
+    }
+}

@@ -16,6 +16,11 @@ typedef struct err *(*claim_rule_fn)(const struct claim_view *v, const struct ro
 /* NULL if there is no such rule. */
 claim_rule_fn claim_rule_named(const char *name);
 
+/* Can a rule decide by a field of that type? By flags, states, numbers, references and whatever
+ * holds such; never by text, dates or fractions, which clients may write as they like. A rule that
+ * does otherwise has to be told here, or allowed_operations would not follow. */
+bool claim_rule_reads(const struct type *type);
+
 /* Objects of other classes whose rules look at objects of `cls`: the fields of cls that lead to
  * them, ended by NULL. */
 const char *const *claim_rule_followers(const char *cls);

@@ -8,6 +8,8 @@
 #include "base/buf.h"
 #include "base/str.h"
 #include "lab.h"
+#include "state/watch.h"
+#include "task/claim.h"
 
 static void check_claims(const struct snap *s, struct buf *out)
 {
@@ -189,6 +191,22 @@ static void check_second_folder(struct lab *w, const struct snap *s, struct buf 
         buf_printf(out, "second repository: records %d, files %d\n", has_sr, has_files);
 }
 
+/* Computing it anew changes nothing. */
+static void check_allowed(struct lab *w, struct buf *out)
+{
+    _cleanup_(snap_unrefp) struct snap *before = snap_get(w->db);
+    err_free(claim_refresh_all(w->db));
+    _cleanup_(snap_unrefp) struct snap *now = snap_get(w->db);
+    _cleanup_(changes_done) struct changes changes = {0};
+    struct watch_set all = {0};
+    watch_set_add_all(&all);
+    if (watch_changes(now, snap_token(before), &all, &changes) < 0)
+        buf_puts(out, "what changed cannot be told\n");
+    for (size_t i = 0; i < changes.n; i++)
+        buf_printf(out, "allowed_operations of %s %s were old\n",
+                   desc_classes[changes.v[i].cls]->name, changes.v[i].ref);
+}
+
 char *lab_check(struct lab *w)
 {
     _cleanup_(snap_unrefp) struct snap *s = snap_get(w->db);
@@ -201,6 +219,7 @@ char *lab_check(struct lab *w)
     check_vms(s, &out);
     check_folder(w, s, &out);
     check_second_folder(w, s, &out);
+    check_allowed(w, &out);
     char *text = out.size ? buf_take(&out) : NULL;
     buf_done(&out);
     return text;
