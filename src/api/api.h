@@ -78,6 +78,7 @@ struct api_request {
     struct view body; /* read before api_rpc returns */
     /* Values of the headers of these names, or NULL. */
     const char *task_id, *subtask_of, *originator, *user_agent;
+    const char *traceparent;        /* likewise */
     const struct val *other_config; /* of the call's task; NULL: none */
     bool *ret_known; /* set before the answer if the caller has a session; may be NULL */
 };

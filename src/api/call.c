@@ -100,6 +100,12 @@ void call_audit(const struct call *c, const struct err *e)
                                                    .e = e});
 }
 
+void call_trace_end(struct call *c, const struct err *e)
+{
+    if (c->span.on)
+        trace_end(&c->span, c->name, c->task ? c->task : c->task_id ? c->task_id : "", e);
+}
+
 void call_end(struct call *c, struct err *e, struct val *result)
 {
     atomic_fetch_add_explicit(&c->api->n_answered, 1, memory_order_relaxed);
@@ -107,6 +113,8 @@ void call_end(struct call *c, struct err *e, struct val *result)
         timing_add(c->api->timing, c->msg, clock_now() - c->began);
     if (!c->async)
         call_note_end(c, e);
+    if (!c->async || e)
+        call_trace_end(c, e);
     c->answer(c, e, result);
     call_unref(c);
 }
@@ -367,6 +375,8 @@ struct api_rpc *api_rpc(struct api *api, const struct api_request *rq, api_reply
     c->subtask_of = copy_or_null(rq->subtask_of);
     c->originator = copy_or_null(rq->originator);
     c->user_agent = copy_or_null(rq->user_agent);
+    if (rq->traceparent)
+        (void)trace_id_parse(rq->traceparent, &c->parent);
     c->other_config = rq->other_config ? val_ref(rq->other_config) : NULL;
     call_ref(c);
     if (parsed.invalid_utf8)

@@ -22,6 +22,7 @@
 #include "codec/rpc.h"
 #include "state/desc.h"
 #include "task/op.h"
+#include "task/trace.h"
 
 struct audit;
 struct batch;
@@ -74,7 +75,9 @@ struct call {
     const enum rpc_format *format; /* what the answer is written in; NULL: it is a value */
 
     usec_t began;
-    char *name; /* as called, with "Async." */
+    struct trace_id parent; /* of the traceparent header */
+    struct trace_span span; /* from the message's name being known on */
+    char *name;             /* as called, with "Async." */
     const struct msg_desc *msg;
     bool async;
     void *args;              /* of the message (decode.h) */
@@ -117,6 +120,8 @@ void call_end(struct call *c, struct err *e, struct val *result);
 /* Notes how the call ended: is it an error that the model promises, what does the audit log say?
  * call_end does so; for an asynchronous call whoever sees its task end. */
 void call_note_end(const struct call *c, const struct err *e);
+/* Ends its span, the first time it is called. */
+void call_trace_end(struct call *c, const struct err *e);
 /* The line of the audit log alone. */
 void call_audit(const struct call *c, const struct err *e);
 /* From any thread: runs fn(c) at home. One at a time. */

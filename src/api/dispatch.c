@@ -307,6 +307,7 @@ static void drop_outcome(void *arg, struct err *e, struct val *result)
 {
     struct call *c = arg;
     call_note_end(c, e);
+    call_trace_end(c, e);
     call_unref(c);
     err_free(e);
     val_unref(result);
@@ -339,7 +340,8 @@ static void run_task(struct call *c, const struct msg_desc *msg, msg_fn fn, void
                              .task = existing_task(c, c->task_id),
                              .subtask_of = existing_task(c, c->subtask_of),
                              .label = c->name,
-                             .other_config = c->other_config};
+                             .other_config = c->other_config,
+                             .trace = c->span.on ? &c->span.id : NULL};
     if (args == c->args)
         c->args = NULL;
     if (c->async)
@@ -455,6 +457,7 @@ static void run(struct call *c)
 void dispatch(struct call *c, const char *name, const struct val *params)
 {
     c->name = mem_strdup(name);
+    trace_begin(&c->span, TRACE_CALLS, &c->parent);
     if (try_system(c, name, params))
         return;
     c->msg = find_message(c, name);

@@ -7,6 +7,7 @@
 #include "base/str.h"
 #include "gen/http.h"
 #include "handler/handler.h"
+#include "task/trace.h"
 
 struct rpc {
     struct net_reply *reply;
@@ -62,6 +63,8 @@ static void serve(struct handlers *h, enum rpc_format format, const struct net_r
     _cleanup_(freep) char *parent = view_dup(http_find(req->head, "subtask-of"));
     _cleanup_(freep) char *originator = view_dup(http_find(req->head, "originator"));
     _cleanup_(freep) char *agent = view_dup(http_find(req->head, "user-agent"));
+    _cleanup_(freep) char *trace =
+        trace_is_wanted() ? view_dup(http_find(req->head, "traceparent")) : NULL;
     _cleanup_(val_unrefp) struct val *config = other_config(req->head);
     struct rpc *r = mem_new(struct rpc);
     r->reply = reply;
@@ -74,6 +77,7 @@ static void serve(struct handlers *h, enum rpc_format format, const struct net_r
         .subtask_of = *parent ? parent : NULL,
         .originator = *originator ? originator : NULL,
         .user_agent = *agent ? agent : NULL,
+        .traceparent = trace,
         .other_config = config,
         .ret_known = &r->known,
     };

@@ -12,6 +12,7 @@
 #define POLL_MS    250
 #define CONNECT_MS 30000L
 #define SILENCE_S  60L
+#define POST_MS    10000L
 
 struct fetch {
     CURLM *multi;
@@ -126,4 +127,58 @@ struct err *fetch_read(struct fetch *f, void *p, size_t size, size_t *ret_size)
     f->at += n;
     *ret_size = n;
     return NULL;
+}
+
+/* ---- giving ---- */
+
+struct posting {
+    bool (*stop)(void *arg);
+    void *arg;
+};
+
+static int look_for_stop(void *arg, curl_off_t down_all, curl_off_t down, curl_off_t up_all,
+                         curl_off_t up)
+{
+    const struct posting *p = arg;
+    return p->stop && p->stop(p->arg);
+}
+
+static size_t ignore_data(char *p, size_t size, size_t n, void *arg)
+{
+    return size * n;
+}
+
+static void curl_freep(CURL **call)
+{
+    curl_easy_cleanup(*call);
+}
+
+static void headers_freep(struct curl_slist **list)
+{
+    curl_slist_free_all(*list);
+}
+
+struct err *fetch_post(const char *url, const char *type, const struct buf *body,
+                       bool (*stop)(void *arg), void *arg)
+{
+    _cleanup_(curl_freep) CURL *call = curl_easy_init();
+    _cleanup_(freep) char *line = mem_printf("Content-Type: %s", type);
+    _cleanup_(headers_freep) struct curl_slist *headers = curl_slist_append(NULL, line);
+    struct posting p = {stop, arg};
+    if (!call || !headers)
+        return err_internal("no memory for a transfer");
+    curl_easy_setopt(call, CURLOPT_URL, url);
+    curl_easy_setopt(call, CURLOPT_PROTOCOLS_STR, "http,https");
+    curl_easy_setopt(call, CURLOPT_FAILONERROR, 1L);
+    curl_easy_setopt(call, CURLOPT_NOSIGNAL, 1L);
+    curl_easy_setopt(call, CURLOPT_TIMEOUT_MS, POST_MS);
+    curl_easy_setopt(call, CURLOPT_HTTPHEADER, headers);
+    curl_easy_setopt(call, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)body->size);
+    curl_easy_setopt(call, CURLOPT_POSTFIELDS, body->data);
+    curl_easy_setopt(call, CURLOPT_WRITEFUNCTION, ignore_data);
+    curl_easy_setopt(call, CURLOPT_NOPROGRESS, 0L);
+    curl_easy_setopt(call, CURLOPT_XFERINFOFUNCTION, look_for_stop);
+    curl_easy_setopt(call, CURLOPT_XFERINFODATA, &p);
+    CURLcode r = curl_easy_perform(call);
+    return r == CURLE_OK ? NULL : err_internal("%s", curl_easy_strerror(r));
 }

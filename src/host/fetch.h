@@ -1,5 +1,5 @@
 /*
- * fetch.h: reads what a URL gives, http or https, as a stream.
+ * fetch.h: reads what a URL gives, http or https, as a stream; or gives it something.
  *
  *     _cleanup_(fetch_freep) struct fetch *f = NULL;
  *     TRY(fetch_open(url, stop, arg, &f));
@@ -15,6 +15,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "base/buf.h"
 #include "base/err.h"
 
 struct fetch;
@@ -29,3 +30,7 @@ static inline void fetch_freep(struct fetch **f)
 }
 /* Up to `size` bytes; 0 at the end. IMPORT_ERROR naming what the server or the network said. */
 struct err *fetch_read(struct fetch *f, void *p, size_t size, size_t *ret_size) _must_use_;
+
+/* Sends a body to a URL and waits for an answer below 400, ten seconds at most. */
+struct err *fetch_post(const char *url, const char *type, const struct buf *body,
+                       bool (*stop)(void *arg), void *arg) _must_use_;

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "gen/msg.h"
 #include "host/machine.h"
+#include "op/observer.h"
 #include "op/world.h"
 
 #define SSH_TIMEOUT_MAX 172800 /* two days */
@@ -432,13 +433,14 @@ static void tell(struct err *e)
     if (!e)
         return;
     _cleanup_(freep) char *text = err_text(e);
-    log_warn("event=ssh-not-set error='%s'", text);
+    log_warn("event=setting-not-kept error='%s'", text);
     err_free(e);
 }
 
 void host_settings_begin(struct ops *ops)
 {
     tell(automatic_ssh(ops, false));
+    tell(observers_begin(ops));
 }
 
 void host_settings_end(struct ops *ops)

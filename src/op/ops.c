@@ -5,6 +5,7 @@
 
 #include "op/blob.h"
 #include "op/measure.h"
+#include "op/observer.h"
 #include "op/vm_ops.h"
 #include "op/world.h"
 #include "task/claim.h"
@@ -61,6 +62,7 @@ struct err *ops_new(const struct ops_config *cfg, struct ops **ret)
         cfg->state_dir ? mem_printf("%s/metrics", cfg->state_dir) : NULL;
     ops->metrics = metrics_new(metrics_dir);
     ops->measure = measure_new();
+    ops->observers = observers_new();
     tasks_set_world(cfg->tasks, ops);
     *ret = ops;
     return NULL;
@@ -70,6 +72,7 @@ void ops_free(struct ops *ops)
 {
     if (!ops)
         return;
+    observers_free(ops->observers);
     rstr_unref(ops->cfg.hostname);
     rstr_unref(ops->cfg.address);
     rstr_unref(ops->cfg.version);

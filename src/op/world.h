@@ -22,6 +22,7 @@
 
 struct measure;
 struct metrics;
+struct observers;
 
 struct ops {
     struct ops_config cfg;       /* strings are owned */
@@ -31,6 +32,7 @@ struct ops {
     _Atomic(uint64_t) backed_up; /* generation of the copy that ops_backup made last */
     atomic_flag backing_up;
     usec_t next_certificate_alerts; /* of the chores' thread */
+    struct observers *observers;
     struct metrics *metrics;
     struct measure *measure;         /* of the thread of ops_measure() */
     _Atomic(usec_t) save_metrics_at; /* by clock_now(); 0: nobody has asked */

@@ -12,6 +12,7 @@
 #include "task/claim.h"
 #include "task/op.h"
 #include "task/task.h"
+#include "task/trace.h"
 #include "task/waitable.h"
 
 struct runner;
@@ -31,6 +32,7 @@ struct op_run {
     const char *label;              /* rstr: the method as called */
     const char *subtask_of;         /* rstr or NULL */
     const struct val *other_config; /* of the task, or NULL */
+    struct trace_id trace;          /* below which its steps are traced */
     bool async;
     bool make_task;  /* the call makes its task ... */
     bool keep_task;  /* ... and leaves it behind at its end */

@@ -16,6 +16,7 @@
 #define LOG_MODULE "step"
 #include "base/log.h"
 #include "gen/error.h"
+#include "gen/rec.h"
 #include "loop/loop.h"
 #include "state/db.h"
 #include "state/txn.h"
@@ -94,7 +95,7 @@ static struct err *begin(struct op_run *r, unsigned i)
     return NULL;
 }
 
-static struct err *run_one(struct op_run *r, unsigned i)
+static struct err *do_one(struct op_run *r, unsigned i)
 {
     const struct step *s = &r->kind->steps[i];
     TRY(begin(r, i));
@@ -107,6 +108,31 @@ static struct err *run_one(struct op_run *r, unsigned i)
     if (s->commit)
         r->committed = true;
     return NULL;
+}
+
+static enum trace_part part_of(const struct op_run *r)
+{
+    int cls = r->op.msg ? r->op.msg->cls : r->internal_cls;
+    bool disks = cls == CLASS_SR || cls == CLASS_VDI || cls == CLASS_PBD;
+    return disks ? TRACE_DISKS : TRACE_GUESTS;
+}
+
+static void trace_step_end(struct op_run *r, struct trace_span *span, const char *what,
+                           const struct err *e)
+{
+    char name[160];
+    snprintf(name, sizeof(name), "%s: %s%s", r->kind->name, what, r->kind->steps[r->step].name);
+    trace_end(span, name, r->op.task, e);
+}
+
+static struct err *run_one(struct op_run *r, unsigned i)
+{
+    struct trace_span span;
+    trace_begin(&span, part_of(r), &r->trace);
+    struct err *e = do_one(r, i);
+    if (span.on)
+        trace_step_end(r, &span, "", e);
+    return e;
 }
 
 /* ---- where there is no way back ---- */
@@ -159,12 +185,9 @@ struct err *step_run(struct op_run *r)
 
 /* ---- undo ---- */
 
-static struct err *undo_one(struct op_run *r)
+static struct err *do_undo(struct op_run *r)
 {
     const struct step *s = &r->kind->steps[r->step];
-    r->verb = 0;
-    if (!s->undo)
-        return NULL;
     err_free(mark(r, "before undo", false));
     struct err *e = s->undo(&r->op);
     for (unsigned attempt = 0; e && again(r, "undo", attempt, e); attempt++) {
@@ -172,6 +195,19 @@ static struct err *undo_one(struct op_run *r)
         e = s->undo(&r->op);
     }
     err_free(mark(r, "after undo", false));
+    return e;
+}
+
+static struct err *undo_one(struct op_run *r)
+{
+    r->verb = 0;
+    if (!r->kind->steps[r->step].undo)
+        return NULL;
+    struct trace_span span;
+    trace_begin(&span, part_of(r), &r->trace);
+    struct err *e = do_undo(r);
+    if (span.on)
+        trace_step_end(r, &span, "undo ", e);
     return e;
 }
 
@@ -195,6 +231,8 @@ struct err *op_run_steps(struct op *op, const char *kind)
     r->kind = op_kind_find(kind);
     if (!r->kind)
         return err_internal("no step table is named '%s'", kind);
+    if (!trace_id_is_set(&r->trace))
+        trace_id_new(&r->trace);
     r->step = 0;
     return step_run(r);
 }

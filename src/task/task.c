@@ -189,6 +189,8 @@ static struct op_run *make_run(struct tasks *ts, const struct run_request *rq)
     if (rq->subtask_of)
         r->subtask_of = rstr_new(rq->subtask_of);
     r->other_config = rq->other_config ? val_ref(rq->other_config) : NULL;
+    if (rq->trace)
+        r->trace = *rq->trace;
     if (rq->msg)
         set_label(r, rq);
     else

@@ -23,6 +23,7 @@
 #include "base/val.h"
 #include "loop/loop.h"
 #include "task/op.h"
+#include "task/trace.h"
 
 struct tasks;
 
@@ -62,6 +63,7 @@ struct run_request {
     const char *subtask_of;         /* NULL: none */
     const struct val *other_config; /* of the new task; NULL: empty. A reference is taken. */
     const char *label; /* the method's name as called; NULL: "VM.start" or "Async.VM.start" */
+    const struct trace_id *trace; /* the call's span; NULL: none */
 };
 
 typedef void (*tasks_started_fn)(void *arg, struct err *e, const char *task_ref);
