@@ -122,6 +122,7 @@ struct api_answer {
     size_t n_rows;
     struct snap *snap;   /* of rows; else NULL */
     uint64_t generation; /* of a write without a handler; else 0 */
+    bool known;          /* the caller has a session, or got one */
 };
 typedef void (*api_answer_fn)(void *arg, const struct api_answer *answer);
 

@@ -314,16 +314,17 @@ static void log_error(const struct api_rpc *r, const struct err *e)
         log_debug("event=call-refused method=%s error=\"%s\"", r->req.method, text);
 }
 
-static bool is_login(const struct call *c, const struct err *e)
+bool call_is_known(const struct call *c, const struct err *e)
 {
-    return !e && c->msg && c->msg->flags & MSG_NO_SESSION && c->msg->cls == CLASS_session;
+    bool login = !e && c->msg && c->msg->flags & MSG_NO_SESSION && c->msg->cls == CLASS_session;
+    return c->session || login;
 }
 
 static void answer_rpc(struct call *c, struct err *e, struct val *result)
 {
     struct api_rpc *r = (struct api_rpc *)c;
     if (!c->dropped) {
-        if (r->known && (c->session || is_login(c, e)))
+        if (r->known && call_is_known(c, e))
             *r->known = true;
         _cleanup_(buf_done) struct buf b;
         buf_init(&b, ANSWER_MAX);

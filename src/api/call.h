@@ -117,6 +117,8 @@ void call_unref(struct call *c); /* any thread; frees with free() */
 
 /* Answers and drops the reference of the one who runs the call. At home. */
 void call_end(struct call *c, struct err *e, struct val *result);
+/* Has the caller a session, or got one by this call that came to `e`? */
+bool call_is_known(const struct call *c, const struct err *e);
 /* Notes how the call ended: is it an error that the model promises, what does the audit log say?
  * call_end does so; for an asynchronous call whoever sees its task end. */
 void call_note_end(const struct call *c, const struct err *e);

@@ -27,6 +27,7 @@ static void answer_value(struct call *c, struct err *e, struct val *result)
                               .n_rows = rows ? rows->n : 0,
                               .snap = rows ? rows->snap : NULL,
                               .generation = c->generation,
+                              .known = call_is_known(c, e),
                           });
     err_free(e);
     val_unref(result);

@@ -21,7 +21,16 @@ static void logout(void *arg, const char *session)
     err_free(api_call(arg, session, "session.logout", NULL, NULL));
 }
 
+static struct err *check(void *arg, const char *session)
+{
+    struct api_session found = {0};
+    struct err *e = api_authenticate(arg, session, &found);
+    api_session_done(&found);
+    return e;
+}
+
 struct cli_backend cli_backend_api(struct api *api)
 {
-    return (struct cli_backend){.arg = api, .call = call, .login = login, .logout = logout};
+    return (struct cli_backend){
+        .arg = api, .call = call, .login = login, .logout = logout, .check = check};
 }

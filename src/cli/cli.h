@@ -34,6 +34,8 @@ struct cli_backend {
     struct err *(*login)(void *arg, const struct api_peer *peer, const char *user,
                          const char *password, const char **ret_session);
     void (*logout)(void *arg, const char *session);
+    /* SESSION_INVALID if there is none of that name; NULL: all are taken for live. */
+    struct err *(*check)(void *arg, const char *session);
     /* Whether the HTTP handler of that name is there; NULL: all are. */
     bool (*serves)(const char *handler);
 };

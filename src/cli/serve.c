@@ -37,6 +37,8 @@ static struct err *open_session(struct cmd *c, const struct api_peer *peer, bool
 {
     *ret_own = false;
     if (c->args.session) {
+        if (c->backend->check)
+            TRY(c->backend->check(c->backend->arg, c->args.session));
         c->session = rstr_new(c->args.session);
         return NULL;
     }

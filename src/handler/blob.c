@@ -43,6 +43,14 @@ static const char *header_safe(const char *mime_type)
     return mime_type;
 }
 
+/* Its length; and whoever may make a blob must not thereby run scripts in the name of this host. */
+#define HEADERS_OF(o)                                                                              \
+    {                                                                                              \
+        {"Content-Length", (o).length},                                                            \
+            {"Content-Security-Policy", "sandbox; default-src 'none'"},                            \
+            {"X-Content-Type-Options", "nosniff"},                                                 \
+    }
+
 static struct err *open_blob(struct handlers *h, const struct rec_blob *blob, struct opened *ret)
 {
     uint64_t size = 0;
@@ -68,8 +76,8 @@ static struct err *send_blob(struct transfer *x, struct val **ret)
     if (!blob)
         return err_HANDLE_INVALID("blob", ref);
     TRY(open_blob(x->h, blob, &o));
-    const struct net_header length = {"Content-Length", o.length};
-    TRY(transfer_head(x, o.mime_type, &length, 1));
+    const struct net_header headers[] = HEADERS_OF(o);
+    TRY(transfer_head(x, o.mime_type, headers, ARRAY_LEN(headers)));
     char piece[PIECE];
     for (ssize_t n; (n = read(o.fd, piece, sizeof(piece))) != 0;) {
         if (n < 0)
@@ -89,8 +97,8 @@ static void send_to_anybody(struct handlers *h, const struct rec_blob *blob, str
         net_stream_close(s);
         return;
     }
-    const struct net_header length = {"Content-Length", o.length};
-    int r = net_stream_head(s, 200, o.mime_type, &length, 1);
+    const struct net_header headers[] = HEADERS_OF(o);
+    int r = net_stream_head(s, 200, o.mime_type, headers, ARRAY_LEN(headers));
     char piece[PIECE];
     for (ssize_t n = 1; r >= 0 && n > 0;) {
         n = read(o.fd, piece, sizeof(piece));

@@ -11,8 +11,6 @@
 #include "handler/handler.h"
 #include "handler/http.h"
 
-#define BODY_MAX 204800 /* as upstream's limit of a command */
-
 static ssize_t read_some(void *arg, void *p, size_t size)
 {
     return net_stream_read(arg, p, size);
@@ -25,12 +23,13 @@ static int write_all(void *arg, const void *p, size_t size)
 
 static void be_patient(void *arg)
 {
+    net_stream_known(arg);
     net_stream_set_patience(arg, USEC_NEVER);
 }
 
 static int read_body(const struct net_request *req, struct net_stream *s, struct buf *ret)
 {
-    if (!req->head->has_length || req->head->length > BODY_MAX) {
+    if (!req->head->has_length || req->head->length > HANDLER_CLI_MAX) {
         (void)net_stream_error(s, 400, "a command needs a Content-Length of at most 200 KiB");
         return -E2BIG;
     }
@@ -54,7 +53,7 @@ void http_post_cli(void *arg, const struct net_request *req, struct net_stream *
 {
     struct handlers *h = arg;
     _cleanup_(buf_done) struct buf body;
-    buf_init(&body, BODY_MAX);
+    buf_init(&body, HANDLER_CLI_MAX);
     if (read_body(req, s, &body) == 0) {
         struct cli_backend backend = cli_backend_api(h->api);
         backend.serves = serves;

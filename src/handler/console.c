@@ -115,6 +115,7 @@ void http_connect_console(void *arg, const struct net_request *req, struct net_s
         net_stream_close(s);
         return;
     }
+    net_stream_known(s);
     if (greet(req, s) < 0) {
         fd_close(fd);
         net_stream_close(s);

@@ -18,11 +18,12 @@ static struct net_route route_of(const struct http_desc *d)
                                           [HTTP_SIMPLE] = NET_SIMPLE,
                                           [HTTP_STREAM] = NET_TAKEOVER,
                                           [HTTP_FILES] = NET_FILES};
-    bool refused = d->flags & HTTP_UNIMPLEMENTED;
+    bool refused = d->flags & HTTP_UNIMPLEMENTED, is_command = d->takeover == http_post_cli;
     return (struct net_route){.method = str_eq(d->method, "ANY") ? "*" : d->method,
                               .path_prefix = d->path,
                               .name = d->name,
                               .kind = kinds[d->form],
+                              .gather = is_command ? HANDLER_CLI_MAX : 0,
                               .call = d->call,
                               .takeover = refused ? refuse_unimplemented : d->takeover};
 }

@@ -44,6 +44,8 @@ const struct net_route *handler_routes(unsigned *ret_n);
 
 /* --- for the handlers themselves --- */
 
+#define HANDLER_CLI_MAX 204800 /* bytes of a command, as upstream's */
+
 struct api_peer handler_peer(const struct handlers *h, const struct net_request *req);
 
 /* A session for a request outside RPC, in the order of clients: the local socket's trust, a

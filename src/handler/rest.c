@@ -11,6 +11,7 @@ struct conversation {
     struct net_reply *reply;
     struct rest_call *call; /* NULL until rest_serve has returned without an answer */
     bool answered;
+    bool known; /* the caller has a session */
 };
 
 static void over(struct conversation *v)
@@ -28,6 +29,8 @@ static void on_send(void *arg, unsigned status, const char *content_type,
     unsigned n = 0;
     for (; n < n_headers && n < ARRAY_LEN(all); n++)
         all[n] = (struct net_header){headers[n].name, headers[n].value};
+    if (v->known)
+        net_reply_known(v->reply);
     net_reply_send(v->reply, status, content_type, all, n, body);
     over(v);
 }
@@ -35,6 +38,8 @@ static void on_send(void *arg, unsigned status, const char *content_type,
 static void on_begin(void *arg, const char *content_type)
 {
     struct conversation *v = arg;
+    if (v->known)
+        net_reply_known(v->reply);
     net_reply_begin(v->reply, 200, content_type, NULL, 0);
 }
 
@@ -86,6 +91,7 @@ void http_rest(void *arg, const struct net_request *req, struct net_reply *reply
         .query = req->query,
         .body = req->body,
         .head = req->head,
+        .ret_known = &v->known,
     };
     v->reply = reply;
     struct rest_call *call = rest_serve(&h->rest, &rq, &sink, v);

@@ -17,53 +17,11 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/uio.h>
-#include <unistd.h>
 
 #define LOG_MODULE "net"
 #include "base/fd.h"
 #include "base/log.h"
-#include "net/net_impl.h"
-
-enum conn_state { HEAD, BODY, OWED, SEND, LINGER, END };
-
-#define PIPELINE_MAX 65536 /* bytes that may wait while an answer is owed */
-#define LINGER_TIME  (2 * USEC_PER_SEC)
-#define TLS_OUT_MAX  262144
-#define FEED_MAX     1048576 /* bytes of an answer in pieces that may be on their way */
-#define SEND_TURN    1048576 /* bytes sent before others have a turn */
-#define SLOWEST      16384 /* bytes per second that a body or an answer has to make on the whole */
-
-struct conn {
-    struct net *net;
-    struct net_thread *thread;
-    struct conn *next, **at; /* in thread->conns */
-    struct net_peer peer;
-    int fd;
-    struct tls *tls;
-    struct loop_fd *watch;
-    struct loop_timer *timer;
-    usec_t transfer_end; /* by when the body or the answer has to be over */
-    usec_t began;        /* when the current request was whole; for the log */
-    unsigned watching;
-
-    enum conn_state state;
-    bool running;  /* conn_run is on the stack */
-    bool ended;    /* the client sends no more */
-    bool close;    /* after the answer */
-    bool refused;  /* the answer goes out before the request was read */
-    bool started;  /* something of the current head has arrived */
-    bool overdue;  /* the time for what is awaited is up */
-    struct buf in; /* what came and is not used yet, decrypted */
-    size_t scanned;
-    struct http_chunks chunks;
-    struct net_reply *r; /* the current request */
-
-    struct buf out; /* to the socket; of a TLS connection that is tls_out() */
-    size_t out_at;
-    struct buf body; /* of the answer, behind `out` */
-    size_t body_at;
-};
+#include "net/conn_impl.h"
 
 static void on_timer(void *arg);
 static void on_socket(void *arg, int fd, unsigned events);
@@ -77,30 +35,17 @@ struct conn *conn_new(struct net *n, struct net_thread *t, int fd, const struct 
     c->thread = t;
     c->peer = *peer;
     c->fd = fd;
-    c->tls = tls ? tls_new(tls) : NULL;
+    c->tls_context = tls;
+    c->serial = n->next_serial++;
+    c->milestone = clock_now();
     buf_init(&c->in, n->config.rpc_body_max + HTTP_HEAD_MAX + PIPELINE_MAX);
     buf_init(&c->out, HTTP_HEAD_MAX + PIPELINE_MAX);
     return c;
 }
 
-static void set_timer(struct conn *c, usec_t wait)
+uint64_t conn_serial(const struct conn *c)
 {
-    c->overdue = false;
-    loop_timer_set(c->timer, wait == USEC_NEVER ? USEC_NEVER : clock_now() + wait);
-}
-
-/* A transfer may pause for stall_time, but not trickle for ever. */
-static void begin_transfer(struct conn *c, uint64_t size)
-{
-    usec_t stall = c->net->config.stall_time;
-    c->transfer_end = clock_now() + stall + size * USEC_PER_SEC / SLOWEST;
-    set_timer(c, stall);
-}
-
-static void note_progress(struct conn *c)
-{
-    usec_t end = clock_now() + c->net->config.stall_time;
-    loop_timer_set(c->timer, end < c->transfer_end ? end : c->transfer_end);
+    return c->serial;
 }
 
 static void watch(struct conn *c, unsigned events)
@@ -110,35 +55,34 @@ static void watch(struct conn *c, unsigned events)
     c->watching = events;
 }
 
-void conn_start(void *arg)
+static void conn_start(void *arg)
 {
     struct conn *c = arg;
     struct net_thread *t = c->thread;
-    c->next = t->conns;
-    c->at = &t->conns;
-    if (c->next)
-        c->next->at = &c->next;
-    t->conns = c;
+    conn_enlist(c);
     c->watching = LOOP_READ;
     c->watch = loop_fd_add(t->loop, c->fd, LOOP_READ, on_socket, c);
     c->timer = loop_timer_new(t->loop, on_timer, c);
-    set_timer(c, c->net->config.head_time);
+    if (c->state == HEAD) {
+        conn_set_timer(c, c->net->config.head_time);
+        return;
+    }
+    conn_begin_transfer(c, c->body.size);
+    c->state = conn_account(c) ? SEND : END;
+    conn_run(c);
 }
 
 /* Takes the connection off its thread; what it holds stays. */
 static void unhook(struct conn *c)
 {
-    if (c->at) {
-        *c->at = c->next;
-        if (c->next)
-            c->next->at = c->at;
-    }
+    conn_delist(c);
     loop_fd_del(c->watch);
     loop_timer_free(c->timer);
 }
 
 static void conn_free(struct conn *c)
 {
+    conn_unaccount(c);
     tls_free(c->tls);
     buf_done(&c->in);
     buf_done(&c->out);
@@ -156,151 +100,34 @@ void conn_close(struct conn *c)
     conn_free(c);
 }
 
-void conn_known(struct conn *c)
+/* A connection whose thread has ended. */
+static void discard(struct conn *c)
 {
-    net_peer_known(c->net, &c->peer);
+    net_peer_leave(c->net, &c->peer);
+    fd_close(c->fd);
+    conn_free(c);
 }
 
-bool conn_evict(struct net_thread *t, const char *address)
+void conn_send_off(struct conn *c)
 {
-    struct conn *oldest = NULL;
-    for (struct conn *c = t->conns; c; c = c->next) {
-        bool idle = (c->state == HEAD || c->state == BODY) && !c->running;
-        if (idle && !c->peer.known && c->peer.kind != NET_LOCAL &&
-            (!*address || str_eq(c->peer.address, address)))
-            oldest = c;
-    }
-    if (!oldest)
-        return false;
-    t->net->n_evicted++;
-    log_debug("event=connection-evicted peer=%s", oldest->peer.address);
-    conn_close(oldest);
-    return true;
+    if (net_thread_is_mine(c->thread))
+        conn_start(c);
+    else if (!net_thread_post(c->thread, "conn_start", conn_start, c))
+        discard(c);
 }
 
-/* ---- bytes in ---- */
-
-static int decrypt(struct conn *c, const char *p, size_t size)
+void conn_finish(struct net_thread *t, int fd, struct tls *tls, const struct net_peer *peer,
+                 struct buf *rest)
 {
-    tls_push(c->tls, p, size);
-    for (;;) {
-        char *at = buf_reserve(&c->in, 16384);
-        if (!at)
-            return -E2BIG;
-        ssize_t n = tls_read(c->tls, at, 16384);
-        if (n == -EPIPE) {
-            c->ended = true;
-            return 0;
-        }
-        if (n <= 0)
-            return (int)n;
-        buf_added(&c->in, (size_t)n);
+    struct conn *c = conn_new(t->net, t, fd, peer, NULL);
+    c->tls = tls;
+    c->state = SEND;
+    c->refused = true; /* what still comes is dropped */
+    if (rest) {
+        c->body = *rest;
+        *rest = (struct buf){0};
     }
-}
-
-/* Reads what there is, up to a measure, so that one connection does not keep the others waiting.
- * -errno when it is over. */
-static int receive(struct conn *c)
-{
-    char chunk[16384];
-    for (int round = 0; round < 8; round++) {
-        ssize_t n = recv(c->fd, chunk, sizeof(chunk), 0);
-        if (n < 0)
-            return errno == EAGAIN || errno == EINTR ? 0 : -errno;
-        if (n == 0) {
-            c->ended = true;
-            return 0;
-        }
-        int r = 0;
-        if (c->state == LINGER)
-            continue;
-        if (c->tls)
-            r = decrypt(c, chunk, (size_t)n);
-        else
-            buf_put(&c->in, chunk, (size_t)n);
-        if (r < 0 || !buf_ok(&c->in))
-            return r < 0 ? r : -E2BIG;
-        if ((size_t)n < sizeof(chunk))
-            return 0;
-    }
-    return 0;
-}
-
-/* ---- bytes out ---- */
-
-/* Ciphertext is made as it can be sent, so that a large answer does not exist twice. */
-static int encrypt_more(struct conn *c)
-{
-    while (c->out_at < c->out.size) {
-        int r = tls_write(c->tls, c->out.data + c->out_at, c->out.size - c->out_at);
-        if (r < 0)
-            return r;
-        c->out_at = c->out.size;
-    }
-    while (c->body_at < c->body.size && tls_out(c->tls)->size < TLS_OUT_MAX) {
-        size_t n = c->body.size - c->body_at < SEND_CHUNK ? c->body.size - c->body_at : SEND_CHUNK;
-        int r = tls_write(c->tls, c->body.data + c->body_at, n);
-        if (r < 0)
-            return r;
-        c->body_at += n;
-    }
-    return 0;
-}
-
-static struct iovec rest_of(const struct buf *b, size_t at)
-{
-    return (struct iovec){b->data ? b->data + at : NULL, b->size - at};
-}
-
-static ssize_t send_some(struct conn *c)
-{
-    if (c->tls) {
-        struct buf *out = tls_out(c->tls);
-        ssize_t n = send(c->fd, out->data, out->size, MSG_NOSIGNAL);
-        if (n > 0)
-            buf_consume(out, (size_t)n);
-        return n;
-    }
-    struct iovec v[2] = {rest_of(&c->out, c->out_at), rest_of(&c->body, c->body_at)};
-    struct msghdr msg = {.msg_iov = v, .msg_iovlen = 2};
-    ssize_t n = sendmsg(c->fd, &msg, MSG_NOSIGNAL);
-    if (n > 0) {
-        size_t head = (size_t)n < v[0].iov_len ? (size_t)n : v[0].iov_len;
-        c->out_at += head;
-        c->body_at += (size_t)n - head;
-    }
-    return n;
-}
-
-static bool has_output(const struct conn *c)
-{
-    return c->out_at < c->out.size || c->body_at < c->body.size ||
-           (c->tls && tls_out(c->tls)->size);
-}
-
-/* 1: all is sent, 0: the socket is full or others have a turn, -errno. */
-static int flush(struct conn *c)
-{
-    for (size_t sent = 0; has_output(c) && sent < SEND_TURN;) {
-        int r = c->tls && tls_is_ready(c->tls) ? encrypt_more(c) : 0;
-        if (r < 0)
-            return r;
-        if (c->tls && !tls_out(c->tls)->size)
-            return 0; /* output, but the handshake is not done: wait */
-        ssize_t n = send_some(c);
-        if (n < 0)
-            return errno == EAGAIN || errno == EINTR ? 0 : -errno;
-        sent += (size_t)n;
-        if (c->state == SEND || (c->r && c->r->begun))
-            note_progress(c);
-    }
-    if (has_output(c))
-        return 0;
-    buf_clear(&c->out);
-    c->out_at = 0;
-    buf_done(&c->body);
-    c->body_at = 0;
-    return 1;
+    conn_send_off(c);
 }
 
 /* ---- the states ---- */
@@ -315,7 +142,10 @@ static void begin_send(struct conn *c)
     r->answer_body = (struct buf){0};
     c->close = c->refused || r->begun || !r->head.keep_alive;
     c->state = r->status || r->begun ? SEND : END;
-    begin_transfer(c, c->body.size);
+    if (!conn_account(c))
+        c->state = END;
+    c->milestone = clock_now();
+    conn_begin_transfer(c, c->body.size);
     log_debug("event=request method=%s path=%s peer=%s status=%u bytes=%zu us=%llu",
               r->method ? r->method : "-", r->path ? r->path : "-",
               *c->peer.address ? c->peer.address : "local", r->status, c->body.size,
@@ -387,23 +217,39 @@ static bool is_preflight(const struct net *n, const struct net_reply *r)
     return (post && (post->cors || post->kind == NET_RPC)) || (get && get->cors);
 }
 
-/* Hands the connection to a stream thread; false if it broke. */
-static bool take_over(struct conn *c)
+/* Hands the connection to a stream thread: *cp is NULL then. True when it goes on here. */
+static bool take_over(struct conn **cp)
 {
+    struct conn *c = *cp;
+    if (!streams_admit(c->net, &c->peer)) {
+        refuse(c, 503, "There are too many connections");
+        return true;
+    }
     if (c->r->head.expect_continue && !c->in.size)
         buf_puts(&c->out, "HTTP/1.1 100 Continue\r\n\r\n");
-    if (flush(c) <= 0) { /* so few bytes always fit, unless the client is gone */
+    if (conn_flush(c) <= 0) { /* so few bytes always fit, unless the client is gone */
         c->state = END;
         return false;
     }
     unhook(c);
     stream_start(c->net, c->thread, c->fd, steal(&c->tls), &c->in, steal(&c->r));
     conn_free(c);
-    return true;
+    *cp = NULL;
+    return false;
+}
+
+/* Does the handler wait for the whole body? One that is too long or of unknown length is its own
+ * matter. */
+static bool is_gathered(const struct net_reply *r)
+{
+    return r->route && r->route->kind == NET_TAKEOVER && r->head.has_length &&
+           r->head.length <= r->route->gather;
 }
 
 static size_t body_max(const struct conn *c)
 {
+    if (is_gathered(c->r))
+        return c->r->route->gather;
     return c->r->route && c->r->route->kind == NET_RPC ? c->net->config.rpc_body_max
                                                        : SIMPLE_BODY_MAX;
 }
@@ -422,7 +268,7 @@ static void begin_body(struct conn *c)
         return; /* all there: no need for a timer */
     if (h->expect_continue && !c->in.size)
         buf_puts(&c->out, "HTTP/1.1 100 Continue\r\n\r\n");
-    begin_transfer(c, h->has_length ? h->length : body_max(c));
+    conn_begin_transfer(c, h->has_length ? h->length : body_max(c));
 }
 
 /* False when more bytes are needed, or the connection is not ours any more (*c is NULL then). */
@@ -433,7 +279,7 @@ static bool run_head(struct conn **cp)
     if (size == 0) {
         if (c->in.size && !c->started) {
             c->started = true;
-            set_timer(c, c->net->config.head_time);
+            conn_set_timer(c, c->net->config.head_time);
         }
         return false;
     }
@@ -442,6 +288,7 @@ static bool run_head(struct conn **cp)
     unsigned bad = 0;
     c->r = reply_new(c->thread, &c->peer, head, &bad);
     c->r->conn = c;
+    c->milestone = clock_now();
     c->started = false;
     c->scanned = 0;
     buf_consume(&c->in, head.size);
@@ -471,11 +318,8 @@ static bool run_head(struct conn **cp)
         return true;
     }
     c->r->req.rest = c->r->path + strlen(c->r->route->path_prefix);
-    if (c->r->route->kind == NET_TAKEOVER) {
-        if (take_over(c))
-            *cp = NULL;
-        return false;
-    }
+    if (c->r->route->kind == NET_TAKEOVER && !is_gathered(c->r))
+        return take_over(cp);
     begin_body(c);
     return true;
 }
@@ -491,7 +335,7 @@ static void dispatch(struct conn *c)
     }
     c->state = OWED;
     c->began = clock_now();
-    set_timer(c, USEC_NEVER);
+    conn_set_timer(c, USEC_NEVER);
     r->req.loop = c->thread->loop;
     r->refs++; /* the handler's */
     c->net->n_owed++;
@@ -511,8 +355,9 @@ static void take_body(struct conn *c, size_t size)
     buf_consume(&c->in, size);
 }
 
-static bool run_body(struct conn *c)
+static bool run_body(struct conn **cp)
 {
+    struct conn *c = *cp;
     const struct http_head *h = &c->r->head;
     if (h->chunked) {
         bool done;
@@ -528,42 +373,40 @@ static bool run_body(struct conn *c)
     } else {
         if (c->in.size < h->length)
             return false;
+        if (is_gathered(c->r))
+            return take_over(cp);
         take_body(c, h->has_length ? (size_t)h->length : 0);
     }
     dispatch(c);
     return true;
 }
 
-static void say_goodbye(struct conn *c, bool well)
-{
-    if (!c->tls || !well)
-        return;
-    tls_shutdown(c->tls);
-    send_some(c);
-}
-
 static bool run_send(struct conn *c)
 {
-    int r = flush(c);
+    int r = conn_flush(c);
     if (r == 0)
         return false;
     if (r < 0 || (c->close && !c->refused)) {
-        say_goodbye(c, r > 0);
+        if (r > 0)
+            conn_say_goodbye(c);
         c->state = END;
         return true;
     }
     if (c->refused) {
-        say_goodbye(c, true);
+        conn_say_goodbye(c);
         c->state = c->ended ? END : LINGER;
         shutdown(c->fd, SHUT_WR);
         buf_clear(&c->in);
-        set_timer(c, LINGER_TIME);
+        conn_set_timer(c, LINGER_TIME);
         return true;
     }
     c->state = HEAD;
+    c->served = true;
+    c->milestone = clock_now();
     if (!c->in.size)
         buf_done(&c->in); /* an idle connection holds no buffer */
-    set_timer(c, c->net->config.idle_time);
+    (void)conn_account(c);
+    conn_set_timer(c, c->net->config.idle_time);
     return true;
 }
 
@@ -575,7 +418,7 @@ static bool step(struct conn **cp)
     case HEAD:
         return run_head(cp);
     case BODY:
-        return run_body(c);
+        return run_body(cp);
     case SEND:
         return run_send(c);
     default:
@@ -588,7 +431,7 @@ static void rewatch(struct conn *c)
 {
     bool full = c->state == OWED && c->in.size >= PIPELINE_MAX;
     unsigned events = (c->state != SEND && !full && !c->ended) ? LOOP_READ : 0;
-    if (has_output(c))
+    if (conn_has_output(c))
         events |= LOOP_WRITE;
     if (c->tls && !tls_is_ready(c->tls) && !tls_out(c->tls)->size)
         events = LOOP_READ;
@@ -620,7 +463,7 @@ static void give_up(struct conn *c)
 /* The pieces given so far are sent; the answer may go on. */
 static void note_drained(struct conn *c)
 {
-    set_timer(c, USEC_NEVER);
+    conn_set_timer(c, USEC_NEVER);
     if (c->r->drained)
         c->r->drained(c->r->drained_arg);
 }
@@ -640,15 +483,15 @@ static void conn_run(struct conn *c)
     if (!c)
         return; /* taken over */
     c->running = false;
-    bool pending = c->state != SEND && has_output(c);
-    if (!is_over(c) && pending && flush(c) < 0)
+    bool pending = c->state != SEND && conn_has_output(c);
+    if (!is_over(c) && pending && conn_flush(c) < 0)
         c->state = END; /* handshakes, 100 Continue, pieces of an answer */
     if (is_over(c)) {
         conn_close(c);
         return;
     }
     rewatch(c);
-    if (pending && c->r && c->r->begun && !has_output(c))
+    if (pending && c->r && c->r->begun && !conn_has_output(c))
         note_drained(c); /* last: it may end the connection */
 }
 
@@ -664,21 +507,21 @@ void conn_feed(struct conn *c, const void *p, size_t size)
 {
     c->out.max = FEED_MAX;
     c->transfer_end = USEC_NEVER;
-    bool idle = !has_output(c);
+    bool idle = !conn_has_output(c);
     buf_put(&c->out, p, size);
-    if (!buf_ok(&c->out) || (idle && flush(c) < 0)) {
-        set_timer(c, 0);
+    if (!buf_ok(&c->out) || (idle && conn_flush(c) < 0)) {
+        conn_set_timer(c, 0);
         return;
     }
     if (idle)
-        set_timer(c, has_output(c) ? c->net->config.stall_time : USEC_NEVER);
+        conn_set_timer(c, conn_has_output(c) ? c->net->config.stall_time : USEC_NEVER);
     if (!c->running)
         rewatch(c);
 }
 
 bool conn_is_drained(const struct conn *c)
 {
-    return !has_output(c);
+    return !conn_has_output(c);
 }
 
 static void on_socket(void *arg, int fd, unsigned events)
@@ -686,15 +529,15 @@ static void on_socket(void *arg, int fd, unsigned events)
     struct conn *c = arg;
     if (events & LOOP_READ && c->state != SEND) {
         size_t before = c->in.size;
-        int r = receive(c);
+        int r = conn_receive(c);
         if (r < 0) {
             log_debug("event=connection-broken peer=%s errno=%d", c->peer.address, -r);
-            flush(c); /* perhaps a TLS alert */
+            conn_flush(c); /* perhaps a TLS alert */
             conn_close(c);
             return;
         }
         if (c->state == BODY && c->in.size > before)
-            note_progress(c);
+            conn_note_progress(c);
     }
     conn_run(c);
 }
@@ -704,7 +547,7 @@ static void on_timer(void *arg)
 {
     struct conn *c = arg;
     bool reading = c->state == HEAD || c->state == BODY;
-    if (!reading || receive(c) < 0) {
+    if (!reading || conn_receive(c) < 0) {
         conn_close(c);
         return;
     }

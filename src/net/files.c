@@ -71,6 +71,24 @@ static int open_file(const char *root, const char *path, const char **ret_type, 
     return fd_take(&fd);
 }
 
+#define WHOLE_MAX                                                                                  \
+    (8 << 20) /* of a file that is read at once, so that no thread waits for clients */
+
+/* Appends the file to what is to be sent; false if it cannot be read. */
+static bool read_whole(int fd, off_t size, struct buf *b)
+{
+    char *at = buf_reserve(b, (size_t)size);
+    for (off_t have = 0; at && have < size;) {
+        ssize_t n = read(fd, at + have, (size_t)(size - have));
+        if (n <= 0)
+            return false;
+        have += n;
+    }
+    if (at)
+        buf_added(b, (size_t)size);
+    return at != NULL;
+}
+
 static void send_file(struct net_stream *s, int fd, off_t size)
 {
     char chunk[65536];
@@ -97,17 +115,26 @@ void files_serve(void *arg, const struct net_request *req, struct net_stream *s)
     const struct net *n = arg;
     const char *type = NULL;
     off_t size = 0;
+    _cleanup_(buf_done) struct buf out;
     _cleanup_(fd_closep) int fd = open_file(n->config.web_root, req->path, &type, &size);
+    buf_init(&out, WHOLE_MAX + 4096);
     if (fd < 0) {
         net_stream_error(s, 404, "There is no such file");
-    } else {
-        _cleanup_(buf_done) struct buf head;
-        buf_init(&head, 4096);
-        put_answer_head(&head, 200, size, false, type, str_ends(req->path, ".json"), guards,
-                        ARRAY_LEN(guards));
-        bool sent = net_stream_write(s, head.data, head.size) == 0;
-        if (sent && !str_eq(req->method, "HEAD"))
+        net_stream_close(s);
+        return;
+    }
+    bool head_only = str_eq(req->method, "HEAD"), whole = size <= WHOLE_MAX;
+    put_answer_head(&out, 200, size, false, type, str_ends(req->path, ".json"), guards,
+                    ARRAY_LEN(guards));
+    if (!head_only && whole && !read_whole(fd, size, &out)) {
+        net_stream_abort(s);
+        return;
+    }
+    if (!head_only && !whole) {
+        int r = net_stream_write(s, out.data, out.size);
+        buf_clear(&out);
+        if (r == 0)
             send_file(s, fd, size);
     }
-    net_stream_close(s);
+    net_stream_finish(s, &out);
 }

@@ -72,6 +72,7 @@ static void fill_in(struct net_config *c)
     c->max_streams = c->max_streams ? c->max_streams : 512;
     c->max_peers = c->max_peers ? c->max_peers : 1000;
     c->max_per_peer = c->max_per_peer ? c->max_per_peer : 250;
+    c->strangers_bytes = c->strangers_bytes ? c->strangers_bytes : (size_t)64 << 20;
     c->max_known = c->max_known ? c->max_known : 10000;
     c->rpc_body_max = c->rpc_body_max ? c->rpc_body_max : 4u << 20;
     c->head_time = c->head_time ? c->head_time : 30 * USEC_PER_SEC;
@@ -96,6 +97,7 @@ struct err *net_new(const struct net_config *config, struct net **ret)
     mutex_init(&n->lock, LOCK_NET);
     pthread_cond_init(&n->work, NULL);
     n->queue_end = &n->queue;
+    n->peers = peers_new(2 * n->config.max_peers);
     n->threads = mem_new_n(struct net_thread *, n->config.threads);
     for (unsigned i = 0; i < n->config.threads; i++)
         n->threads[i] = thread_new(n, i);
@@ -105,75 +107,47 @@ struct err *net_new(const struct net_config *config, struct net **ret)
 
 /* ---- limits ---- */
 
-static struct peer_count *find_peer(struct net *n, const char *address)
+/* Under the lock, as the next one. */
+static void count_in(struct net *n, const struct net_peer *peer)
 {
-    vec_each (p, &n->peers)
-        if (str_eq(p->address, address))
-            return p;
-    return NULL;
-}
-
-static void count_in(struct net *n, struct peer_count *p, const struct net_peer *peer)
-{
-    if (!p) {
-        struct peer_count fresh = {0};
-        strcpy(fresh.address, peer->address);
-        vec_push(&n->peers, fresh);
-        p = &n->peers.v[n->peers.n - 1];
-    }
-    p->n++;
     n->n_peers++;
+    if (peer->kind != NET_LOCAL)
+        peers_add(n->peers, peer->crowd);
 }
 
-/* The address with the most connections of strangers. */
-static const char *most_crowded(struct net *n)
+static void count_out(struct net *n, const struct net_peer *peer)
 {
-    const struct peer_count *most = NULL;
-    vec_each (p, &n->peers)
-        if (*p->address && (!most || p->n > most->n))
-            most = p;
-    return most ? most->address : "";
+    n->n_peers--;
+    if (peer->kind != NET_LOCAL)
+        peers_remove(n->peers, peer->crowd);
 }
 
 /*
- * Strangers are let in beyond the limits, and the oldest idle one of the crowd that is too large
- * goes instead: a client who speaks at once gets through a flood of those who do not. What cannot
- * be made up for that way (all are owed an answer) is refused at twice the limit.
+ * Strangers are let in beyond the limits, and one of the crowd that is too large goes instead
+ * (conn_crowd.c). What cannot be made up for that way (all are owed an answer) is refused at twice
+ * the limit.
  */
 enum admission { REFUSED, ADMITTED, ADMITTED_FOR_ANOTHER };
 
-static enum admission enter(struct net *n, const struct net_peer *peer, char ret_crowd[64])
+static enum admission enter(struct net *n, const struct net_peer *peer,
+                            char ret_crowd[NET_CROWD_SIZE])
 {
     const struct net_config *c = &n->config;
     bool local = peer->kind == NET_LOCAL;
     enum admission result = ADMITTED;
     mutex_lock(&n->lock);
-    struct peer_count *p = find_peer(n, peer->address);
-    unsigned from_here = p ? p->n : 0;
-    if (n->stopping || (!local && from_here >= 2 * c->max_per_peer) ||
-        n->n_peers >= 2 * c->max_peers)
+    unsigned from_here = local ? 0 : peers_count(n->peers, peer->crowd);
+    if (n->stopping || from_here >= 2 * c->max_per_peer || n->n_peers >= 2 * c->max_peers)
         result = REFUSED;
-    else if (!local && from_here >= c->max_per_peer)
+    else if (from_here >= c->max_per_peer || n->n_peers >= c->max_peers)
         result = ADMITTED_FOR_ANOTHER;
-    if (result == ADMITTED_FOR_ANOTHER) {
-        strcpy(ret_crowd, peer->address);
-    } else if (result == ADMITTED && n->n_peers >= c->max_peers) {
-        strcpy(ret_crowd, most_crowded(n));
-        result = ADMITTED_FOR_ANOTHER;
-    }
+    if (result == ADMITTED_FOR_ANOTHER)
+        strcpy(ret_crowd,
+               from_here >= c->max_per_peer ? peer->crowd : peers_most_crowded(n->peers));
     if (result != REFUSED)
-        count_in(n, p, peer);
+        count_in(n, peer);
     mutex_unlock(&n->lock);
     return result;
-}
-
-/* Under the lock. */
-static void count_out(struct net *n, const struct net_peer *peer)
-{
-    struct peer_count *p = find_peer(n, peer->address);
-    n->n_peers--;
-    if (--p->n == 0)
-        vec_remove(&n->peers, (size_t)(p - n->peers.v));
 }
 
 void net_peer_leave(struct net *n, const struct net_peer *peer)
@@ -202,7 +176,8 @@ void net_peer_known(struct net *n, struct net_peer *peer)
 /* One connection has to go; the threads are asked in turn. */
 struct eviction {
     struct net *net;
-    char address[64];
+    char crowd[NET_CROWD_SIZE];
+    uint64_t before;
     unsigned thread, asked;
 };
 
@@ -210,7 +185,7 @@ static void evict(void *arg)
 {
     struct eviction *e = arg;
     struct net *n = e->net;
-    if (!conn_evict(n->threads[e->thread], e->address) && ++e->asked < n->config.threads) {
+    if (!conn_evict(n->threads[e->thread], e->crowd, e->before) && ++e->asked < n->config.threads) {
         e->thread = (e->thread + 1) % n->config.threads;
         if (net_thread_post(n->threads[e->thread], "evict", evict, e))
             return;
@@ -218,11 +193,14 @@ static void evict(void *arg)
     free(e);
 }
 
-static void make_room(struct net *n, const char *address)
+/* For the connection of that number, which came last. Its thread is asked first: as connections go
+ * round, it has the older ones. */
+static void make_room(struct net *n, const char *crowd, uint64_t serial)
 {
     struct eviction *e = mem_new(struct eviction);
-    *e = (struct eviction){.net = n, .thread = n->next_thread % n->config.threads};
-    strcpy(e->address, address);
+    *e = (struct eviction){
+        .net = n, .thread = (n->next_thread - 1) % n->config.threads, .before = serial};
+    strcpy(e->crowd, crowd);
     if (!net_thread_post(n->threads[e->thread], "evict", evict, e))
         free(e);
 }
@@ -248,6 +226,7 @@ static void describe_peer(const struct listener *l, int fd, const struct sockadd
         ret->uid =
             getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &size) == 0 ? cred.uid : (uid_t)-1;
     }
+    peers_crowd(ret->address, ret->crowd);
 }
 
 static void turn_away(struct listener *l, int fd, const struct net_peer *peer)
@@ -272,24 +251,22 @@ static void adopt(struct listener *l, int fd, const struct sockaddr_storage *fro
     struct net *n = l->net;
     struct net_peer peer;
     describe_peer(l, fd, from, &peer);
-    char crowd[64] = "";
+    char crowd[NET_CROWD_SIZE] = "";
     enum admission how = enter(n, &peer, crowd);
     if (how == REFUSED) {
         turn_away(l, fd, &peer);
         return;
     }
-    if (how == ADMITTED_FOR_ANOTHER)
-        make_room(n, crowd);
     int on = 1;
     if (l->kind != NET_LOCAL)
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
     setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
     struct net_thread *t = n->threads[n->next_thread++ % n->config.threads];
     struct conn *c = conn_new(n, t, fd, &peer, l->tls);
-    if (net_thread_is_mine(t))
-        conn_start(c);
-    else
-        net_thread_post(t, "conn_start", conn_start, c);
+    uint64_t serial = conn_serial(c);
+    conn_send_off(c);
+    if (how == ADMITTED_FOR_ANOTHER)
+        make_room(n, crowd, serial);
 }
 
 static void on_pause_over(void *arg)
@@ -454,6 +431,8 @@ static void close_conns(void *arg)
     struct net_thread *t = arg;
     while (t->conns)
         conn_close(t->conns);
+    while (t->strangers)
+        conn_close(t->strangers);
 }
 
 static void close_relays(void *arg)
@@ -495,6 +474,7 @@ static void call_there(struct net_thread *t, loop_fn fn, void *arg)
 
 static void close_thread(struct net_thread *t)
 {
+    call_there(t, close_conns, t); /* streams have ended since the first time */
     call_there(t, close_relays, t);
     mutex_lock(&t->lock);
     t->open = false;
@@ -524,7 +504,7 @@ void net_free(struct net *n)
         close_thread(n->threads[i]);
     free(n->threads);
     free(n->route_requests);
-    vec_done(&n->peers);
+    peers_free(n->peers);
     vec_done(&n->workers);
     pthread_cond_destroy(&n->work);
     mutex_done(&n->lock);
@@ -551,8 +531,9 @@ void net_dump(struct net *n, struct buf *out)
     unsigned streams = 0;
     for (const struct net_stream *s = n->streams; s; s = s->all_next)
         streams++;
-    buf_printf(out, "connections known=%u strangers=%u addresses=%zu refused=%lu evicted=%lu\n",
-               n->n_known, n->n_peers, n->peers.n, n->n_refused, n->n_evicted);
+    buf_printf(out, "connections known=%u strangers=%u addresses=%u refused=%lu evicted=%lu\n",
+               n->n_known, n->n_peers, peers_n_places(n->peers), n->n_refused, n->n_evicted);
+    buf_printf(out, "strangers bytes=%zu streams=%u\n", n->n_held, n->n_strange_streams);
     buf_printf(out, "requests all=%lu owed=%lu\n", n->n_requests, n->n_owed);
     buf_printf(out, "streams now=%u queued=%u threads=%zu\n", streams, n->n_queued, n->workers.n);
     mutex_unlock(&n->lock);

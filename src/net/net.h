@@ -45,13 +45,16 @@ struct net;
 struct net_reply;
 struct net_stream;
 
+#define NET_CROWD_SIZE 56
+
 enum net_peer_kind { NET_TCP, NET_TLS, NET_LOCAL };
 
 struct net_peer {
     enum net_peer_kind kind;
-    uid_t uid;        /* NET_LOCAL: who connected, by the kernel */
-    char address[64]; /* "192.0.2.7", "2001:db8::7"; "" for NET_LOCAL */
-    bool known;       /* somebody has proved on this connection who he is */
+    uid_t uid;                  /* NET_LOCAL: who connected, by the kernel */
+    char address[64];           /* "192.0.2.7", "2001:db8::7"; "" for NET_LOCAL */
+    char crowd[NET_CROWD_SIZE]; /* who shares its limits: the address, of IPv6 its /64 */
+    bool known;                 /* somebody has proved on this connection who he is */
 };
 
 struct net_request {
@@ -80,7 +83,9 @@ struct net_route {
     const char *path_prefix; /* "/" matches every path */
     const char *name;        /* of the handler: the realm of a 401, the name in logs */
     enum net_kind kind;
-    bool cors; /* readable by pages from elsewhere; NET_RPC always is */
+    bool cors;     /* readable by pages from elsewhere; NET_RPC always is */
+    size_t gather; /* NET_TAKEOVER: a body of known length up to this is there, whole, when the
+                      handler is called, so that a slow client holds no thread; 0: none */
     net_call_fn call;
     net_takeover_fn takeover;
 };
@@ -88,17 +93,18 @@ struct net_route {
 struct net_config {
     const struct net_route *routes; /* kept by pointer */
     unsigned n_routes;
-    void *arg;             /* given to every handler */
-    const char *web_root;  /* folder of files for GET where no route is nearer; NULL: none */
-    unsigned threads;      /* 0: 2 */
-    unsigned max_streams;  /* stream threads at most; 0: 512. More wait their turn */
-    unsigned max_peers;    /* strangers' connections in all; 0: 1000 */
-    unsigned max_per_peer; /* from one address; 0: 250; local ones are not counted by address */
-    unsigned max_known;    /* connections of those who are known; 0: 10000 */
-    size_t rpc_body_max;   /* 0: 4 MiB */
-    usec_t head_time;      /* for a head to arrive whole; 0: 30 s */
-    usec_t idle_time;      /* between requests; 0: 10 min */
-    usec_t stall_time;     /* without progress in a body or an answer; 0: 60 s */
+    void *arg;              /* given to every handler */
+    const char *web_root;   /* folder of files for GET where no route is nearer; NULL: none */
+    unsigned threads;       /* 0: 2 */
+    unsigned max_streams;   /* stream threads at most; 0: 512. More wait their turn */
+    unsigned max_peers;     /* strangers' connections in all; 0: 1000 */
+    unsigned max_per_peer;  /* from one address; 0: 250; local ones are not counted by address */
+    size_t strangers_bytes; /* in the buffers of all their connections; 0: 64 MiB */
+    unsigned max_known;     /* connections of those who are known; 0: 10000 */
+    size_t rpc_body_max;    /* 0: 4 MiB */
+    usec_t head_time;       /* for a head to arrive whole; 0: 30 s */
+    usec_t idle_time;       /* between requests; 0: 10 min */
+    usec_t stall_time;      /* without progress in a body or an answer; 0: 60 s */
 };
 
 struct err *net_new(const struct net_config *config, struct net **ret) _must_use_;
@@ -205,5 +211,8 @@ int net_stream_websocket(struct net_stream *s, const struct net_request *req, co
     _must_use_;
 /* Closes with a reset, so that a client does not take half an answer for a whole one; frees. */
 void net_stream_abort(struct net_stream *s); /* NULL is fine */
-/* Closes and frees. A handler ends with exactly one of close, abort, take_fd, relay. */
+/* Closes and frees. A handler ends with exactly one of close, finish, abort, take_fd, relay. */
 void net_stream_close(struct net_stream *s); /* NULL is fine */
+/* Closes when these bytes are sent; the net thread sees to that, the caller's does not wait. They
+ * are taken over. */
+void net_stream_finish(struct net_stream *s, struct buf *rest);

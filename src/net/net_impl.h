@@ -21,6 +21,7 @@
 #include "net/net.h"
 
 #define SIMPLE_BODY_MAX 65536
+#define SLOWEST         16384 /* bytes per second that a transfer has to make on the whole */
 #define SEND_CHUNK      65536 /* encrypted or relayed at a time */
 
 struct conn;
@@ -31,9 +32,10 @@ struct net_thread {
     struct net *net; /* valid while open */
     atomic_uint refs;
     struct mutex lock;
-    struct loop *loop; /* valid while open */
-    bool open;         /* under lock */
-    struct conn *conns;
+    struct loop *loop;      /* valid while open */
+    bool open;              /* under lock */
+    struct conn *conns;     /* of the local socket and of those who are known */
+    struct conn *strangers; /* the latest first */
     struct relay *relays;
 };
 bool net_thread_is_mine(const struct net_thread *t); /* does the caller run on it? */
@@ -53,11 +55,6 @@ struct listener {
 
 struct net_reply;
 
-struct peer_count {
-    char address[64];
-    unsigned n;
-};
-
 struct net {
     struct net_config config; /* defaults filled in */
     struct net_route files;   /* the route of config.web_root */
@@ -65,18 +62,20 @@ struct net {
     unsigned next_thread; /* for the next connection; thread 0 only */
     struct mutex lock;    /* of what follows, up to the counters */
     VEC(struct listener *) listeners;
-    VEC(struct peer_count) peers;
-    unsigned n_peers; /* of strangers; `peers` are their addresses */
+    struct peers *peers; /* strangers' connections by address, local ones left out */
+    unsigned n_peers;    /* of strangers, the local ones too */
     unsigned n_known;
 
     pthread_cond_t work; /* streams: a queue, or the end */
     struct net_stream *queue, **queue_end;
     struct net_stream *streams; /* all of them, queued ones too */
     VEC(pthread_t) workers;
-    unsigned idle_workers, n_queued;
+    unsigned idle_workers, n_queued, n_strange_streams;
     bool stopping;
     atomic_bool refusing; /* net_stop() was called */
 
+    atomic_ulong next_serial; /* of a connection */
+    atomic_size_t n_held;     /* bytes in the buffers of strangers' connections */
     atomic_ulong n_requests, n_owed, n_refused, n_evicted;
     atomic_ulong *route_requests; /* by number of the route; the last: files */
     atomic_uint tls_port;         /* of the first socket with TLS; 0: there is none */
@@ -91,12 +90,31 @@ bool secure_turn_away(struct net *n, struct net_reply *r);
 void net_peer_leave(struct net *n, const struct net_peer *peer);
 void net_peer_known(struct net *n, struct net_peer *peer);
 
+/* ---- peers.c ---- */
+
+struct peers;
+/* Whom the limits count together with that address: itself, of IPv6 its /64. */
+void peers_crowd(const char *address, char out[NET_CROWD_SIZE]);
+struct peers *peers_new(unsigned limit); /* of connections in all */
+void peers_free(struct peers *p);        /* NULL is fine */
+unsigned peers_count(struct peers *p, const char *crowd);
+void peers_add(struct peers *p, const char *crowd);
+void peers_remove(struct peers *p, const char *crowd);
+const char *peers_most_crowded(const struct peers *p); /* "" if there is nobody */
+unsigned peers_n_places(const struct peers *p);
+
 /* ---- conn.c ---- */
 
-/* A fresh connection, made on thread 0, started on its own by loop_post(conn_start). */
+/* A fresh connection; conn_send_off() starts it on its thread. */
 struct conn *conn_new(struct net *n, struct net_thread *t, int fd, const struct net_peer *peer,
                       struct tls_context *tls);
-void conn_start(void *conn);
+void conn_send_off(struct conn *c);
+/* A connection that has only this left to say. Whatever still comes is dropped for a while, because
+ * closing with bytes unread would destroy the answer on its way. Any thread; takes everything over,
+ * `rest` (may be NULL) is empty afterwards. */
+void conn_finish(struct net_thread *t, int fd, struct tls *tls, const struct net_peer *peer,
+                 struct buf *rest);
+uint64_t conn_serial(const struct conn *c);
 void conn_close(struct conn *c);
 /* The owed answer arrived (or the reply was dropped). */
 void conn_answer(struct conn *c, struct net_reply *r);
@@ -104,9 +122,9 @@ void conn_answer(struct conn *c, struct net_reply *r);
 void conn_feed(struct conn *c, const void *p, size_t size);
 bool conn_is_drained(const struct conn *c);
 void conn_known(struct conn *c);
-/* Closes the oldest connection of a stranger at that address ("": any) that is owed nothing; false
- * if this thread has none. */
-bool conn_evict(struct net_thread *t, const char *address);
+/* Closes the connection of a stranger in that crowd ("": any) that can be done without best, of
+ * those made before number `before`; false if this thread has none. */
+bool conn_evict(struct net_thread *t, const char *crowd, uint64_t before);
 
 /* ---- reply.c ---- */
 
@@ -159,6 +177,9 @@ struct net_stream {
     struct buf early;
     size_t early_at;
     usec_t patience;
+    bool strange; /* nobody has proved who he is; counted in net->n_strange_streams, by its lock */
+    usec_t begun;
+    uint64_t moved;          /* bytes, either way */
     bool (*stop)(void *arg); /* or NULL */
     void *stop_arg;
     bool websocket;
@@ -168,6 +189,8 @@ struct net_stream {
 /* Takes everything over and queues the stream for a thread. */
 void stream_start(struct net *n, struct net_thread *t, int fd, struct tls *tls, struct buf *early,
                   struct net_reply *request);
+/* May one more connection of that peer become a stream? Strangers may not have all threads. */
+bool streams_admit(struct net *n, const struct net_peer *peer);
 void streams_shut(struct net *n, int how); /* shutdown() of all their sockets */
 void streams_stop(struct net *n);          /* wakes and joins the stream threads */
 

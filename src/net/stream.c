@@ -3,6 +3,10 @@
  *
  * The socket stays non-blocking; a function that has to wait does so in poll(), with a deadline.
  * When the daemon ends, net_free shuts the sockets down, so every wait ends as well.
+ *
+ * A thread is dear: who is not known yet may have half of them at most, and may not trickle. What a
+ * handler leaves behind when it closes - a rest of the answer, a client that still sends - is the
+ * net thread's.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -29,9 +33,17 @@ static void enlist(struct net *n, struct net_stream *s)
     n->streams = s;
 }
 
+/* Under the lock. */
+static void be_no_stranger(struct net_stream *s)
+{
+    s->net->n_strange_streams -= s->strange;
+    s->strange = false;
+}
+
 static void delist(struct net_stream *s)
 {
     mutex_lock(&s->net->lock);
+    be_no_stranger(s);
     *s->all_at = s->all_next;
     if (s->all_next)
         s->all_next->all_at = s->all_at;
@@ -47,6 +59,14 @@ static void add_worker(struct net *n)
         log_err("event=no-stream-thread streams=%zu", n->workers.n);
 }
 
+bool streams_admit(struct net *n, const struct net_peer *peer)
+{
+    mutex_lock(&n->lock);
+    bool room = n->n_strange_streams < (n->config.max_streams + 1) / 2;
+    mutex_unlock(&n->lock);
+    return room || peer->known || peer->kind == NET_LOCAL;
+}
+
 void stream_start(struct net *n, struct net_thread *t, int fd, struct tls *tls, struct buf *early,
                   struct net_reply *request)
 {
@@ -57,11 +77,15 @@ void stream_start(struct net *n, struct net_thread *t, int fd, struct tls *tls, 
                              .fd = fd,
                              .tls = tls,
                              .early = *early,
+                             .strange =
+                                 !request->req.peer.known && request->req.peer.kind != NET_LOCAL,
+                             .begun = clock_now(),
                              .patience = n->config.stall_time};
     *early = (struct buf){0};
     request->conn = NULL;
     mutex_lock(&n->lock);
     enlist(n, s);
+    n->n_strange_streams += s->strange;
     *n->queue_end = s;
     n->queue_end = &s->next;
     if (++n->n_queued > n->idle_workers && n->workers.n < n->config.max_streams)
@@ -145,11 +169,21 @@ static int slice_of(const struct net_stream *s, usec_t left)
     return left == USEC_NEVER || ms > INT32_MAX ? -1 : (int)ms;
 }
 
+/* A stranger's bytes have to make SLOWEST on the whole, beside the time for a stall. */
+static usec_t time_left(const struct net_stream *s, usec_t patience)
+{
+    if (!s->strange)
+        return patience;
+    usec_t end = s->begun + s->net->config.stall_time + s->moved * USEC_PER_SEC / SLOWEST;
+    usec_t now = clock_now(), left = end > now ? end - now : 0;
+    return left < patience ? left : patience;
+}
+
 /* Waits until the socket is ready for `events`. */
 static int wait_for(struct net_stream *s, short events, usec_t patience)
 {
     struct pollfd p = {.fd = s->fd, .events = events};
-    for (usec_t left = patience;;) {
+    for (usec_t left = time_left(s, patience);;) {
         int slice = slice_of(s, left);
         int n = poll(&p, 1, slice);
         if (n > 0)
@@ -178,6 +212,7 @@ static int send_all(struct net_stream *s, const char *p, size_t size)
         } else if (n > 0) {
             p += n;
             size -= (size_t)n;
+            s->moved += (size_t)n;
         }
     }
     return 0;
@@ -196,6 +231,7 @@ static ssize_t receive(struct net_stream *s, void *p, size_t size)
 {
     for (;;) {
         ssize_t n = recv(s->fd, p, size, 0);
+        s->moved += n > 0 ? (size_t)n : 0;
         if (n >= 0)
             return n;
         int r = errno == EAGAIN ? wait_for(s, POLLIN, s->patience) : errno == EINTR ? 0 : -errno;
@@ -309,24 +345,12 @@ static void stream_free(struct net_stream *s)
     free(s);
 }
 
-#define DRAIN_TIME (2 * USEC_PER_SEC)
-#define DRAIN_MAX  (1u << 20)
-
-/* An answer to a request that was not read to its end would be lost if the socket were closed with
- * bytes unread: reads a little on, until the client has seen the end. */
-static void drain(struct net_stream *s)
-{
-    char chunk[16384];
-    size_t total = 0;
-    shutdown(s->fd, SHUT_WR);
-    s->patience = DRAIN_TIME;
-    for (ssize_t n; total < DRAIN_MAX && (n = receive(s, chunk, sizeof(chunk))) > 0;)
-        total += (size_t)n;
-}
-
 void net_stream_known(struct net_stream *s)
 {
     net_peer_known(s->net, &s->request->req.peer);
+    mutex_lock(&s->net->lock);
+    be_no_stranger(s);
+    mutex_unlock(&s->net->lock);
 }
 
 static void leave(struct net_stream *s)
@@ -347,18 +371,20 @@ void net_stream_abort(struct net_stream *s)
     leave(s);
 }
 
+void net_stream_finish(struct net_stream *s, struct buf *rest)
+{
+    struct net_thread *t = s->thread;
+    struct net_peer peer = s->request->req.peer;
+    struct tls *tls = s->tls;
+    int fd = s->fd;
+    stream_free(s); /* off the list first: nobody shuts a recycled number down */
+    conn_finish(t, fd, tls, &peer, rest);
+}
+
 void net_stream_close(struct net_stream *s)
 {
-    if (!s)
-        return;
-    s->stop = NULL;
-    if (s->tls) {
-        tls_shutdown(s->tls);
-        send_tls(s);
-        tls_free(s->tls);
-    }
-    drain(s);
-    leave(s);
+    if (s)
+        net_stream_finish(s, NULL);
 }
 
 int net_stream_take_fd(struct net_stream *s, struct buf *ret_early)

@@ -218,6 +218,8 @@ void rest_get_events(struct rest_call *c)
     struct err *e = dead ? NULL : take_classes(c, st->classes);
     if (!dead && !e)
         e = take_start(c, &st->token);
+    if (!dead)
+        rest_is_known(c);
     if (dead)
         rest_fail(c, 0, dead);
     else if (e)

@@ -89,6 +89,7 @@ void rest_get_session(struct rest_call *c)
     buf_init(&b, 4096);
     bool there = put_session(c, &b, found.ref, false);
     api_session_done(&found);
+    rest_is_known(c);
     if (there)
         rest_answer(c, 200, NULL, 0, &b);
     else

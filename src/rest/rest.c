@@ -82,10 +82,18 @@ void rest_drained(struct rest_call *c)
         rest_events_drained(c);
 }
 
+void rest_is_known(struct rest_call *c)
+{
+    if (c->ret_known)
+        *c->ret_known = true;
+}
+
 static void on_asked(void *arg, const struct api_answer *a)
 {
     struct rest_call *c = arg;
     c->asked = NULL;
+    if (a->known)
+        rest_is_known(c);
     c->then(c, a);
 }
 
@@ -470,7 +478,8 @@ static struct rest_call *call_new(const struct rest *rest, const struct rest_req
                             .peer = rq->peer,
                             .tls = rq->tls,
                             .sink = sink,
-                            .sink_arg = sink_arg};
+                            .sink_arg = sink_arg,
+                            .ret_known = rq->ret_known};
     c->address = mem_strdup(rq->peer.address);
     c->peer.address = c->address;
     c->method = mem_strdup(rq->method);

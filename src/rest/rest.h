@@ -36,6 +36,7 @@ struct rest_request {
     const char *path; /* decoded, behind /rest/v1 */
     struct view query, body;
     const struct http_head *head; /* all of it is read before rest_serve returns */
+    bool *ret_known; /* set before the answer if the caller has a session; may be NULL */
 };
 
 struct rest_header {

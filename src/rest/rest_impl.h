@@ -123,6 +123,7 @@ struct rest_call {
     bool tls;
     const struct rest_sink *sink;
     void *sink_arg;
+    bool *ret_known; /* of the request; may be NULL */
 
     char *method, *path, *query;
     char *user, *password, *user_agent;
@@ -155,6 +156,8 @@ void rest_unref(struct rest_call *c);
 void rest_ask(struct rest_call *c, const char *name, struct val *params,
               void (*then)(struct rest_call *c, const struct api_answer *a));
 
+/* The session is live: the caller is no stranger. */
+void rest_is_known(struct rest_call *c);
 /* Answers; the call is over. */
 void rest_answer(struct rest_call *c, unsigned status, const struct rest_header *headers,
                  unsigned n_headers, struct buf *body);

@@ -206,6 +206,7 @@ static const struct net_route routes[] = {
     {"GET", "/deny", "deny_handler", NET_SIMPLE, .call = deny},
     {"PUT", "/shout", "shout", NET_TAKEOVER, .takeover = shout},
     {"POST", "/shout", "shout", NET_TAKEOVER, .takeover = shout},
+    {"POST", "/whole", "whole", NET_TAKEOVER, .gather = 100, .takeover = shout},
     {"CONNECT", "/console", "connect_console", NET_TAKEOVER, .takeover = console},
     {"GET", "/console", "connect_console_ws", NET_TAKEOVER, .takeover = console},
     {"CONNECT", "/lend", "lend", NET_TAKEOVER, .takeover = lend},
