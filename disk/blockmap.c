@@ -95,15 +95,16 @@ struct bitmap *blockmap_load_end(struct blockmap *m, struct bitmap *b, const uin
 }
 
 /*
- * The data, not the bitmap, is aligned to 4 KiB; the gap in front of the bitmap is written as
- * zeroes together with it, because the old footer lies there.
+ * The data, not the bitmap, is aligned to 4 KiB; the gap in front of the bitmap, at least a sector,
+ * is written as zeroes together with it, because the old footer lies there. The bitmap itself never
+ * takes a footer's place: if a power cut lost it, its place must read as zeroes.
  */
 int blockmap_allocate(struct blockmap *m, uint32_t block, struct bitmap **ret)
 {
     uint32_t bitmap_sectors = vhd_bitmap_sectors(m->block_size);
-    uint64_t data = (m->next_free + bitmap_sectors + 7) / 8 * 8;
-    uint64_t at = data - bitmap_sectors;
-    if (at >= VHD_UNALLOCATED || m->n_new >= NEW_MAX)
+    uint64_t data = (m->next_free + 1 + bitmap_sectors + 7) / 8 * 8;
+    uint64_t at = data - bitmap_sectors, end = data + m->block_size / VHD_SECTOR;
+    if (at >= VHD_UNALLOCATED || (m->end && end > m->end) || m->n_new >= NEW_MAX)
         return -ENOSPC;
     struct bitmap *b = insert(m, block);
     b->state = BITMAP_LOADED;
@@ -112,7 +113,7 @@ int blockmap_allocate(struct blockmap *m, uint32_t block, struct bitmap **ret)
     if (m->zeroes_behind)
         memset(b->bits, 0xff, m->block_size / VHD_SECTOR / 8);
     m->bat[block] = (uint32_t)at;
-    m->next_free = data + m->block_size / VHD_SECTOR;
+    m->next_free = end;
     m->n_allocated++;
     m->n_new++;
     *ret = b;

@@ -20,6 +20,7 @@
 #include <stdint.h>
 
 #define BITMAP_MAX_SIZE 512u /* of a 2 MiB block */
+#define BITMAP_PAD_MAX  8u   /* sectors */
 #define BITMAP_BUCKETS  256u
 
 enum bitmap_state { BITMAP_LOADING, BITMAP_LOADED };
@@ -49,6 +50,7 @@ struct blockmap {
     uint8_t *full;         /* bit a block, MSB first, as the batmap in the file */
     uint64_t next_free;    /* sector where the next block may begin */
     uint64_t first_free;   /* next_free when the image was opened */
+    uint64_t end;          /* sector where blocks must end: of a device; 0: no such place */
     uint32_t n_allocated;
     uint32_t n_new;    /* blocks that the BAT in the file does not know */
     uint32_t n_cached; /* bitmaps in the LRU */

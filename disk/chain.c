@@ -22,7 +22,8 @@ int chain_open(const struct chain_item *items, unsigned n, bool readonly, struct
     }
     _cleanup_(chain_freep) struct chain *c = mem_new(struct chain);
     for (unsigned i = 0; i < n; i++) {
-        int r = image_open(items[i].path, items[i].format, readonly || i > 0, &c->image[i], why);
+        int r = image_open(items[i].path, items[i].format,
+                           readonly || i > 0 ? IMAGE_READ : IMAGE_WRITE, &c->image[i], why);
         if (r < 0)
             return r;
         c->n++;
@@ -33,10 +34,6 @@ int chain_open(const struct chain_item *items, unsigned n, bool readonly, struct
     if (c->image[n - 1]->has_parent) {
         why_set(why, "the parent of '%s' is not given", items[n - 1].path);
         return -EINVAL;
-    }
-    if (c->image[0]->has_parent && !readonly) {
-        why_set(why, "the differencing image '%s' can only be read", items[0].path);
-        return -EROFS;
     }
     c->size = c->image[0]->size;
     *ret = steal(&c);
@@ -59,7 +56,13 @@ int chain_close(struct chain *c, struct image_why *why)
 
 void chain_map(const struct chain *c, uint64_t at, uint64_t size, struct chain_extent *ret)
 {
-    for (unsigned i = 0; i < c->n; i++) {
+    chain_map_from(c, 0, at, size, ret);
+}
+
+void chain_map_from(const struct chain *c, unsigned first, uint64_t at, uint64_t size,
+                    struct chain_extent *ret)
+{
+    for (unsigned i = first; i < c->n; i++) {
         struct image *im = c->image[i];
         if (at >= im->size)
             break;

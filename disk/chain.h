@@ -47,3 +47,6 @@ static inline struct image *chain_leaf(const struct chain *c)
 
 /* The extent that begins at `at`, at most `size` long; sector-aligned, within the disk. */
 void chain_map(const struct chain *c, uint64_t at, uint64_t size, struct chain_extent *ret);
+/* The same for the ancestors alone, from image `first` on. */
+void chain_map_from(const struct chain *c, unsigned first, uint64_t at, uint64_t size,
+                    struct chain_extent *ret);

@@ -19,19 +19,25 @@ struct commit_io {
     struct bitmap *bitmap; /* first wave */
     uint32_t bat_sector;   /* second wave */
     struct commit_io *next;
-    uint8_t bytes[8 * VHD_SECTOR];
+    uint8_t bytes[(BITMAP_PAD_MAX + 1) * VHD_SECTOR];
 };
 
 static void start(struct commit *c);
-static void write_bitmap(struct commit *c, struct bitmap *b);
+static void prepare_bitmap(struct commit *c, struct bitmap *b);
+static void sync_then(struct commit *c, bool wanted, void (*next)(struct commit *c));
+static void sync_done(struct io *io, int err);
+static void start_bitmaps(struct commit *c);
 static void bitmap_written(struct io *io, int err);
+static void bitmap_failed(struct bitmap *b, int err);
 static void write_footer(struct commit *c);
 static void footer_written(struct io *io, int err);
+static void bitmaps_written(struct commit *c);
 static void start_bat(struct commit *c);
 static void bat_written(struct io *io, int err);
 static void finish(struct commit *c);
 static struct commit_io *io_new(struct commit *c, uint64_t at, uint64_t size,
                                 void (*done)(struct io *, int));
+static void io_submit(struct commit_io *ci);
 static void io_done(struct commit_io *ci);
 static void wave_drop(struct commit *c);
 
@@ -66,24 +72,24 @@ static void start(struct commit *c)
     c->running = c->waiting;
     c->waiting = NULL;
     c->waiting_end = &c->waiting;
-    c->pending = 1;
-    c->next_wave = start_bat;
+    bool needs_sync = false;
     for (struct commit_waiter *w = c->running; w; w = w->next) {
-        if (w->bitmap->batch)
+        struct bitmap *b = w->bitmap;
+        if (b->batch)
             continue;
-        w->bitmap->batch = c;
-        w->bitmap->err = 0;
-        vec_push(&c->batch, w->bitmap);
+        b->batch = c;
+        b->err = 0;
+        vec_push(&c->batch, b);
+        if (!b->is_dirty)
+            continue;
+        needs_sync |= !b->is_new || !c->image->map.zeroes_behind;
+        prepare_bitmap(c, b);
     }
-    for (size_t i = 0; i < c->batch.n; i++)
-        if (c->batch.v[i]->is_dirty)
-            write_bitmap(c, c->batch.v[i]);
-    if (c->image->map.next_free != c->image->footer_sector)
-        write_footer(c);
-    wave_drop(c);
+    sync_then(c, needs_sync, start_bitmaps);
 }
 
-static void write_bitmap(struct commit *c, struct bitmap *b)
+/* Bits that are set from now on belong to data that the sync may not see. */
+static void prepare_bitmap(struct commit *c, struct bitmap *b)
 {
     uint64_t pad = b->is_new && !b->is_written ? (uint64_t)b->pad * VHD_SECTOR : 0;
     uint64_t at = blockmap_bitmap_at(&c->image->map, b->block) - pad;
@@ -92,20 +98,67 @@ static void write_bitmap(struct commit *c, struct bitmap *b)
     memcpy(ci->bytes + pad, b->bits, BITMAP_MAX_SIZE);
     ci->bitmap = b;
     b->is_dirty = false;
-    backend_submit(c->backend, &ci->io);
+    ci->next = c->prepared;
+    c->prepared = ci;
+}
+
+static void sync_then(struct commit *c, bool wanted, void (*next)(struct commit *c))
+{
+    c->pending = 1;
+    c->next_wave = next;
+    if (wanted && !c->sync_err) {
+        c->pending++;
+        c->sync = (struct io){.op = IO_SYNC, .file = c->image->file, .done = sync_done};
+        backend_submit(c->backend, &c->sync);
+    }
+    wave_drop(c);
+}
+
+static void sync_done(struct io *io, int err)
+{
+    struct commit *c = (struct commit *)((char *)io - offsetof(struct commit, sync));
+    if (err)
+        c->sync_err = err;
+    wave_drop(c);
+}
+
+static void start_bitmaps(struct commit *c)
+{
+    struct commit_io *ci = c->prepared;
+    c->prepared = NULL;
+    c->pending = 1;
+    c->next_wave = bitmaps_written;
+    while (ci) {
+        struct commit_io *next = ci->next;
+        if (c->sync_err) {
+            bitmap_failed(ci->bitmap, c->sync_err);
+            ci->next = c->spare;
+            c->spare = ci;
+        } else {
+            io_submit(ci);
+        }
+        ci = next;
+    }
+    if (!c->image->is_device && c->image->map.next_free != c->image->footer_sector)
+        write_footer(c);
+    wave_drop(c);
 }
 
 static void bitmap_written(struct io *io, int err)
 {
     struct commit_io *ci = (struct commit_io *)io;
     struct bitmap *b = ci->bitmap;
-    if (err) {
-        b->err = err;
-        b->is_dirty = true;
-    } else if (b->is_new) {
+    if (err)
+        bitmap_failed(b, err);
+    else if (b->is_new)
         b->is_written = true;
-    }
     io_done(ci);
+}
+
+static void bitmap_failed(struct bitmap *b, int err)
+{
+    b->err = err;
+    b->is_dirty = true;
 }
 
 static void write_footer(struct commit *c)
@@ -114,7 +167,7 @@ static void write_footer(struct commit *c)
     struct commit_io *ci = io_new(c, im->map.next_free * VHD_SECTOR, VHD_SECTOR, footer_written);
     memcpy(ci->bytes, im->footer_bytes, VHD_SECTOR);
     im->footer_sector = im->map.next_free;
-    backend_submit(c->backend, &ci->io);
+    io_submit(ci);
 }
 
 /* Without it the copy at offset 0 stands; closing the image tries again. */
@@ -126,13 +179,23 @@ static void footer_written(struct io *io, int err)
     io_done(ci);
 }
 
+static void bitmaps_written(struct commit *c)
+{
+    bool has_new = false;
+    for (size_t i = 0; i < c->batch.n; i++)
+        has_new |= c->batch.v[i]->is_new;
+    sync_then(c, has_new && c->image->is_device, start_bat);
+}
+
 static void start_bat(struct commit *c)
 {
     c->pending = 1;
     c->next_wave = finish;
     c->bat_sectors.n = 0;
     for (size_t i = 0; i < c->batch.n; i++) {
-        const struct bitmap *b = c->batch.v[i];
+        struct bitmap *b = c->batch.v[i];
+        if (c->sync_err && !b->err)
+            b->err = c->sync_err;
         uint32_t sector = b->block / ENTRIES_A_SECTOR;
         size_t k = 0;
         while (k < c->bat_sectors.n && c->bat_sectors.v[k] != sector)
@@ -146,7 +209,7 @@ static void start_bat(struct commit *c)
         struct commit_io *ci = io_new(c, at, VHD_SECTOR, bat_written);
         ci->bat_sector = sector;
         blockmap_bat_sector(&c->image->map, sector, ci->bytes);
-        backend_submit(c->backend, &ci->io);
+        io_submit(ci);
     }
     wave_drop(c);
 }
@@ -197,15 +260,20 @@ static struct commit_io *io_new(struct commit *c, uint64_t at, uint64_t size,
     ci->c = c;
     ci->iov = (struct iovec){ci->bytes, (size_t)size};
     ci->io = (struct io){.op = IO_WRITE,
-                         .fd = c->image->fd,
+                         .file = c->image->file,
                          .offset = at,
                          .size = size,
                          .iov = &ci->iov,
                          .n_iov = 1,
                          .done = done};
-    c->pending++;
-    c->writes++;
     return ci;
+}
+
+static void io_submit(struct commit_io *ci)
+{
+    ci->c->pending++;
+    ci->c->writes++;
+    backend_submit(ci->c->backend, &ci->io);
 }
 
 static void io_done(struct commit_io *ci)

@@ -2,14 +2,20 @@
  * commit.h: getting bitmaps and BAT entries into the file, many at a time.
  *
  * A write that changed metadata joins with its bitmap after its data is written. One commit runs at
- * a time, in two waves: the dirty bitmaps and, behind all blocks, the footer; then the BAT sectors
- * of new blocks. The footer's place is the next block's padding or bitmap, which no later write but
- * a later commit touches; so it needs no order of its own, and after each commit the file is a
- * whole image to every reader. Who joins meanwhile is in the next one. So the first writes of many
- * blocks cost few transfers, each answer still comes after its own metadata, and a BAT never names
- * a block whose bitmap is not there.
+ * a time, in waves: the dirty bitmaps, as they were when it began, and behind all blocks the
+ * footer; then the BAT sectors of new blocks. The footer's place is the next block's padding, which
+ * no later write but a later commit touches; so it needs no order of its own, and after each commit
+ * the file is a whole image to every reader. Who joins meanwhile is in the next one. So the first
+ * writes of many blocks cost few transfers, each answer still comes after its own metadata, and a
+ * BAT never names a block whose bitmap is not there.
  *
- *     waiting ──start──> bitmaps ──all written──> BAT ──all written──> done(err)
+ * A power cut keeps any part of what was not synced. A bit must not be durable before its data, or
+ * something else than the old or the new is read; so a sync goes before the bitmaps. Only the new
+ * blocks of a file without parent do without: what is behind the end reads as zeroes, and so did
+ * the absent block. On a device a BAT entry must not be durable before its bitmap, either, which
+ * costs another one.
+ *
+ *     waiting ──start──> [sync] ──> bitmaps ──all written──> [sync] ──> BAT ──all written──> done
  *
  * What fails stays dirty and is tried again by the next write to that block. Engine's thread.
  */
@@ -36,8 +42,11 @@ struct commit {
     struct commit_waiter *waiting, **waiting_end;
     struct commit_waiter *running;
     VEC(struct bitmap *) batch;
-    VEC(uint32_t) bat_sectors; /* of the second wave */
-    unsigned pending;          /* transfers of the wave that runs, and one while it is begun */
+    VEC(uint32_t) bat_sectors;  /* of the last wave */
+    struct commit_io *prepared; /* bitmaps as they were at the start */
+    unsigned pending;           /* transfers of the wave that runs, and one while it is begun */
+    int sync_err;               /* of a failed sync, for ever: nothing is durable any more */
+    struct io sync;
     void (*next_wave)(struct commit *c);
     struct commit_io *spare;
     uint64_t writes; /* transfers so far */

@@ -44,21 +44,8 @@ struct entry {
     bool detach_after;
 };
 
-/* A create, resize or info, running or the last of its path. */
-struct task {
-    struct job job;
-    struct control *ctl;
-    const char *op; /* static */
-    char *path;
-    enum image_format format;
-    bool has_format;
-    uint64_t size;
-    struct image_why why;
-    int err;
-    bool is_finished;
-    json_t *result;
-    struct waiter *waiters;
-};
+/* One of tasks.c: a create, modify, resize or info, running or the last of its path. */
+struct task;
 
 struct control {
     struct ring *ring;
@@ -87,6 +74,22 @@ struct call {
     struct failure fail;
     bool is_deferred; /* a waiter was made */
 };
+
+/* For verbs. `fail` returns NULL. */
+json_t *fail(struct call *c, int err, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+/* json_unpack with all members known; false after a failure. */
+bool unpack(struct call *c, const char *fmt, ...);
+bool check_path(struct call *c, const char *path, size_t max);
+/* A chain as requests name it: path and format, then the parents; 0 or a failure. */
+int read_chain(struct call *c, const char *path, const char *format, json_t *parents,
+               struct chain_item *items, unsigned *ret_n);
+
+/* tasks.c */
+json_t *verb_create(struct call *c);
+json_t *verb_modify(struct call *c);
+json_t *verb_resize(struct call *c);
+json_t *verb_info(struct call *c);
+json_t *verb_job(struct call *c);
 
 /* The verb's result (a new object), or NULL with call->fail set or call->is_deferred. */
 json_t *verb_run(struct call *call, const char *op);

@@ -56,7 +56,7 @@ static int run_create(const struct args *a)
     struct image_why why = {""};
     if (!a->path || !a->has_format || a->size == 0)
         return usage("create needs a path, a format and a size");
-    if (image_create(a->path, a->format, a->size, &made, &why) < 0) {
+    if (image_create(a->path, a->format, a->size, NULL, &made, &why) < 0) {
         (void)fprintf(stderr, "cairn-diskd: %s\n", why.text);
         return EXIT_FAILURE;
     }

@@ -63,7 +63,7 @@ static void wait_for_load(struct engine *e, struct image *im, uint32_t block, st
                           uint64_t at, uint64_t size);
 static void load_done(struct io *io, int err);
 static struct piece *piece_new(struct engine *e, struct blk_req *req, uint64_t at, uint64_t size);
-static void piece_start(struct piece *p, enum io_op op, int fd, uint64_t offset);
+static void piece_start(struct piece *p, enum io_op op, struct file *file, uint64_t offset);
 static void piece_written(struct io *io, int err);
 static void piece_committed(struct commit_waiter *w, int err);
 static void piece_done(struct io *io, int err);
@@ -156,7 +156,7 @@ static void read_range(struct engine *e, struct blk_req *req, uint64_t at, uint6
         } else {
             struct piece *p = piece_new(e, req, at, x.size);
             p->io.done = piece_done;
-            piece_start(p, IO_READ, x.image->fd, x.offset);
+            piece_start(p, IO_READ, x.image->file, x.offset);
         }
         at += x.size;
         size -= x.size;
@@ -191,7 +191,7 @@ static void write_range(struct engine *e, struct blk_req *req, uint64_t at, uint
     if (im->format != IMAGE_VHD) {
         struct piece *p = piece_new(e, req, at, size);
         p->io.done = piece_done;
-        piece_start(p, IO_WRITE, im->fd, at);
+        piece_start(p, IO_WRITE, im->file, at);
         return;
     }
     while (size) {
@@ -210,33 +210,74 @@ static void write_range(struct engine *e, struct blk_req *req, uint64_t at, uint
             p->io.done = piece_written;
             if (b)
                 bitmap_pin(&im->map, b);
-            piece_start(p, IO_WRITE, im->fd, blockmap_data_at(&im->map, block) + inside);
+            piece_start(p, IO_WRITE, im->file, blockmap_data_at(&im->map, block) + inside);
         }
         at += n;
         size -= n;
     }
 }
 
-/* An absent block reads as zeroes already; no bit has to change for zeroes in a present one. */
+/* Do the ancestors have nothing there? What would have to be loaded to know it counts as something.
+ */
+static bool is_hole_below(struct engine *e, uint64_t at, uint64_t size)
+{
+    while (size) {
+        struct chain_extent x;
+        chain_map_from(e->chain, 1, at, size, &x);
+        if (x.kind != EXTENT_HOLE)
+            return false;
+        at += x.size;
+        size -= x.size;
+    }
+    return true;
+}
+
+/*
+ * Zeroes in one block of a VHD. An absent block reads as zeroes unless an ancestor has something
+ * there; to hide that, the block is allocated and the bits are set. A discard hides nothing. In a
+ * present block no bit has to change without a parent.
+ */
+static void zero_block(struct engine *e, struct blk_req *req, uint64_t at, uint64_t size)
+{
+    struct image *im = e->leaf;
+    uint32_t block = (uint32_t)(at / im->map.block_size);
+    bool hides = req->op == BLK_ZEROES && im->has_parent;
+    bool is_absent = im->map.bat[block] == VHD_UNALLOCATED;
+    if (is_absent && (!hides || is_hole_below(e, at, size)))
+        return;
+    struct bitmap *b = NULL;
+    int r = hides ? prepare_block(e, block, &b) : 0;
+    if (r != 0) {
+        if (r < 0)
+            req->err = r;
+        else
+            wait_for_load(e, im, block, req, at, size);
+        return;
+    }
+    struct piece *p = piece_new(e, req, at, size);
+    p->bitmap = hides ? b : NULL;
+    if (p->bitmap)
+        bitmap_pin(&im->map, b);
+    p->io.done = piece_zeroed;
+    bool punch = req->op == BLK_DISCARD || !req->keep;
+    piece_start(p, punch ? IO_PUNCH : IO_ZERO, im->file,
+                blockmap_data_at(&im->map, block) + at % im->map.block_size);
+}
+
 static void zero_range(struct engine *e, struct blk_req *req, uint64_t at, uint64_t size)
 {
     struct image *im = e->leaf;
     while (size) {
-        uint64_t n = size < ZERO_PART ? size : ZERO_PART, offset = at;
-        bool is_absent = false;
+        uint64_t n = size < ZERO_PART ? size : ZERO_PART;
         if (im->format == IMAGE_VHD) {
-            uint32_t block = (uint32_t)(at / im->map.block_size);
             uint64_t inside = at % im->map.block_size;
             n = im->map.block_size - inside < size ? im->map.block_size - inside : size;
-            is_absent = im->map.bat[block] == VHD_UNALLOCATED;
-            if (!is_absent)
-                offset = blockmap_data_at(&im->map, block) + inside;
-        }
-        if (!is_absent) {
+            zero_block(e, req, at, n);
+        } else {
             struct piece *p = piece_new(e, req, at, n);
             p->io.done = piece_zeroed;
             bool punch = req->op == BLK_DISCARD || !req->keep;
-            piece_start(p, punch ? IO_PUNCH : IO_ZERO, im->fd, offset);
+            piece_start(p, punch ? IO_PUNCH : IO_ZERO, im->file, at);
         }
         at += n;
         size -= n;
@@ -256,7 +297,7 @@ static void wait_for_load(struct engine *e, struct image *im, uint32_t block, st
         l->bitmap = b;
         l->iov = (struct iovec){l->bits, sizeof(l->bits)};
         l->io = (struct io){.op = IO_READ,
-                            .fd = im->fd,
+                            .file = im->file,
                             .offset = blockmap_bitmap_at(&im->map, block),
                             .size = sizeof(l->bits),
                             .iov = &l->iov,
@@ -311,7 +352,7 @@ static struct piece *piece_new(struct engine *e, struct blk_req *req, uint64_t a
     return p;
 }
 
-static void piece_start(struct piece *p, enum io_op op, int fd, uint64_t offset)
+static void piece_start(struct piece *p, enum io_op op, struct file *file, uint64_t offset)
 {
     struct blk_req *req = p->req;
     struct iovec *iov = p->small;
@@ -322,7 +363,7 @@ static void piece_start(struct piece *p, enum io_op op, int fd, uint64_t offset)
         n = iov_slice(req->iov, req->n_iov, p->at - req->offset, p->size, iov);
     }
     p->io.op = op;
-    p->io.fd = fd;
+    p->io.file = file;
     p->io.offset = offset;
     p->io.size = p->size;
     p->io.iov = iov;
@@ -374,7 +415,7 @@ static void piece_zeroed(struct io *io, int err)
     static uint8_t zeroes[ZERO_BUF_SIZE];
     struct piece *p = (struct piece *)io;
     if (err != -EOPNOTSUPP || p->req->op == BLK_DISCARD) {
-        piece_done(io, err == -EOPNOTSUPP ? 0 : err);
+        piece_written(io, err == -EOPNOTSUPP ? 0 : err);
         return;
     }
     size_t n = (size_t)((p->size + sizeof(zeroes) - 1) / sizeof(zeroes));
@@ -385,7 +426,7 @@ static void piece_zeroed(struct io *io, int err)
     p->io.op = IO_WRITE;
     p->io.iov = p->big;
     p->io.n_iov = (int)n;
-    p->io.done = piece_done;
+    p->io.done = piece_written;
     backend_submit(p->e->backend, &p->io);
 }
 
@@ -437,12 +478,14 @@ static void sync_start(struct engine *e)
 {
     e->sync_running = e->sync_waiting;
     e->sync_waiting = NULL;
-    e->sync = (struct io){.op = IO_SYNC, .fd = e->leaf->fd, .done = sync_done};
+    e->sync = (struct io){.op = IO_SYNC, .file = e->leaf->file, .done = sync_done};
     backend_submit(e->backend, &e->sync);
 }
 
 static void sync_join(struct engine *e, struct blk_req *req)
 {
+    if (!e->sync_err)
+        e->sync_err = e->commit.sync_err;
     if (e->sync_err || e->leaf->is_readonly) {
         req_done(e, req, e->sync_err);
         return;
@@ -476,5 +519,5 @@ void engine_status(struct engine *e, uint64_t at, uint64_t size, uint64_t *ret_s
     *ret_size = x.size;
     *ret_hole = x.kind == EXTENT_HOLE;
     if (x.kind == EXTENT_DATA)
-        file_status(x.image->fd, x.offset, x.size, ret_size, ret_hole);
+        file_status(x.image->file->fd, x.offset, x.size, ret_size, ret_hole);
 }

@@ -5,31 +5,19 @@
 #include "disk/image.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <linux/fs.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
-#include <sys/stat.h>
-#include <time.h>
-#include <unistd.h>
 
-#include "base/fd.h"
 #include "base/mem.h"
 #include "codec/bytes.h"
 #include "disk/image_vhd.h"
 
-/* Of 10 ms each: how long a dead writer's last transfers are waited for. */
-#define LOCK_STEPS 300
-
 static const char *const format_names[] = {
     [IMAGE_RAW] = "raw", [IMAGE_VHD] = "vhd", [IMAGE_VHD_FIXED] = "vhd-fixed"};
 
-static int open_file(struct image *im, struct image_why *why);
-static int lock_file(int fd, bool readonly);
-static int file_size(int fd, uint64_t *ret_size, bool *ret_device);
+static int open_file(struct image *im, enum image_use use, struct image_why *why);
 static void image_free(struct image *im);
 static void image_freep(struct image **im);
 static void map_dynamic(struct image *im, uint64_t at, uint64_t size, struct extent *ret);
@@ -49,31 +37,29 @@ int image_parse_format(const char *name, enum image_format *ret)
     return -EINVAL;
 }
 
-int image_open(const char *path, enum image_format format, bool readonly, struct image **ret,
+int image_open(const char *path, enum image_format format, enum image_use use, struct image **ret,
                struct image_why *why)
 {
     _cleanup_(image_freep) struct image *im = mem_new(struct image);
     *im = (struct image){
-        .format = format, .fd = -1, .path = mem_strdup(path), .is_readonly = readonly};
-    int r = open_file(im, why);
+        .format = format, .path = mem_strdup(path), .is_readonly = use == IMAGE_READ};
+    int r = open_file(im, use, why);
     if (r < 0)
         return r;
-    uint64_t size;
-    bool is_device;
-    r = file_size(im->fd, &size, &is_device);
+    struct file_stat st;
+    r = file_stat(im->file, &st);
     if (r < 0) {
         why_set(why, "cannot tell the size of '%s'", path);
         return r;
     }
     const char *reason = "";
+    im->is_device = st.is_device;
     if (format == IMAGE_RAW)
-        im->size = size / VHD_SECTOR * VHD_SECTOR;
+        im->size = st.size / VHD_SECTOR * VHD_SECTOR;
     else if (format == IMAGE_VHD_FIXED)
-        r = image_vhd_open_fixed(im, size, &reason);
-    else if (is_device && !readonly)
-        r = -EINVAL, reason = "a growing image cannot live on a block device";
+        r = image_vhd_open_fixed(im, st.size, &reason);
     else
-        r = image_vhd_open_dynamic(im, size, &reason);
+        r = image_vhd_open_dynamic(im, st.size, &reason);
     if (r < 0) {
         why_set(why, "cannot open '%s': %s", path, *reason ? reason : strerror(-r));
         return r;
@@ -90,7 +76,7 @@ int image_close(struct image *im, struct image_why *why)
     if (!im->is_readonly) {
         if (im->format == IMAGE_VHD)
             r = image_vhd_finish(im);
-        int s = fdatasync(im->fd) < 0 ? -errno : 0;
+        int s = file_sync(im->file);
         if (r == 0)
             r = s;
         if (r < 0)
@@ -138,60 +124,26 @@ static void map_dynamic(struct image *im, uint64_t at, uint64_t size, struct ext
         ret->kind = EXTENT_HOLE;
 }
 
-static int open_file(struct image *im, struct image_why *why)
+static int open_file(struct image *im, enum image_use use, struct image_why *why)
 {
-    im->fd = open(im->path, (im->is_readonly ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NOCTTY);
-    if (im->fd < 0) {
-        int r = -errno;
+    static const enum file_lock locks[] = {[IMAGE_READ] = FILE_LOCK_READER,
+                                           [IMAGE_WRITE] = FILE_LOCK_WRITER,
+                                           [IMAGE_MERGE] = FILE_LOCK_MERGER};
+    int r = file_open(im->path, use == IMAGE_READ ? FILE_READ : FILE_WRITE, &im->file);
+    if (r < 0) {
         why_set(why, "cannot open '%s': %s", im->path, strerror(-r));
         return r;
     }
-    int r = lock_file(im->fd, im->is_readonly);
+    r = file_lock(im->file, locks[use]);
     if (r < 0)
         why_set(why, "cannot lock '%s': %s", im->path,
                 r == -EBUSY ? "another process has it open" : strerror(-r));
     return r;
 }
 
-/*
- * A writer locks the whole file, a reader its first byte: enough to keep them apart.
- *
- * The transfers of a diskd that was killed go on in the kernel after its death, and would overwrite
- * what we write; they hold the file, and so the lock, until the last of them is done. There is no
- * event for that with a deadline, hence the steps.
- */
-static int lock_file(int fd, bool readonly)
-{
-    static const struct timespec step = {.tv_nsec = 10 * 1000 * 1000};
-    struct flock l = {.l_type = readonly ? F_RDLCK : F_WRLCK, .l_whence = SEEK_SET};
-    l.l_len = readonly ? 1 : 0;
-    for (int i = 0; i < LOCK_STEPS; i++) {
-        if (fcntl(fd, F_OFD_SETLK, &l) == 0)
-            return 0;
-        if (errno != EAGAIN && errno != EACCES)
-            return -errno;
-        (void)nanosleep(&step, NULL);
-    }
-    return -EBUSY;
-}
-
-static int file_size(int fd, uint64_t *ret_size, bool *ret_device)
-{
-    struct stat st;
-    if (fstat(fd, &st) < 0)
-        return -errno;
-    *ret_device = S_ISBLK(st.st_mode);
-    if (S_ISBLK(st.st_mode))
-        return ioctl(fd, BLKGETSIZE64, ret_size) < 0 ? -errno : 0;
-    if (!S_ISREG(st.st_mode))
-        return -EINVAL;
-    *ret_size = (uint64_t)st.st_size;
-    return 0;
-}
-
 static void image_free(struct image *im)
 {
-    fd_close(im->fd);
+    file_close(im->file);
     blockmap_done(&im->map);
     free(im->path);
     free(im);

@@ -23,8 +23,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "disk/blockmap.h"
 #include "codec/vhd.h"
+#include "disk/backend/file.h"
+#include "disk/blockmap.h"
 
 enum image_format { IMAGE_RAW, IMAGE_VHD, IMAGE_VHD_FIXED };
 
@@ -35,13 +36,16 @@ struct image_why {
 
 struct image {
     enum image_format format;
-    int fd;
+    struct file *file;
     char *path;
     bool is_readonly;
+    bool is_device;           /* its file is one: what was never written may be anything */
     uint64_t size;            /* of the disk, bytes */
     bool has_parent;          /* a differencing image */
     uint32_t lost_blocks;     /* BAT entries that a crash left pointing behind the end */
     bool is_footer_at_end;    /* the primary footer was in place when the image was opened */
+    bool is_footer_same;      /* and it said what the copy at the start says */
+    uint64_t footer_at;       /* where it is in a fixed image */
     uint64_t footer_sector;   /* where it was written last since; 0: nowhere */
     bool is_touched;          /* blocks were allocated since the image was opened */
     struct vhd_footer footer; /* VHD only, as header and map: dynamic ones only */
@@ -56,7 +60,10 @@ struct image {
 const char *image_format_name(enum image_format f);
 int image_parse_format(const char *name, enum image_format *ret);
 
-int image_open(const char *path, enum image_format format, bool readonly, struct image **ret,
+/* For what: reading (as a leaf or an ancestor), writing as the only one, or merging a child into it
+ * while others read it as an ancestor (file.h says who excludes whom). */
+enum image_use { IMAGE_READ, IMAGE_WRITE, IMAGE_MERGE };
+int image_open(const char *path, enum image_format format, enum image_use use, struct image **ret,
                struct image_why *why);
 /* Writes what was kept back (batmap, primary footer), syncs and frees. An error tells that this
  * failed; the image is closed all the same. NULL is fine. */

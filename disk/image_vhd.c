@@ -2,19 +2,18 @@
  * image_vhd.c: from a VHD file to an image with its block map, and what is written at the end.
  *
  * What a crash may leave, and what is made of it when the image is opened for writing:
- *   - no footer at the end, or a half-written block there: the file is cut behind the last block
- *     that the BAT knows, and the footer is put there;
+ *   - no footer at the end, another one than at the start, or a half-written block there: the file
+ *     is cut behind the last block that the BAT knows, and the footer is put there;
  *   - a BAT entry that points behind the end (its block was never flushed): the entry is dropped.
- * Everything else that does not fit together is refused.
+ * A reader takes such an entry for an absent block. On a device the footer has its place at the
+ * very end, and nothing is cut. Everything else that does not fit together is refused.
  */
 #include "disk/image_vhd.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-#include "base/fd.h"
 #include "base/mem.h"
 #include "codec/bytes.h"
 
@@ -37,12 +36,14 @@ static int check_blocks(struct image *im, uint64_t file_size, const char **ret_w
 static int check_overlap(const struct blockmap *m, const char **ret_why);
 static void read_batmap(struct image *im);
 static int find_end(struct image *im, uint64_t file_size, uint64_t footer_at, const char **ret_why);
+static int repair(struct image *im);
 static int drop_lost_blocks(struct image *im);
+static int write_batmap(struct image *im);
 
 int image_vhd_open_fixed(struct image *im, uint64_t file_size, const char **ret_why)
 {
     uint64_t at = 0;
-    int r = image_vhd_end_footer(im->fd, file_size, &im->footer, im->footer_bytes, &at, ret_why);
+    int r = image_vhd_end_footer(im->file, file_size, &im->footer, im->footer_bytes, &at, ret_why);
     if (r < 0)
         return r;
     if (im->footer.type != VHD_FIXED)
@@ -50,6 +51,7 @@ int image_vhd_open_fixed(struct image *im, uint64_t file_size, const char **ret_
     im->size = vhd_virtual_size(&im->footer);
     if (im->size == 0 || im->size % VHD_SECTOR || im->size > at)
         FAIL("the size in the footer does not fit the file");
+    im->footer_at = at;
     im->is_footer_at_end = true;
     return 0;
 }
@@ -80,7 +82,7 @@ static int read_footers(struct image *im, uint64_t file_size, uint64_t *ret_end,
                         const char **ret_why)
 {
     uint8_t copy[VHD_FOOTER_SIZE], end_bytes[VHD_FOOTER_SIZE];
-    int r = fd_pread_all(im->fd, copy, sizeof(copy), 0);
+    int r = file_pread(im->file, copy, sizeof(copy), 0);
     if (r < 0)
         return r;
     r = vhd_footer_parse(copy, sizeof(copy), &im->footer, ret_why);
@@ -88,7 +90,7 @@ static int read_footers(struct image *im, uint64_t file_size, uint64_t *ret_end,
         return r;
     struct vhd_footer end;
     const char *end_why = "";
-    int e = image_vhd_end_footer(im->fd, file_size, &end, end_bytes, ret_end, &end_why);
+    int e = image_vhd_end_footer(im->file, file_size, &end, end_bytes, ret_end, &end_why);
     if (e == -EACCES)
         *ret_why = end_why;
     if (e == -EACCES)
@@ -107,13 +109,14 @@ static int read_footers(struct image *im, uint64_t file_size, uint64_t *ret_end,
         FAIL("its bitmaps have the bit order of a release that is too old");
     memcpy(im->footer_bytes, copy, sizeof(copy));
     im->is_footer_at_end = e == 0 && memcmp(end.uuid, im->footer.uuid, 16) == 0;
+    im->is_footer_same = e == 0 && memcmp(end_bytes, copy, VHD_FOOTER_SIZE - 1) == 0;
     im->size = vhd_virtual_size(&im->footer);
     im->has_parent = im->footer.type == VHD_DIFFERENCING;
     *ret_why = "";
     return 0;
 }
 
-int image_vhd_end_footer(int fd, uint64_t file_size, struct vhd_footer *ret,
+int image_vhd_end_footer(struct file *f, uint64_t file_size, struct vhd_footer *ret,
                          uint8_t bytes[VHD_FOOTER_SIZE], uint64_t *ret_at, const char **ret_why)
 {
     int r = -ENOENT;
@@ -122,7 +125,7 @@ int image_vhd_end_footer(int fd, uint64_t file_size, struct vhd_footer *ret,
         if (file_size < size)
             continue;
         memset(bytes, 0, VHD_FOOTER_SIZE);
-        int e = fd_pread_all(fd, bytes, size, (off_t)(file_size - size));
+        int e = file_pread(f, bytes, size, file_size - size);
         if (e < 0)
             return e;
         r = vhd_footer_parse(bytes, size, ret, ret_why);
@@ -137,7 +140,7 @@ int image_vhd_end_footer(int fd, uint64_t file_size, struct vhd_footer *ret,
 static int read_header(struct image *im, const char **ret_why)
 {
     uint8_t bytes[VHD_HEADER_SIZE];
-    int r = fd_pread_all(im->fd, bytes, sizeof(bytes), (off_t)im->footer.data_offset);
+    int r = file_pread(im->file, bytes, sizeof(bytes), im->footer.data_offset);
     if (r < 0)
         FAIL("the header is cut short");
     r = vhd_header_parse(bytes, sizeof(bytes), &im->header, ret_why);
@@ -150,7 +153,7 @@ static int read_header(struct image *im, const char **ret_why)
         FAIL("the allocation table is smaller than the disk");
     r = blockmap_init(&im->map, (uint32_t)blocks, im->header.block_size);
     im->map.table_offset = im->header.table_offset;
-    im->map.zeroes_behind = !im->has_parent;
+    im->map.zeroes_behind = !im->has_parent && !im->is_device;
     return r;
 }
 
@@ -160,7 +163,7 @@ static int read_bat(struct image *im, uint64_t file_size, const char **ret_why)
     size_t size = (size_t)m->n_blocks * 4;
     if (m->table_offset + size > file_size)
         FAIL("the allocation table is cut short");
-    int r = fd_pread_all(im->fd, m->bat, size, (off_t)m->table_offset);
+    int r = file_pread(im->file, m->bat, size, m->table_offset);
     if (r < 0)
         return r;
     for (uint32_t i = 0; i < m->n_blocks; i++)
@@ -170,7 +173,7 @@ static int read_bat(struct image *im, uint64_t file_size, const char **ret_why)
     uint8_t bytes[VHD_SECTOR];
     struct vhd_batmap_header h;
     uint64_t at = m->table_offset + vhd_bat_size(im->header.max_bat_size);
-    if (fd_pread_all(im->fd, bytes, sizeof(bytes), (off_t)at) < 0 ||
+    if (file_pread(im->file, bytes, sizeof(bytes), at) < 0 ||
         vhd_batmap_parse(bytes, sizeof(bytes), &h) < 0)
         return 0;
     if (h.encrypted)
@@ -194,11 +197,13 @@ static void read_batmap(struct image *im)
     uint8_t head[VHD_SECTOR];
     struct vhd_batmap_header h;
     _cleanup_(freep) uint8_t *map = mem_try_alloc(size, 1);
-    if (!map || sum_size > size || fd_pread_all(im->fd, head, sizeof(head), (off_t)im->batmap_at) ||
+    if (!map || sum_size > size || file_pread(im->file, head, sizeof(head), im->batmap_at) ||
         vhd_batmap_parse(head, sizeof(head), &h) < 0 ||
-        fd_pread_all(im->fd, map, size, (off_t)im->batmap_at + VHD_SECTOR) < 0)
+        file_pread(im->file, map, size, im->batmap_at + VHD_SECTOR) < 0)
         return;
-    if (vhd_checksum(map, sum_size) != h.checksum)
+    uint32_t sum =
+        h.is_sum_signed ? vhd_checksum_signed(map, sum_size) : vhd_checksum(map, sum_size);
+    if (sum != h.checksum)
         return;
     for (uint32_t i = 0; i < im->map.n_blocks && i / 8 < size; i++)
         if (im->map.bat[i] != VHD_UNALLOCATED && map[i / 8] & (0x80u >> i % 8))
@@ -232,7 +237,7 @@ static int check_blocks(struct image *im, uint64_t file_size, const char **ret_w
         m->n_allocated++;
         if (from < file_size)
             continue;
-        if (im->is_footer_at_end || im->is_readonly)
+        if (im->is_device || from - file_size > (uint64_t)m->n_blocks * stride)
             FAIL("a block lies behind the end of the file");
         m->bat[i] = VHD_UNALLOCATED;
         m->full[i / 8] &= (uint8_t) ~(0x80u >> i % 8);
@@ -285,20 +290,35 @@ static int find_end(struct image *im, uint64_t file_size, uint64_t footer_at, co
     }
     if (end % VHD_SECTOR || end > 1ull << 42)
         FAIL("the metadata ends nowhere sensible");
-    im->is_footer_at_end = im->is_footer_at_end && footer_at >= end;
-    m->next_free = (im->is_footer_at_end ? footer_at : end) / VHD_SECTOR;
+    im->is_footer_at_end = im->is_footer_at_end && im->is_footer_same && footer_at >= end;
+    m->next_free = (im->is_footer_at_end && !im->is_device ? footer_at : end) / VHD_SECTOR;
+    if (im->is_device)
+        m->end = file_size / VHD_SECTOR - 1;
+    if (m->end && m->next_free > m->end)
+        FAIL("the device is too small for its blocks and the footer");
     im->footer_sector = m->first_free = m->next_free;
-    if (im->is_footer_at_end)
-        return 0;
-    if (ftruncate(im->fd, (off_t)end) < 0)
-        return -errno;
-    int r = drop_lost_blocks(im);
+    return repair(im);
+}
+
+/* Lost blocks go first: their places will be given to others. */
+static int repair(struct image *im)
+{
+    int r = 0;
+    if (!im->is_footer_at_end && !im->is_device)
+        r = file_truncate(im->file, im->map.next_free * VHD_SECTOR);
     if (r == 0)
-        r = fd_pwrite_all(im->fd, im->footer_bytes, VHD_FOOTER_SIZE, (off_t)end);
-    if (r == 0 && fdatasync(im->fd) < 0)
-        r = -errno;
+        r = drop_lost_blocks(im);
+    if (r == 0 && !im->is_footer_at_end)
+        r = file_pwrite(im->file, im->footer_bytes, VHD_FOOTER_SIZE, image_vhd_footer_at(im));
+    if (r == 0 && (im->lost_blocks || !im->is_footer_at_end))
+        r = file_sync(im->file);
     im->is_footer_at_end = r == 0;
     return r;
+}
+
+uint64_t image_vhd_footer_at(const struct image *im)
+{
+    return (im->is_device ? im->map.end : im->map.next_free) * VHD_SECTOR;
 }
 
 static int drop_lost_blocks(struct image *im)
@@ -309,39 +329,46 @@ static int drop_lost_blocks(struct image *im)
     for (uint32_t i = 0; i < sectors; i++) {
         blockmap_bat_sector(&im->map, i, sector);
         uint64_t at = im->map.table_offset + (uint64_t)i * VHD_SECTOR;
-        int r = fd_pwrite_all(im->fd, sector, sizeof(sector), (off_t)at);
+        int r = file_pwrite(im->file, sector, sizeof(sector), at);
         if (r < 0)
             return r;
     }
     return 0;
 }
 
+/* The batmap is trusted, so what it says must be durable before it. */
 int image_vhd_finish(struct image *im)
 {
     if (!im->is_touched && im->is_footer_at_end)
         return 0;
-    int r = 0;
+    int r = file_sync(im->file);
+    if (r == 0 && im->batmap_at)
+        r = write_batmap(im);
+    int e = 0;
+    (void)blockmap_forget_new(&im->map);
+    if (!im->is_device)
+        e = file_truncate(im->file, im->map.next_free * VHD_SECTOR);
+    if (e == 0)
+        e = file_pwrite(im->file, im->footer_bytes, VHD_FOOTER_SIZE, image_vhd_footer_at(im));
+    return r < 0 ? r : e;
+}
+
+static int write_batmap(struct image *im)
+{
     struct blockmap *m = &im->map;
     size_t size = (size_t)im->batmap_sectors * VHD_SECTOR;
-    if (im->batmap_at) {
-        _cleanup_(freep) uint8_t *bytes = mem_try_alloc(VHD_SECTOR + size, 1);
-        if (!bytes)
-            return -ENOMEM;
-        uint8_t *map = bytes + VHD_SECTOR;
-        memset(map, 0, size);
-        size_t have = (size_t)m->n_blocks / 8 + 1;
-        memcpy(map, m->full, have < size ? have : size);
-        struct vhd_batmap_header h = {
-            .offset = im->batmap_at + VHD_SECTOR,
-            .sectors = im->batmap_sectors,
-            .checksum = vhd_checksum(map, vhd_batmap_sum_size(im->size)),
-        };
-        vhd_batmap_put(&h, bytes);
-        r = fd_pwrite_all(im->fd, bytes, VHD_SECTOR + size, (off_t)im->batmap_at);
-    }
-    uint64_t end = blockmap_forget_new(m) * VHD_SECTOR;
-    if (ftruncate(im->fd, (off_t)end) < 0)
-        return -errno;
-    int e = fd_pwrite_all(im->fd, im->footer_bytes, VHD_FOOTER_SIZE, (off_t)end);
-    return r < 0 ? r : e;
+    _cleanup_(freep) uint8_t *bytes = mem_try_alloc(VHD_SECTOR + size, 1);
+    if (!bytes)
+        return -ENOMEM;
+    uint8_t *map = bytes + VHD_SECTOR;
+    memset(map, 0, size);
+    size_t have = (size_t)m->n_blocks / 8 + 1;
+    memcpy(map, m->full, have < size ? have : size);
+    struct vhd_batmap_header h = {
+        .offset = im->batmap_at + VHD_SECTOR,
+        .sectors = im->batmap_sectors,
+        .checksum = vhd_checksum(map, vhd_batmap_sum_size(im->size)),
+    };
+    vhd_batmap_put(&h, bytes);
+    return file_pwrite(im->file, bytes, VHD_SECTOR + size, im->batmap_at);
 }

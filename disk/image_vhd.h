@@ -13,6 +13,9 @@ int image_vhd_open_dynamic(struct image *im, uint64_t file_size, const char **re
 /* Batmap and primary footer of a dynamic image that is open for writing. */
 int image_vhd_finish(struct image *im);
 
+/* Where its primary footer belongs. */
+uint64_t image_vhd_footer_at(const struct image *im);
+
 /* The footer at the end of the file (512 or 511 bytes); -ENOENT if there is none that is valid. */
-int image_vhd_end_footer(int fd, uint64_t file_size, struct vhd_footer *ret,
+int image_vhd_end_footer(struct file *f, uint64_t file_size, struct vhd_footer *ret,
                          uint8_t bytes[VHD_FOOTER_SIZE], uint64_t *ret_at, const char **ret_why);

@@ -34,6 +34,8 @@ static void add_dynamic(json_t *j, const struct image_info *info)
         return;
     (void)json_object_set_new(j, "parent_uuid", uuid_of(info->parent_uuid));
     (void)json_object_set_new(j, "parent_name", json_string(info->parent_name));
+    json_t *path = json_string(info->parent_path);
+    (void)json_object_set_new(j, "parent_path", path ? path : json_string(""));
 }
 
 json_t *report_info(const struct image_info *info)

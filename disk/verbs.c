@@ -17,19 +17,14 @@
 #include "disk/report.h"
 
 #define MAX_DISKS  256u
-#define KEEP_TASKS 64u
 #define MAX_QUEUES 16
 
 typedef json_t *verb_fn(struct call *c);
 
-static json_t *fail(struct call *c, int err, const char *fmt, ...)
-    __attribute__((format(printf, 3, 4)));
 static void on_disk_end(void *arg, int err, const char *why);
 static void entry_remove(struct entry *e);
-static void task_work(struct job *j);
-static void task_done(struct job *j);
 
-static json_t *fail(struct call *c, int err, const char *fmt, ...)
+json_t *fail(struct call *c, int err, const char *fmt, ...)
 {
     va_list ap;
     va_start(ap, fmt);
@@ -39,8 +34,7 @@ static json_t *fail(struct call *c, int err, const char *fmt, ...)
     return NULL;
 }
 
-/* json_unpack with all members known; false after a failure. */
-static bool unpack(struct call *c, const char *fmt, ...)
+bool unpack(struct call *c, const char *fmt, ...)
 {
     json_error_t e;
     va_list ap;
@@ -66,7 +60,7 @@ static json_t *state_of(const struct disk *d)
     return json_pack("{s:s}", "state", disk_state_name(d->state));
 }
 
-static bool check_path(struct call *c, const char *path, size_t max)
+bool check_path(struct call *c, const char *path, size_t max)
 {
     if (path[0] == '/' && strlen(path) <= max)
         return true;
@@ -136,9 +130,8 @@ static json_t *verb_attach(struct call *c)
     return state_of(d);
 }
 
-/* The chain that `activate` names: path and format, then the parents. */
-static int read_chain(struct call *c, const char *path, const char *format, json_t *parents,
-                      struct chain_item *items, unsigned *ret_n)
+int read_chain(struct call *c, const char *path, const char *format, json_t *parents,
+               struct chain_item *items, unsigned *ret_n)
 {
     unsigned n = 1;
     size_t i;
@@ -301,141 +294,6 @@ static json_t *verb_stats(struct call *c)
     return each_disk(c, report_stats);
 }
 
-static struct task *find_task(struct control *ctl, const char *op, const char *path)
-{
-    for (size_t i = ctl->tasks.n; i-- > 0;)
-        if (strcmp(ctl->tasks.v[i]->path, path) == 0 && strcmp(ctl->tasks.v[i]->op, op) == 0)
-            return ctl->tasks.v[i];
-    return NULL;
-}
-
-static void forget_old_tasks(struct control *ctl)
-{
-    for (size_t i = 0; i < ctl->tasks.n && ctl->tasks.n > KEEP_TASKS;) {
-        if (ctl->tasks.v[i]->is_finished) {
-            task_free(ctl->tasks.v[i]);
-            vec_remove(&ctl->tasks, i);
-        } else {
-            i++;
-        }
-    }
-}
-
-static bool is_open_here(struct call *c, const char *path)
-{
-    vec_each (e, &c->ctl->entries)
-        if ((*e)->d->state != DISK_ATTACHED && strcmp((*e)->d->path, path) == 0)
-            return true;
-    return false;
-}
-
-static json_t *start_task(struct call *c, const char *op)
-{
-    const char *path, *format = NULL;
-    json_int_t size = 0;
-    enum image_format f = IMAGE_RAW;
-    bool is_info = strcmp(op, "info") == 0;
-    if (!unpack(c, is_info ? "{s:s, s?s}" : "{s:s, s:s, s:I}", "path", &path, "format", &format,
-                "size", &size))
-        return NULL;
-    if (!check_path(c, path, 4095))
-        return NULL;
-    if ((format && image_parse_format(format, &f) < 0) || size < 0)
-        return fail(c, -EINVAL, "the format is vhd, vhd-fixed or raw, and the size positive");
-    if (strcmp(op, "resize") == 0 && is_open_here(c, path))
-        return fail(c, -EBUSY, "'%s' is open here", path);
-    struct task *t = find_task(c->ctl, op, path);
-    bool is_same = t && !t->is_finished && t->size == (uint64_t)size && t->format == f;
-    if (t && !t->is_finished && !is_same)
-        return fail(c, -EBUSY, "another %s of '%s' is under way", op, path);
-    if (!is_same) {
-        t = mem_new(struct task);
-        t->job = (struct job){.work = task_work, .done = task_done};
-        t->ctl = c->ctl;
-        t->op = op;
-        t->path = mem_strdup(path);
-        t->has_format = format;
-        t->format = f;
-        t->size = (uint64_t)size;
-        vec_push(&c->ctl->tasks, t);
-        forget_old_tasks(c->ctl);
-        jobs_post(c->ctl->jobs, &t->job);
-    }
-    waiter_add(c, &t->waiters);
-    return NULL;
-}
-
-static void task_work(struct job *j)
-{
-    struct task *t = (struct task *)j;
-    if (strcmp(t->op, "create") == 0) {
-        struct image_made made;
-        t->err = image_create(t->path, t->format, t->size, &made, &t->why);
-        t->result = t->err ? NULL : report_made(&made, t->format);
-    } else if (strcmp(t->op, "resize") == 0) {
-        uint64_t size;
-        t->err = image_resize(t->path, t->format, t->size, &size, &t->why);
-        t->result = t->err ? NULL : json_pack("{s:I}", "size", (json_int_t)size);
-    } else {
-        struct image_info info;
-        t->err = image_info(t->path, t->has_format ? &t->format : NULL, &info, &t->why);
-        t->result = t->err ? NULL : report_info(&info);
-    }
-}
-
-static void task_failure(const struct task *t, struct failure *f)
-{
-    *f = (struct failure){.err = t->err, .path = t->path};
-    (void)snprintf(f->text, sizeof(f->text), "%s", t->why.text);
-}
-
-static void task_done(struct job *j)
-{
-    struct task *t = (struct task *)j;
-    struct failure f;
-    t->is_finished = true;
-    task_failure(t, &f);
-    if (t->err)
-        log_warn("event=%s-failed why=\"%s\"", t->op, t->why.text);
-    waiters_end(&t->waiters, t->result, &f);
-}
-
-void task_free(struct task *t)
-{
-    json_decref(t->result);
-    free(t->path);
-    free(t);
-}
-
-static json_t *verb_create(struct call *c)
-{
-    return start_task(c, "create");
-}
-
-static json_t *verb_resize(struct call *c)
-{
-    return start_task(c, "resize");
-}
-
-static json_t *verb_info(struct call *c)
-{
-    return start_task(c, "info");
-}
-
-static json_t *verb_job(struct call *c)
-{
-    const char *path, *of;
-    if (!unpack(c, "{s:s, s:s}", "path", &path, "of", &of))
-        return NULL;
-    const struct task *t = find_task(c->ctl, of, path);
-    if (!t)
-        return fail(c, -ENOENT, "there was no %s of '%s'", of, path);
-    if (!t->is_finished)
-        return json_pack("{s:b}", "pending", 1);
-    task_failure(t, &c->fail);
-    return json_incref(t->result);
-}
-
 static json_t *verb_log(struct call *c)
 {
     const char *level, *module = NULL;
@@ -490,9 +348,9 @@ json_t *verb_run(struct call *call, const char *op)
         {"create", verb_create},     {"deactivate", verb_deactivate},
         {"detach", verb_detach},     {"info", verb_info},
         {"job", verb_job},           {"log", verb_log},
-        {"ping", verb_ping},         {"query", verb_query},
-        {"quit", verb_quit},         {"resize", verb_resize},
-        {"stats", verb_stats},
+        {"modify", verb_modify},     {"ping", verb_ping},
+        {"query", verb_query},       {"quit", verb_quit},
+        {"resize", verb_resize},     {"stats", verb_stats},
     };
     for (size_t i = 0; i < ARRAY_LEN(verbs); i++)
         if (strcmp(verbs[i].name, op) == 0)

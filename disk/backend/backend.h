@@ -13,6 +13,8 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
+#include "disk/backend/file.h"
+
 enum io_op {
     IO_READ,
     IO_WRITE,
@@ -23,7 +25,7 @@ enum io_op {
 
 struct io {
     enum io_op op;
-    int fd;
+    struct file *file;
     uint64_t offset; /* bytes, in the file */
     uint64_t size;   /* bytes left to do; for READ and WRITE the sum of the iovecs */
     struct iovec *iov;
@@ -40,8 +42,11 @@ struct backend {
     const struct backend_ops *ops;
 };
 
+/* `b` serves the files that have no backend of their own. */
 static inline void backend_submit(struct backend *b, struct io *io)
 {
+    if (io->file->backend)
+        b = io->file->backend;
     b->ops->submit(b, io);
 }
 

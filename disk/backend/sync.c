@@ -50,10 +50,10 @@ static int transfer(struct sync_backend *b, struct io *io)
     if (r < 0)
         return r;
     if (io->op == IO_SYNC)
-        return fdatasync(io->fd) < 0 ? -errno : 0;
+        return fdatasync(io->file->fd) < 0 ? -errno : 0;
     if (io->op == IO_PUNCH || io->op == IO_ZERO) {
         int mode = io->op == IO_PUNCH ? FALLOC_FL_PUNCH_HOLE : FALLOC_FL_ZERO_RANGE;
-        r = fallocate(io->fd, mode | FALLOC_FL_KEEP_SIZE, (off_t)io->offset, (off_t)io->size);
+        r = fallocate(io->file->fd, mode | FALLOC_FL_KEEP_SIZE, (off_t)io->offset, (off_t)io->size);
         return r < 0 ? -errno : 0;
     }
     do {
@@ -70,6 +70,6 @@ static ssize_t move(struct sync_backend *b, struct io *io)
         first.iov_len = b->max_transfer;
     const struct iovec *iov = b->max_transfer ? &first : io->iov;
     int n = b->max_transfer ? 1 : io->n_iov;
-    return io->op == IO_READ ? preadv(io->fd, iov, n, (off_t)io->offset)
-                             : pwritev(io->fd, iov, n, (off_t)io->offset);
+    return io->op == IO_READ ? preadv(io->file->fd, iov, n, (off_t)io->offset)
+                             : pwritev(io->file->fd, iov, n, (off_t)io->offset);
 }

@@ -72,21 +72,21 @@ static void issue(struct transfer *t)
     struct ring *r = t->b->ring;
     switch (io->op) {
     case IO_READ:
-        ring_readv(r, &t->op, io->fd, io->iov, io->n_iov, io->offset);
+        ring_readv(r, &t->op, io->file->fd, io->iov, io->n_iov, io->offset);
         break;
     case IO_WRITE:
-        ring_writev(r, &t->op, io->fd, io->iov, io->n_iov, io->offset);
+        ring_writev(r, &t->op, io->file->fd, io->iov, io->n_iov, io->offset);
         break;
     case IO_SYNC:
-        ring_datasync(r, &t->op, io->fd);
+        ring_datasync(r, &t->op, io->file->fd);
         break;
     case IO_PUNCH:
-        ring_fallocate(r, &t->op, io->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, io->offset,
-                       io->size);
+        ring_fallocate(r, &t->op, io->file->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                       io->offset, io->size);
         break;
     case IO_ZERO:
-        ring_fallocate(r, &t->op, io->fd, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, io->offset,
-                       io->size);
+        ring_fallocate(r, &t->op, io->file->fd, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE,
+                       io->offset, io->size);
         break;
     }
 }

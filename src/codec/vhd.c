@@ -7,20 +7,23 @@
 #include <errno.h>
 
 #include "codec/bytes.h"
+#include "codec/vhd_text.h"
 
-#define FOOTER_COOKIE    "conectix"
-#define FOOTER_POISON    "v_poison"
-#define HEADER_COOKIE    "cxsparse"
-#define BATMAP_COOKIE    "tdbatmap"
-#define FORMAT_VERSION   0x00010000u
-#define BATMAP_VERSION   0x00010002u
-#define FEATURE_TEMP     1u
-#define FEATURE_RESERVED 2u
-#define CHECKSUM_AT      64
-#define HIDDEN_AT        85
-#define HEADER_SUM_AT    36
-#define PARENT_NAME_AT   64
-#define MAX_CHS_SECTORS  (65535ull * 16 * 255)
+#define FOOTER_COOKIE      "conectix"
+#define FOOTER_POISON      "v_poison"
+#define HEADER_COOKIE      "cxsparse"
+#define BATMAP_COOKIE      "tdbatmap"
+#define FORMAT_VERSION     0x00010000u
+#define BATMAP_VERSION     0x00010002u
+#define BATMAP_VERSION_OLD 0x00010001u
+#define FEATURE_TEMP       1u
+#define FEATURE_RESERVED   2u
+#define CHECKSUM_AT        64
+#define HIDDEN_AT          85
+#define HEADER_SUM_AT      36
+#define PARENT_NAME_AT     64
+#define LOCATORS_AT        576
+#define MAX_CHS_SECTORS    (65535ull * 16 * 255)
 
 #define FAIL(why)                                                                                  \
     do {                                                                                           \
@@ -32,7 +35,6 @@ static bool footer_checksum_ok(const uint8_t *p, size_t size);
 static int footer_check(const struct vhd_footer *f, uint32_t features, uint32_t version,
                         const char **ret_why);
 static void locator_parse(struct cursor *c, struct vhd_locator *l);
-static void parent_name_parse(const uint8_t *p, size_t size, char *out);
 
 int vhd_footer_parse(const void *p, size_t size, struct vhd_footer *ret, const char **ret_why)
 {
@@ -147,7 +149,7 @@ int vhd_header_parse(const void *p, size_t size, struct vhd_header *ret, const c
     cursor_copy(&c, h.parent_uuid, 16);
     h.parent_timestamp = cursor_be32(&c);
     (void)cursor_be32(&c);
-    parent_name_parse(cursor_take(&c, 512), 512, h.parent_name);
+    (void)utf16_parse(cursor_take(&c, 512), 512, true, h.parent_name, sizeof(h.parent_name));
     for (int i = 0; i < VHD_LOCATORS; i++)
         locator_parse(&c, &h.locators[i]);
     if (h.block_size < VHD_BLOCK_SIZE_MIN || h.block_size > VHD_BLOCK_SIZE ||
@@ -170,27 +172,12 @@ static void locator_parse(struct cursor *c, struct vhd_locator *l)
     l->space = space < VHD_SECTOR ? (uint64_t)space * VHD_SECTOR : space;
 }
 
-/* UTF-16 big end first to UTF-8; a lone surrogate becomes '?'. */
-static void parent_name_parse(const uint8_t *p, size_t size, char *out)
+static void locator_put(const struct vhd_locator *l, uint8_t *out)
 {
-    for (size_t i = 0; i + 1 < size; i += 2) {
-        uint16_t u = get_be16(p + i);
-        if (u == 0)
-            break;
-        if (u >= 0xd800 && u < 0xe000)
-            u = '?';
-        if (u < 0x80) {
-            *out++ = (char)u;
-        } else if (u < 0x800) {
-            *out++ = (char)(0xc0 | u >> 6);
-            *out++ = (char)(0x80 | (u & 0x3f));
-        } else {
-            *out++ = (char)(0xe0 | u >> 12);
-            *out++ = (char)(0x80 | (u >> 6 & 0x3f));
-            *out++ = (char)(0x80 | (u & 0x3f));
-        }
-    }
-    *out = '\0';
+    put_be32(out, l->code);
+    put_be32(out + 4, (uint32_t)l->space);
+    put_be32(out + 8, l->data_len);
+    put_be64(out + 16, l->data_offset);
 }
 
 void vhd_header_put(const struct vhd_header *h, uint8_t out[VHD_HEADER_SIZE])
@@ -204,9 +191,18 @@ void vhd_header_put(const struct vhd_header *h, uint8_t out[VHD_HEADER_SIZE])
     put_be32(out + 32, h->block_size);
     memcpy(out + 40, h->parent_uuid, 16);
     put_be32(out + 56, h->parent_timestamp);
-    for (size_t i = 0; h->parent_name[i] && i < 255; i++)
-        put_be16(out + PARENT_NAME_AT + 2 * i, (uint8_t)h->parent_name[i]);
+    (void)utf16_put(h->parent_name, true, out + PARENT_NAME_AT, 510);
+    for (int i = 0; i < VHD_LOCATORS; i++)
+        locator_put(&h->locators[i], out + LOCATORS_AT + 24 * i);
     put_be32(out + HEADER_SUM_AT, vhd_checksum(out, VHD_HEADER_SIZE));
+}
+
+void vhd_header_move(uint8_t bytes[VHD_HEADER_SIZE], uint64_t table_offset, uint32_t max_bat_size)
+{
+    put_be64(bytes + 16, table_offset);
+    put_be32(bytes + 28, max_bat_size);
+    put_be32(bytes + HEADER_SUM_AT, 0);
+    put_be32(bytes + HEADER_SUM_AT, vhd_checksum(bytes, VHD_HEADER_SIZE));
 }
 
 int vhd_batmap_parse(const void *p, size_t size, struct vhd_batmap_header *ret)
@@ -216,6 +212,7 @@ int vhd_batmap_parse(const void *p, size_t size, struct vhd_batmap_header *ret)
     struct cursor c = cursor_of((const uint8_t *)p + 8, size - 8);
     struct vhd_batmap_header h = {.offset = cursor_be64(&c), .sectors = cursor_be32(&c)};
     h.version = cursor_be32(&c);
+    h.is_sum_signed = h.version == BATMAP_VERSION_OLD;
     h.checksum = cursor_be32(&c);
     (void)cursor_u8(&c); /* marker */
     h.encrypted = cursor_u8(&c) != 0;
@@ -238,6 +235,14 @@ uint32_t vhd_checksum(const void *p, size_t size)
     uint32_t sum = 0;
     for (size_t i = 0; i < size; i++)
         sum += ((const uint8_t *)p)[i];
+    return ~sum;
+}
+
+uint32_t vhd_checksum_signed(const void *p, size_t size)
+{
+    uint32_t sum = 0;
+    for (size_t i = 0; i < size; i++)
+        sum += (uint32_t)((const int8_t *)p)[i];
     return ~sum;
 }
 

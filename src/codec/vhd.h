@@ -58,8 +58,11 @@ struct vhd_footer {
 };
 
 #define VHD_LOCATORS 8
+#define VHD_MACX     0x4d414358u /* a file: URL, UTF-8 */
+#define VHD_W2KU     0x57326b75u /* UTF-16 little end first, backslashes */
+#define VHD_W2RU     0x57327275u /* the same, relative to the child's folder */
 struct vhd_locator {
-    uint32_t code;     /* 'MACX', 'W2ku', 'W2ru'; 0: unused */
+    uint32_t code;     /* one of the three; others are tolerated; 0: unused */
     uint32_t data_len; /* bytes in use */
     uint64_t data_offset;
     uint64_t space; /* bytes reserved: the field's two readings are resolved */
@@ -80,6 +83,7 @@ struct vhd_batmap_header {
     uint32_t sectors;
     uint32_t version;
     uint32_t checksum;
+    bool is_sum_signed; /* version 1.1 */
     bool encrypted;
 };
 
@@ -87,13 +91,22 @@ struct vhd_batmap_header {
 int vhd_footer_parse(const void *p, size_t size, struct vhd_footer *ret, const char **ret_why);
 void vhd_footer_put(const struct vhd_footer *f, uint8_t out[VHD_FOOTER_SIZE]);
 int vhd_header_parse(const void *p, size_t size, struct vhd_header *ret, const char **ret_why);
-/* Writes a header; of a parent's name only ASCII, and no locators. */
+/* Writes a header; a parent's name may have 255 UTF-16 units and is cut behind them. */
 void vhd_header_put(const struct vhd_header *h, uint8_t out[VHD_HEADER_SIZE]);
+/* Changes the header's bytes to another table; only the first sector of them changes. */
+void vhd_header_move(uint8_t bytes[VHD_HEADER_SIZE], uint64_t table_offset, uint32_t max_bat_size);
+/* The bytes of a locator of one of the three codes for a path with slashes, relative ones beginning
+ * with "./" or "../"; returns how many, or -ENAMETOOLONG when they do not fit a sector. */
+int vhd_locator_put(uint32_t code, const char *path, uint8_t out[VHD_SECTOR]);
+/* The path in a locator's bytes, with slashes; -EINVAL when there is none that fits `max` bytes. */
+int vhd_locator_parse(uint32_t code, const void *p, size_t size, char *ret, size_t max);
 int vhd_batmap_parse(const void *p, size_t size, struct vhd_batmap_header *ret);
 void vhd_batmap_put(const struct vhd_batmap_header *h, uint8_t out[VHD_SECTOR]);
 
 /* NOT of the sum of the bytes, as unsigned. */
 uint32_t vhd_checksum(const void *p, size_t size);
+/* The same with the bytes taken as signed, as batmaps of version 1.1 have it. */
+uint32_t vhd_checksum_signed(const void *p, size_t size);
 /* The bytes of the batmap that its checksum covers, for a disk of `disk_size` bytes. */
 uint64_t vhd_batmap_sum_size(uint64_t disk_size);
 

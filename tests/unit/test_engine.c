@@ -26,113 +26,7 @@
 #include "disk/backend/sync.h"
 #include "disk/create.h"
 #include "disk/engine.h"
-
-#define MIB (1ull << 20)
-
-static char path[64], child_path[64];
-
-struct disk {
-    struct chain *chain;
-    struct engine *engine;
-    struct sync_backend backend;
-};
-
-struct call {
-    struct blk_req req;
-    struct iovec iov[2];
-    bool is_done;
-    int err;
-};
-
-static void on_done(struct blk_req *req, int err)
-{
-    struct call *c = (struct call *)req;
-    c->is_done = true;
-    c->err = err;
-}
-
-static void open_disk(struct disk *d, enum image_format format, bool readonly)
-{
-    struct chain_item item = {path, format};
-    struct image_why why = {""};
-    if (chain_open(&item, 1, readonly, &d->chain, &why) < 0)
-        fail_msg("%s", why.text);
-    sync_backend_init(&d->backend);
-    d->engine = engine_new(d->chain, &d->backend.backend, NULL, NULL);
-}
-
-static void new_disk(struct disk *d, enum image_format format, uint64_t size)
-{
-    struct image_made made;
-    (void)unlink(path);
-    assert_int_equal(image_create(path, format, size, &made, NULL), 0);
-    memset(d, 0, sizeof(*d));
-    open_disk(d, format, false);
-}
-
-static void close_disk(struct disk *d)
-{
-    assert_true(engine_is_idle(d->engine));
-    engine_free(d->engine);
-    sync_backend_done(&d->backend);
-    assert_int_equal(chain_close(d->chain, NULL), 0);
-}
-
-static int fail_all(const struct io *io, void *arg)
-{
-    return -EIO;
-}
-
-/* As kill -9 would: what was not written is lost. */
-static void kill_disk(struct disk *d)
-{
-    d->backend.fault = fail_all;
-    while (sync_backend_step(&d->backend)) {
-    }
-    engine_free(d->engine);
-    sync_backend_done(&d->backend);
-    for (unsigned i = 0; i < d->chain->n; i++) {
-        d->chain->image[i]->is_readonly = true;
-    }
-    assert_int_equal(chain_close(d->chain, NULL), 0);
-}
-
-static void start(struct disk *d, struct call *c, enum blk_op op, uint64_t at, void *p,
-                  uint64_t size)
-{
-    *c = (struct call){.req = {.op = op, .offset = at, .size = size, .done = on_done}};
-    size_t half = (size_t)(size / 2);
-    c->iov[0] = (struct iovec){p, half};
-    c->iov[1] = (struct iovec){(char *)p + half, (size_t)size - half};
-    c->req.iov = c->iov;
-    c->req.n_iov = 2;
-    engine_submit(d->engine, &c->req);
-}
-
-static int run(struct disk *d, enum blk_op op, uint64_t at, void *p, uint64_t size)
-{
-    struct call c;
-    start(d, &c, op, at, p, size);
-    assert_true(c.is_done);
-    return c.err;
-}
-
-static void expect(struct disk *d, uint64_t at, uint64_t size, uint8_t value)
-{
-    _cleanup_(freep) uint8_t *p = mem_new_n(uint8_t, (size_t)size);
-    memset(p, 0x5a, (size_t)size);
-    assert_int_equal(run(d, BLK_READ, at, p, size), 0);
-    for (uint64_t i = 0; i < size; i++)
-        if (p[i] != value)
-            fail_msg("byte %llu is %u, not %u", (unsigned long long)(at + i), p[i], value);
-}
-
-static int write_bytes(struct disk *d, uint64_t at, uint64_t size, uint8_t value)
-{
-    _cleanup_(freep) uint8_t *p = mem_new_n(uint8_t, (size_t)size);
-    memset(p, value, (size_t)size);
-    return run(d, BLK_WRITE, at, p, size);
-}
+#include "tests/unit/disk_fixture.h"
 
 static void test_new_disk_is_zero(void **state)
 {
@@ -429,13 +323,13 @@ static void test_one_writer(void **state)
     struct image *im;
     struct image_why why;
     new_disk(&d, IMAGE_VHD, 8 * MIB);
-    assert_int_equal(image_open(path, IMAGE_VHD, false, &im, &why), -EBUSY);
-    assert_int_equal(image_open(path, IMAGE_VHD, true, &im, &why), -EBUSY);
+    assert_int_equal(image_open(path, IMAGE_VHD, IMAGE_WRITE, &im, &why), -EBUSY);
+    assert_int_equal(image_open(path, IMAGE_VHD, IMAGE_READ, &im, &why), -EBUSY);
     assert_non_null(strstr(why.text, path));
     close_disk(&d);
     open_disk(&d, IMAGE_VHD, true);
-    assert_int_equal(image_open(path, IMAGE_VHD, false, &im, &why), -EBUSY);
-    assert_int_equal(image_open(path, IMAGE_VHD, true, &im, &why), 0);
+    assert_int_equal(image_open(path, IMAGE_VHD, IMAGE_WRITE, &im, &why), -EBUSY);
+    assert_int_equal(image_open(path, IMAGE_VHD, IMAGE_READ, &im, &why), 0);
     assert_int_equal(image_close(im, &why), 0);
     close_disk(&d);
 }
@@ -465,25 +359,10 @@ static void test_grow(void **state)
     }
 }
 
-/* Overwrites bytes of the file, with new checksums of footer copy and header. */
-static void patch(const char *file, off_t at, const void *p, size_t size)
-{
-    uint8_t b[1536];
-    int fd = open(file, O_RDWR | O_CLOEXEC);
-    assert_int_equal(fd_pwrite_all(fd, p, size, at), 0);
-    assert_int_equal(fd_pread_all(fd, b, sizeof(b), 0), 0);
-    put_be32(b + 64, 0);
-    put_be32(b + 64, vhd_checksum(b, 512));
-    put_be32(b + 512 + 36, 0);
-    put_be32(b + 512 + 36, vhd_checksum(b + 512, 1024));
-    assert_int_equal(fd_pwrite_all(fd, b, sizeof(b), 0), 0);
-    fd_close(fd);
-}
-
 static int reopen(bool readonly, struct image_why *why)
 {
     struct image *im = NULL;
-    int r = image_open(path, IMAGE_VHD, readonly, &im, why);
+    int r = image_open(path, IMAGE_VHD, readonly ? IMAGE_READ : IMAGE_WRITE, &im, why);
     if (r == 0)
         (void)image_close(im, NULL);
     return r;
@@ -569,50 +448,6 @@ static void test_partial_bitmap(void **state)
     close_disk(&d);
 }
 
-/* Parent with 4s, child with one sector of 9s and one block of its own. */
-static void make_chain(void)
-{
-    struct disk d;
-    new_disk(&d, IMAGE_VHD, 8 * MIB);
-    assert_int_equal(write_bytes(&d, 0, 512, 9), 0);
-    assert_int_equal(write_bytes(&d, 4 * MIB, 2 * MIB, 9), 0);
-    const struct image *im = chain_leaf(d.chain);
-    off_t bitmap = (off_t)blockmap_bitmap_at(&im->map, 0), batmap = (off_t)im->batmap_at;
-    close_disk(&d);
-    assert_int_equal(rename(path, child_path), 0);
-    new_disk(&d, IMAGE_VHD, 6 * MIB);
-    assert_int_equal(write_bytes(&d, 0, 6 * MIB, 4), 0);
-    uint8_t uuid[16], type[4], bits[512] = {0x80};
-    memcpy(uuid, chain_leaf(d.chain)->footer.uuid, 16);
-    close_disk(&d);
-    put_be32(type, VHD_DIFFERENCING);
-    patch(child_path, 60, type, 4);
-    patch(child_path, 512 + 40, uuid, 16);
-    patch(child_path, bitmap, bits, sizeof(bits));
-    patch(child_path, batmap, "xxxxxxxx", 8);
-}
-
-static void test_chain_reads(void **state)
-{
-    struct disk d = {0};
-    struct image_why why;
-    make_chain();
-    struct chain_item items[] = {{child_path, IMAGE_VHD}, {path, IMAGE_VHD}};
-    assert_int_equal(chain_open(items, 1, true, &d.chain, &why), -EINVAL);
-    assert_int_equal(chain_open(items, 2, false, &d.chain, &why), -EROFS);
-    assert_int_equal(chain_open(items, 2, true, &d.chain, &why), 0);
-    sync_backend_init(&d.backend);
-    d.engine = engine_new(d.chain, &d.backend.backend, NULL, NULL);
-    expect(&d, 0, 512, 9);
-    expect(&d, 512, 2 * MIB, 4);
-    expect(&d, 4 * MIB, 2 * MIB, 9);
-    expect(&d, 6 * MIB, 2 * MIB, 0); /* behind the parent's end */
-    close_disk(&d);
-    patch(child_path, 512 + 40, (uint8_t[16]){0}, 16); /* nobody's uuid */
-    assert_int_equal(chain_open(items, 2, true, &d.chain, &why), -EINVAL);
-    assert_non_null(strstr(why.text, "is not the parent"));
-}
-
 static void test_status(void **state)
 {
     struct disk d;
@@ -636,20 +471,6 @@ static void test_full_file(void **state)
     chain_leaf(d.chain)->map.next_free = VHD_UNALLOCATED - 3ull;
     assert_int_equal(write_bytes(&d, 0, 512, 1), -ENOSPC);
     close_disk(&d);
-}
-
-static int set_up(void **state)
-{
-    (void)snprintf(path, sizeof(path), "/tmp/test_engine.%d.img", (int)getpid());
-    (void)snprintf(child_path, sizeof(child_path), "/tmp/test_engine.%d.child", (int)getpid());
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)unlink(path);
-    (void)unlink(child_path);
-    return 0;
 }
 
 int main(void)
@@ -676,9 +497,8 @@ int main(void)
         cmocka_unit_test(test_hostile_tables),
         cmocka_unit_test(test_guest_data_is_no_footer),
         cmocka_unit_test(test_partial_bitmap),
-        cmocka_unit_test(test_chain_reads),
         cmocka_unit_test(test_status),
         cmocka_unit_test(test_full_file),
     };
-    return cmocka_run_group_tests(tests, set_up, tear_down);
+    return cmocka_run_group_tests(tests, disk_set_up, disk_tear_down);
 }

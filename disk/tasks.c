@@ -1,0 +1,244 @@
+/*
+ * tasks.c: verbs that work on images nobody serves here: create, modify, resize, info. Each is a
+ * task: work on a job thread that those who ask the same wait for, and that `job` tells the end of.
+ * Called by verbs.c on the loop's thread; owns the tasks.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define LOG_MODULE "control"
+
+#include "base/log.h"
+#include "disk/control_int.h"
+#include "disk/report.h"
+
+#define KEEP_TASKS 64u
+
+struct task {
+    struct job job;
+    struct control *ctl;
+    const char *op; /* static */
+    json_t *args;   /* what was asked: the same again joins; strings below point into it */
+    const char *path;
+    enum image_format format;
+    bool has_format;
+    uint64_t size;
+    bool has_parent;
+    struct image_parent parent;
+    int hidden; /* -1: as it is */
+    struct image_why why;
+    int err;
+    bool is_finished;
+    json_t *result;
+    struct waiter *waiters;
+};
+
+static json_t *start(struct call *c, const struct task *like);
+static void work(struct job *j);
+static void work_done(struct job *j);
+
+static struct task *find_task(struct control *ctl, const char *op, const char *path)
+{
+    for (size_t i = ctl->tasks.n; i-- > 0;)
+        if (strcmp(ctl->tasks.v[i]->path, path) == 0 && strcmp(ctl->tasks.v[i]->op, op) == 0)
+            return ctl->tasks.v[i];
+    return NULL;
+}
+
+static void forget_old_tasks(struct control *ctl)
+{
+    for (size_t i = 0; i < ctl->tasks.n && ctl->tasks.n > KEEP_TASKS;) {
+        if (ctl->tasks.v[i]->is_finished) {
+            task_free(ctl->tasks.v[i]);
+            vec_remove(&ctl->tasks, i);
+        } else {
+            i++;
+        }
+    }
+}
+
+void task_free(struct task *t)
+{
+    json_decref(t->result);
+    json_decref(t->args);
+    free(t);
+}
+
+static bool is_open_here(struct call *c, const char *path)
+{
+    vec_each (e, &c->ctl->entries)
+        if ((*e)->d->state != DISK_ATTACHED && strcmp((*e)->d->path, path) == 0)
+            return true;
+    return false;
+}
+
+static bool take_format(struct call *c, const char *name, struct task *t)
+{
+    t->has_format = name;
+    if (!name || image_parse_format(name, &t->format) == 0)
+        return true;
+    (void)fail(c, -EINVAL, "the format is vhd, vhd-fixed or raw");
+    return false;
+}
+
+static bool take_parent(struct call *c, json_t *j, struct task *t)
+{
+    const char *format;
+    t->has_parent = j;
+    if (!j)
+        return true;
+    if (json_unpack_ex(j, NULL, JSON_STRICT, "{s:s, s:s}", "path", &t->parent.path, "format",
+                       &format) < 0 ||
+        image_parse_format(format, &t->parent.format) < 0) {
+        (void)fail(c, -EINVAL, "parent has a path and a format");
+        return false;
+    }
+    return check_path(c, t->parent.path, 4095);
+}
+
+json_t *verb_create(struct call *c)
+{
+    struct task t = {.op = "create"};
+    const char *format;
+    json_int_t size = 0;
+    json_t *parent = NULL;
+    if (!unpack(c, "{s:s, s:s, s?I, s?o}", "path", &t.path, "format", &format, "size", &size,
+                "parent", &parent) ||
+        !take_format(c, format, &t) || !take_parent(c, parent, &t))
+        return NULL;
+    if (size < 0 || (size == 0 && !parent))
+        return fail(c, -EINVAL, "the size is positive");
+    t.size = (uint64_t)size;
+    return start(c, &t);
+}
+
+json_t *verb_resize(struct call *c)
+{
+    struct task t = {.op = "resize"};
+    const char *format;
+    json_int_t size;
+    if (!unpack(c, "{s:s, s:s, s:I}", "path", &t.path, "format", &format, "size", &size) ||
+        !take_format(c, format, &t))
+        return NULL;
+    if (size < 0)
+        return fail(c, -EINVAL, "the size is positive");
+    t.size = (uint64_t)size;
+    return is_open_here(c, t.path) ? fail(c, -EBUSY, "'%s' is open here", t.path) : start(c, &t);
+}
+
+json_t *verb_modify(struct call *c)
+{
+    struct task t = {.op = "modify", .hidden = -1};
+    const char *format;
+    json_t *parent = NULL;
+    if (!unpack(c, "{s:s, s:s, s?b, s?o}", "path", &t.path, "format", &format, "hidden", &t.hidden,
+                "parent", &parent) ||
+        !take_format(c, format, &t) || !take_parent(c, parent, &t))
+        return NULL;
+    return start(c, &t);
+}
+
+json_t *verb_info(struct call *c)
+{
+    struct task t = {.op = "info"};
+    const char *format = NULL;
+    if (!unpack(c, "{s:s, s?s}", "path", &t.path, "format", &format) || !take_format(c, format, &t))
+        return NULL;
+    return start(c, &t);
+}
+
+/* The same again waits for the one under way; what has ended is done again. */
+static json_t *start(struct call *c, const struct task *like)
+{
+    if (!check_path(c, like->path, 4095))
+        return NULL;
+    struct task *t = find_task(c->ctl, like->op, like->path);
+    bool is_same = t && !t->is_finished && json_equal(t->args, c->args);
+    if (t && !t->is_finished && !is_same)
+        return fail(c, -EBUSY, "another %s of '%s' is under way", like->op, like->path);
+    if (!is_same) {
+        t = mem_new(struct task);
+        *t = *like;
+        t->job = (struct job){.work = work, .done = work_done};
+        t->ctl = c->ctl;
+        t->args = json_incref(c->args);
+        vec_push(&c->ctl->tasks, t);
+        forget_old_tasks(c->ctl);
+        jobs_post(c->ctl->jobs, &t->job);
+    }
+    waiter_add(c, &t->waiters);
+    return NULL;
+}
+
+static void do_create(struct task *t)
+{
+    struct image_made made;
+    t->err = image_create(t->path, t->format, t->size, t->has_parent ? &t->parent : NULL, &made,
+                          &t->why);
+    t->result = t->err ? NULL : report_made(&made, t->format);
+}
+
+static void do_resize(struct task *t)
+{
+    uint64_t size;
+    t->err = image_resize(t->path, t->format, t->size, &size, &t->why);
+    t->result = t->err ? NULL : json_pack("{s:I}", "size", (json_int_t)size);
+}
+
+static void do_modify(struct task *t)
+{
+    struct image_change change = {.hidden = t->hidden, .parent = t->has_parent ? &t->parent : NULL};
+    t->err = image_modify(t->path, t->format, &change, &t->why);
+}
+
+static void do_info(struct task *t)
+{
+    struct image_info info;
+    t->err = image_info(t->path, t->has_format ? &t->format : NULL, &info, &t->why);
+    t->result = t->err ? NULL : report_info(&info);
+}
+
+static void work(struct job *j)
+{
+    struct task *t = (struct task *)j;
+    if (strcmp(t->op, "create") == 0)
+        do_create(t);
+    else if (strcmp(t->op, "resize") == 0)
+        do_resize(t);
+    else if (strcmp(t->op, "modify") == 0)
+        do_modify(t);
+    else
+        do_info(t);
+}
+
+static void task_failure(const struct task *t, struct failure *f)
+{
+    *f = (struct failure){.err = t->err, .path = t->path};
+    (void)snprintf(f->text, sizeof(f->text), "%s", t->why.text);
+}
+
+static void work_done(struct job *j)
+{
+    struct task *t = (struct task *)j;
+    struct failure f;
+    t->is_finished = true;
+    task_failure(t, &f);
+    if (t->err)
+        log_warn("event=%s-failed why=\"%s\"", t->op, t->why.text);
+    waiters_end(&t->waiters, t->result, &f);
+}
+
+json_t *verb_job(struct call *c)
+{
+    const char *path, *of;
+    if (!unpack(c, "{s:s, s:s}", "path", &path, "of", &of))
+        return NULL;
+    const struct task *t = find_task(c->ctl, of, path);
+    if (!t)
+        return fail(c, -ENOENT, "there was no %s of '%s'", of, path);
+    if (!t->is_finished)
+        return json_pack("{s:b}", "pending", 1);
+    task_failure(t, &c->fail);
+    return json_incref(t->result);
+}
