@@ -13,7 +13,7 @@ TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, os.path.join(TOP, "tools", "pylib"))
 import xapi  # noqa: E402
 
-BUILD = os.path.join(TOP, "build")
+BUILD = os.environ.get("CAIRN_BUILD", os.path.join(TOP, "build"))
 
 
 def free_port():
@@ -64,6 +64,14 @@ class Host:
         with open(f"/proc/{self.process.pid}/status", encoding="utf-8") as f:
             kib = next(int(s.split()[1]) for s in f if s.startswith("VmRSS"))
         return kib / 1024
+
+    def encodings_mib(self):
+        """What the cache of encoded records holds."""
+        out = subprocess.run([os.path.join(BUILD, "cairnctl"), "-s", os.path.join(self.dir, "run", "cairnd.ctl"),
+                              "dump", "sessions"],
+                             capture_output=True, text=True, check=True).stdout
+        line = next(s for s in out.splitlines() if s.startswith("encodings bytes"))
+        return int(line.split()[2]) / (1 << 20)
 
     def close(self):
         self.stop()

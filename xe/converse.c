@@ -93,7 +93,6 @@ static void print(FILE *to, struct view text, const char *end)
 {
     fwrite(text.p, 1, text.size, to);
     fputs(end, to);
-    fflush(to);
 }
 
 static void print_error(const struct thin_msg *m)
@@ -105,15 +104,18 @@ static void print_error(const struct thin_msg *m)
     print(stderr, view_of("\n"), "");
 }
 
-/* Does what a message asks; 1 with *ret_status at Exit, else 0 or -errno. */
+/* Does what a message asks; 1 with *ret_status at Exit, else 0 or -errno. What is printed is seen
+ * before anything else happens. */
 static int obey(struct client *c, const struct thin_msg *m, int *ret_status)
 {
+    if (m->tag == THIN_PRINT) {
+        print(c->out, m->strings[0], "\n");
+        return 0;
+    }
+    fflush(c->out);
     _cleanup_(freep) char *a = m->n > 0 ? view_dup(m->strings[0]) : NULL;
     _cleanup_(freep) char *b = m->n > 1 ? view_dup(m->strings[1]) : NULL;
     switch (m->tag) {
-    case THIN_PRINT:
-        print(c->out, m->strings[0], "\n");
-        return 0;
     case THIN_PRINT_STDERR:
         print(stderr, m->strings[0], "");
         return 0;
@@ -144,21 +146,25 @@ static int obey(struct client *c, const struct thin_msg *m, int *ret_status)
 
 static int converse(struct client *c, int *ret_status)
 {
-    _cleanup_(freep) char *body = NULL;
+    _cleanup_(buf_done) struct buf body;
+    buf_init(&body, THIN_MAX_BODY);
     int r = greet(c);
     while (r == 0) {
         char head[4];
-        uint32_t size;
+        uint32_t size = 0;
         struct thin_msg m;
+        if (!link_has_bytes(c->link))
+            fflush(c->out);
+        buf_clear(&body);
         r = link_read_all(c->link, head, sizeof(head));
         if (r == 0)
             r = thin_get_size(head, &size);
         if (r < 0)
             break;
-        body = mem_realloc(body, size + 1, 1);
-        r = link_read_all(c->link, body, size);
+        char *room = buf_reserve(&body, size);
+        r = link_read_all(c->link, room, size);
         if (r == 0)
-            r = thin_get((struct view){body, size}, &m);
+            r = thin_get((struct view){room, size}, &m);
         if (r == 0)
             r = obey(c, &m, ret_status);
     }
@@ -189,6 +195,7 @@ int converse_run(struct options *o, FILE *out)
         return 1;
     }
     int r = open_and_converse(&c, o, &status);
+    fflush(out);
     link_close(c.link);
     if (r == -EPROTO)
         fprintf(stderr, "xe: '%s' does not speak the command-line protocol there\n",

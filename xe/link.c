@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <netdb.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,8 +20,24 @@ struct link {
     struct tls_context *context; /* NULL: plain */
     struct tls *tls;
     struct buf in;
+    size_t in_at; /* what of it was read already */
     bool ended;
+    bool holding; /* the end of the handshake goes out with what is written next */
 };
+
+static size_t waiting(const struct link *l)
+{
+    return l->in.size - l->in_at;
+}
+
+static void consume(struct link *l, size_t size)
+{
+    l->in_at += size;
+    if (l->in_at == l->in.size) {
+        buf_clear(&l->in);
+        l->in_at = 0;
+    }
+}
 
 bool place_is_local(const struct place *p)
 {
@@ -55,6 +72,8 @@ static int connect_address(const struct addrinfo *a)
         if (r < 0)
             return r;
     }
+    int on = 1; /* questions and answers; nothing is gained by waiting for more to send */
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
     return fd_take(&fd);
 }
 
@@ -190,6 +209,8 @@ static int send_raw(struct link *l, const char *p, size_t size)
 
 static int flush_tls(struct link *l)
 {
+    if (l->holding && tls_is_ready(l->tls))
+        return 0;
     struct buf *out = tls_out(l->tls);
     int r = send_raw(l, out->data, out->size);
     buf_clear(out);
@@ -218,6 +239,8 @@ static int fill(struct link *l)
 {
     char bytes[65536];
     ssize_t n;
+    buf_consume(&l->in, l->in_at);
+    l->in_at = 0;
     while ((n = recv(l->fd, bytes, sizeof(bytes), 0)) < 0) {
         if (errno != EAGAIN && errno != EINTR)
             return -errno;
@@ -250,13 +273,13 @@ static int handshake(struct link *l)
 ssize_t link_read(struct link *l, void *p, size_t size)
 {
     int r = handshake(l);
-    while (r == 0 && l->in.size == 0 && !l->ended)
+    while (r == 0 && !waiting(l) && !l->ended)
         r = fill(l);
     if (r < 0)
         return r;
-    size = size < l->in.size ? size : l->in.size;
-    memcpy(p, l->in.data ? l->in.data : "", size);
-    buf_consume(&l->in, size);
+    size = size < waiting(l) ? size : waiting(l);
+    memcpy(p, l->in.data ? l->in.data + l->in_at : "", size);
+    consume(l, size);
     return (ssize_t)size;
 }
 
@@ -275,7 +298,9 @@ int link_write(struct link *l, const void *p, size_t size)
 {
     if (!l->tls)
         return send_raw(l, p, size);
+    l->holding = true;
     int r = handshake(l);
+    l->holding = false;
     if (r == 0)
         r = tls_write(l->tls, p, size);
     return r < 0 ? r : flush_tls(l);
@@ -288,7 +313,7 @@ int link_fd(const struct link *l)
 
 bool link_has_bytes(const struct link *l)
 {
-    return l->in.size > 0 || l->ended;
+    return waiting(l) > 0 || l->ended;
 }
 
 void link_end(struct link *l)
@@ -309,13 +334,14 @@ int link_request(struct link *l, const char *head, struct buf *text, struct http
     int r = link_write(l, head, strlen(head));
     if (r == 0)
         r = handshake(l);
-    while (r == 0 && (n = http_head_end((struct view){l->in.data, l->in.size}, &scanned)) == 0)
+    while (r == 0 &&
+           (n = http_head_end((struct view){l->in.data + l->in_at, waiting(l)}, &scanned)) == 0)
         r = l->ended ? -ENODATA : fill(l);
     if (r < 0 || n < 0)
         return r < 0 ? r : -EPROTO;
     buf_init(text, HTTP_HEAD_MAX + 1);
-    buf_put(text, l->in.data, (size_t)n);
-    buf_consume(&l->in, (size_t)n);
+    buf_put(text, l->in.data + l->in_at, (size_t)n);
+    consume(l, (size_t)n);
     if (http_parse_response((struct view){text->data, text->size}, ret) != 0)
         return -EPROTO;
     return (int)ret->status;

@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdio.h>
 
+#include "base/turn.h"
 #include "codec/thin.h"
 #include "xe/converse.h"
 
@@ -30,6 +31,7 @@ static void usage(const char *program)
 int main(int argc, char **argv)
 {
     struct options o;
+    turn_shorten();
     signal(SIGPIPE, SIG_IGN);
     int status = options_read(argc, argv, &o) < 0 ? 1 : -1;
     if (status < 0 && o.version) {

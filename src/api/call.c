@@ -226,12 +226,19 @@ static char *copy_or_null(const char *s)
 struct err *api_call(struct api *api, const char *session, const char *name,
                      const struct val *params, struct val **ret)
 {
+    return api_call_part(api, session, name, params, NULL, ret);
+}
+
+struct err *api_call_part(struct api *api, const char *session, const char *name,
+                          const struct val *params, const char *const *fields, struct val **ret)
+{
     _cleanup_(val_unrefp) struct val *all = val_set();
     val_add_str(all, session);
     for (size_t i = 0; params && i < val_count(params); i++)
         val_add(all, val_ref(val_at(params, i)));
     struct call *c = mem_new(struct call);
     call_init(c, api, answer_inbox);
+    c->fields = fields;
     c->client = mem_strdup("internal");
     c->address = rstr_new("");
     return call_and_wait(c, name, all, ret);

@@ -73,6 +73,7 @@ struct call {
     char *task_id, *subtask_of, *originator, *user_agent; /* headers, or NULL */
     const struct val *other_config;                       /* for the call's task, or NULL */
     const enum rpc_format *format; /* what the answer is written in; NULL: it is a value */
+    const char *const *fields; /* in process: what is wanted of records (api_call_part), or NULL */
 
     usec_t began;
     struct trace_id parent; /* of the traceparent header */

@@ -235,7 +235,10 @@ static void run_implicit(struct call *c)
     if (implicit_is_read(c->msg)) {
         _cleanup_(snap_unrefp) struct snap *s = snap_get(c->api->db);
         struct val *result = NULL;
-        struct err *e = implicit_read(s, c->api->rbac, c->msg, c->args, &result);
+        bool part = c->fields && implicit_is_records(c->msg);
+        struct err *e =
+            part ? implicit_read_part(s, c->api->rbac, c->msg, c->args, c->fields, &result)
+                 : implicit_read(s, c->api->rbac, c->msg, c->args, &result);
         call_end(c, e, result);
         return;
     }

@@ -325,15 +325,26 @@ void val_add_str(struct val *set, const char *s)
     val_add(set, val_str(s));
 }
 
-void val_put(struct val *map, const char *key, struct val *item)
+static bool replace(struct val *map, const char *key, struct val *item)
 {
     int64_t i = find(map, key);
-    if (i < 0) {
-        append(map, rstr_new(key), item);
-        return;
-    }
+    if (i < 0)
+        return false;
     val_unref(map->c.pairs[i].item);
     map->c.pairs[i].item = item;
+    return true;
+}
+
+void val_put(struct val *map, const char *key, struct val *item)
+{
+    if (!replace(map, key, item))
+        append(map, rstr_new(key), item);
+}
+
+void val_put_shared(struct val *map, const char *key, struct val *item)
+{
+    if (!replace(map, key, item))
+        append(map, rstr_ref(key), item);
 }
 
 void val_put_str(struct val *map, const char *key, const char *s)

@@ -76,6 +76,8 @@ void val_add(struct val *set, struct val *item);
 void val_add_str(struct val *set, const char *s);
 void val_put(struct val *map, const char *key, struct val *item); /* replaces an old one */
 void val_put_str(struct val *map, const char *key, const char *s);
+/* The same with an rstr as key, which is shared instead of copied. */
+void val_put_shared(struct val *map, const char *key, struct val *item);
 void val_put_int(struct val *map, const char *key, int64_t i);
 void val_put_bool(struct val *map, const char *key, bool b);
 void val_del(struct val *map, const char *key); /* absent is fine */

@@ -8,6 +8,12 @@ static struct err *call(void *arg, const char *session, const char *message,
     return api_call(arg, session, message, params, ret);
 }
 
+static struct err *call_part(void *arg, const char *session, const char *message,
+                             const struct val *params, const char *const *fields, struct val **ret)
+{
+    return api_call_part(arg, session, message, params, fields, ret);
+}
+
 static struct err *login(void *arg, const struct api_peer *peer, const char *user,
                          const char *password, const char **ret_session)
 {
@@ -32,5 +38,11 @@ static struct err *check(void *arg, const char *session)
 struct cli_backend cli_backend_api(struct api *api)
 {
     return (struct cli_backend){
-        .arg = api, .call = call, .login = login, .logout = logout, .check = check};
+        .arg = api,
+        .call = call,
+        .call_part = call_part,
+        .login = login,
+        .logout = logout,
+        .check = check,
+    };
 }

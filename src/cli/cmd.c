@@ -6,6 +6,7 @@
 
 #include "base/rstr.h"
 #include "cli/progress.h"
+#include "state/desc.h"
 
 /* ---- calling ---- */
 
@@ -41,16 +42,36 @@ struct err *cmd_call(struct cmd *c, struct val **ret, const char *message, const
     return cmd_call_v(c, ret, message, params);
 }
 
+/* Answered from memory at once. */
+static bool is_quick(const char *message)
+{
+    const struct msg_desc *m = desc_msg(message);
+    return m && (m->kind == MSG_GETTER || m->kind >= MSG_GET_BY_UUID);
+}
+
 struct err *cmd_call_v(struct cmd *c, struct val **ret, const char *message,
                        const struct val *params)
 {
     _cleanup_(val_unrefp) struct val *result = NULL;
+    if (!is_quick(message))
+        talk_flush(c->talk);
     if (c->progress && progress_is_for(message))
         return progress_call(c, ret, message, params);
     TRY(c->backend->call(c->backend->arg, c->session, message, params, &result));
     if (ret)
         *ret = result ? steal(&result) : val_ref(val_void());
     return NULL;
+}
+
+struct err *cmd_records(struct cmd *c, const char *cls, const char *where,
+                        const char *const *fields, struct val **ret)
+{
+    _cleanup_(freep) char *message = mem_printf("%s.get_all_records_where", cls);
+    if (!fields || !c->backend->call_part)
+        return cmd_call(c, ret, message, "s", where);
+    _cleanup_(val_unrefp) struct val *params = val_set();
+    val_add_str(params, where);
+    return c->backend->call_part(c->backend->arg, c->session, message, params, fields, ret);
 }
 
 struct err *cmd_call_str(struct cmd *c, char **ret, const char *message, const char *ref)

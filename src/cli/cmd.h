@@ -54,12 +54,17 @@ bool cmd_is_served(const struct cmd *c, const struct cmd_impl *impl);
 #define CMD_NULL "OpaqueRef:NULL"
 bool cmd_is_null(const char *ref);
 
-/* Calls a message. `types` has a letter per argument: s string or reference (const char *), i
- * number (int64_t), b bool (int), f double, v value (const struct val *). ret may be NULL. */
+/* Calls a message; what was said goes out before one that may take long. `types` has a letter per
+ * argument: s string or reference (const char *), i number (int64_t), b bool (int), f double, v
+ * value (const struct val *). ret may be NULL. */
 struct err *cmd_call(struct cmd *c, struct val **ret, const char *message, const char *types, ...)
     _must_use_;
 struct err *cmd_call_v(struct cmd *c, struct val **ret, const char *message,
                        const struct val *params) _must_use_;
+/* get_all_records_where of a class: at least these fields of each record (a list that ends with
+ * NULL; NULL: all). */
+struct err *cmd_records(struct cmd *c, const char *cls, const char *where,
+                        const char *const *fields, struct val **ret) _must_use_;
 /* The same for a message that returns a string; *ret is the caller's (free). */
 struct err *cmd_call_str(struct cmd *c, char **ret, const char *message, const char *ref)
     _must_use_;

@@ -157,6 +157,7 @@ static struct err *next_events(struct cmd *c, struct watch *w)
     _cleanup_(val_unrefp) struct val *batch = NULL;
     /* Said aloud only with --debug; a client that has left is noticed by it. */
     talk_debug(c->talk, "waiting for events");
+    talk_flush(c->talk);
     if (c->talk->broken)
         return cli_exit();
     TRY(cmd_call(c, &batch, "event.from", "vsf", w->classes, w->token, w->seconds));

@@ -49,66 +49,77 @@ static const char *shown_name(const struct xe_column *how, const char *value)
     return value;
 }
 
-static struct err *show_ref(struct cmd *c, const struct xe_column *how, const char *ref, int cls,
-                            char **ret)
+static struct err *put_ref(struct cmd *c, const struct xe_column *how, const char *ref, int cls,
+                           struct buf *out)
 {
     const struct val *record = NULL;
     if (!cmd_is_null(ref))
         TRY(cmd_record(c, desc_classes[cls]->name, ref, &record));
     if (!record)
-        *ret = mem_strdup(NOT_IN_DATABASE);
+        buf_puts(out, NOT_IN_DATABASE);
     else if (how->format == XE_NAME)
-        *ret = mem_strdup(val_map_str(record, "name_label", val_map_str(record, "name", "")));
+        buf_puts(out, val_map_str(record, "name_label", val_map_str(record, "name", "")));
     else
-        *ret = mem_strdup(val_map_str(record, "uuid", ""));
+        buf_puts(out, val_map_str(record, "uuid", ""));
     return NULL;
 }
 
-static char *show_float(const struct xe_column *how, double d)
+static void put_float(const struct xe_column *how, double d, struct buf *out)
 {
-    return how->format == XE_F3 ? mem_printf("%.3f", d) : mem_printf("%.15g", d);
+    buf_printf(out, how->format == XE_F3 ? "%.3f" : "%.15g", d);
 }
 
-static char *show_time(int64_t t)
+static void put_time(int64_t t, struct buf *out)
 {
     char text[DATETIME_SIZE];
     str_datetime(t, text);
-    return mem_strdup(text);
+    buf_puts(out, text);
 }
 
-static char *show_string(const struct xe_column *how, const char *s)
+static void put_string(const struct xe_column *how, const char *s, struct buf *out)
 {
-    char *text = mem_strdup(shown_name(how, s));
-    if (how->format == XE_LOWER && text[0] >= 'A' && text[0] <= 'Z')
-        text[0] = (char)(text[0] - 'A' + 'a');
-    return text;
+    const char *text = shown_name(how, s);
+    bool lower = how->format == XE_LOWER && *text >= 'A' && *text <= 'Z';
+    if (lower)
+        buf_putc(out, (char)(*text - 'A' + 'a'));
+    buf_puts(out, text + lower);
 }
 
 /* A value that is neither set nor map. `type` may be NULL when it is not known. */
+static struct err *put_one(struct cmd *c, const struct xe_column *how, const struct val *v,
+                           const struct type *type, struct buf *out)
+{
+    if (type && type->kind == TYPE_REF && val_kind(v) == VAL_STRING)
+        return put_ref(c, how, val_get_str(v), type->cls, out);
+    switch (val_kind(v)) {
+    case VAL_BOOL:
+        buf_puts(out, val_get_bool(v) ? "true" : "false");
+        break;
+    case VAL_INT:
+        buf_put_int(out, val_get_int(v));
+        break;
+    case VAL_FLOAT:
+        put_float(how, val_get_float(v), out);
+        break;
+    case VAL_DATETIME:
+        put_time(val_get_int(v), out);
+        break;
+    case VAL_STRING:
+        put_string(how, val_get_str(v), out);
+        break;
+    default:
+        break;
+    }
+    return NULL;
+}
+
 static struct err *show_one(struct cmd *c, const struct xe_column *how, const struct val *v,
                             const struct type *type, char **ret)
 {
-    if (type && type->kind == TYPE_REF && val_kind(v) == VAL_STRING)
-        return show_ref(c, how, val_get_str(v), type->cls, ret);
-    switch (val_kind(v)) {
-    case VAL_BOOL:
-        *ret = mem_strdup(val_get_bool(v) ? "true" : "false");
-        break;
-    case VAL_INT:
-        *ret = mem_printf("%lld", (long long)val_get_int(v));
-        break;
-    case VAL_FLOAT:
-        *ret = show_float(how, val_get_float(v));
-        break;
-    case VAL_DATETIME:
-        *ret = show_time(val_get_int(v));
-        break;
-    case VAL_STRING:
-        *ret = show_string(how, val_get_str(v));
-        break;
-    default:
-        *ret = mem_strdup("");
-    }
+    _cleanup_(buf_done) struct buf out;
+    buf_init(&out, THIN_MAX_BODY - 64);
+    TRY(put_one(c, how, v, type, &out));
+    *ret = mem_strdup(buf_str(&out));
     return NULL;
 }
 
@@ -143,18 +154,25 @@ struct err *column_show(struct cmd *c, const struct xe_column *how, const struct
     return NULL;
 }
 
+static void put_shown(const struct xe_column *col, const struct val *shown, struct buf *out)
+{
+    if (val_kind(shown) == VAL_STRING) {
+        buf_puts(out, val_get_str(shown));
+        return;
+    }
+    for (size_t i = 0; i < val_count(shown); i++) {
+        buf_puts(out, i ? col->separator : "");
+        if (val_kind(shown) == VAL_MAP)
+            buf_printf(out, "%s: ", val_key_at(shown, i));
+        buf_puts(out, val_str_at(shown, i));
+    }
+}
+
 char *column_text(const struct xe_column *col, const struct val *shown)
 {
-    if (val_kind(shown) == VAL_STRING)
-        return mem_strdup(val_get_str(shown));
     _cleanup_(buf_done) struct buf b;
     buf_init(&b, THIN_MAX_BODY - 64);
-    for (size_t i = 0; i < val_count(shown); i++) {
-        buf_puts(&b, i ? col->separator : "");
-        if (val_kind(shown) == VAL_MAP)
-            buf_printf(&b, "%s: ", val_key_at(shown, i));
-        buf_puts(&b, val_str_at(shown, i));
-    }
+    put_shown(col, shown, &b);
     return mem_strdup(buf_str(&b));
 }
 
@@ -319,8 +337,10 @@ static struct err *get_measured(struct cmd *c, const struct object *o, const str
         *ret = val_str("<not available>");
         return NULL;
     }
-    _cleanup_(freep) char *text = show_float(col, val_get_float(v) / divisor);
-    *ret = val_str(text);
+    _cleanup_(buf_done) struct buf text;
+    buf_init(&text, 512);
+    put_float(col, val_get_float(v) / divisor, &text);
+    *ret = val_str(buf_str(&text));
     return NULL;
 }
 
@@ -350,18 +370,38 @@ struct err *column_get(struct cmd *c, const struct object *o, const struct xe_co
     }
 }
 
-struct err *column_get_text(struct cmd *c, const struct object *o, const struct xe_column *col,
-                            char **ret)
+const struct field_desc *column_field(const struct xe_record *r, const struct xe_column *col)
 {
+    const struct class_desc *cls = desc_class_by_name(r->cls);
+    const struct field_desc *f = desc_field(cls, col->source);
+    return f && f->type->kind < TYPE_SET && f->type->kind != TYPE_REF ? f : NULL;
+}
+
+struct err *column_put(struct cmd *c, const struct object *o, const struct xe_column *col,
+                       const struct field_desc *field, struct buf *out)
+{
+    const struct val *plain = field ? val_map_get(o->record, field->name) : NULL;
+    if (plain)
+        return put_one(c, col, plain, field->type, out);
     _cleanup_(val_unrefp) struct val *shown = NULL;
     struct err *e = column_get(c, o, col, &shown);
     if (err_is(e, "HANDLE_INVALID")) {
         err_freep(&e);
-        *ret = mem_strdup("<invalid reference>");
+        buf_puts(out, "<invalid reference>");
         return NULL;
     }
     TRY(e);
-    *ret = column_text(col, shown);
+    put_shown(col, shown, out);
+    return NULL;
+}
+
+struct err *column_get_text(struct cmd *c, const struct object *o, const struct xe_column *col,
+                            char **ret)
+{
+    _cleanup_(buf_done) struct buf text;
+    buf_init(&text, THIN_MAX_BODY - 64);
+    TRY(column_put(c, o, col, column_field(o->kind, col), &text));
+    *ret = mem_strdup(buf_str(&text));
     return NULL;
 }
 

@@ -38,6 +38,12 @@ char *column_text(const struct xe_column *col, const struct val *shown);
 /* Both in one. */
 struct err *column_get_text(struct cmd *c, const struct object *o, const struct xe_column *col,
                             char **ret) _must_use_;
+/* The same at the end of `out`, without making values on the way where the column is a plain field.
+ * `field` is column_field() of it: looked up once for many objects. */
+struct err *column_put(struct cmd *c, const struct object *o, const struct xe_column *col,
+                       const struct field_desc *field, struct buf *out) _must_use_;
+/* The field that a column shows as it is, without a reference to follow; NULL if it is no such. */
+const struct field_desc *column_field(const struct xe_record *r, const struct xe_column *col);
 /* "name-label ( RW)"; caller's (free). */
 char *column_label(const struct xe_column *col);
 

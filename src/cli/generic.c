@@ -8,103 +8,19 @@
 
 #include "base/rstr.h"
 #include "cli/column.h"
+#include "cli/list.h"
 #include "cli/select.h"
 #include "state/desc.h"
 
-/* ---- list and param-list ---- */
-
-static bool in_list(const char *const *list, const char *name)
-{
-    for (; *list; list++)
-        if (strcmp(*list, name) == 0)
-            return true;
-    return false;
-}
-
-/* Whether -list shows a column: named in params=, else in the family's default; an empty list is
- * all. */
-static bool listed(const struct xe_family *f, const struct xe_column *col, const char *params)
-{
-    if (col->hidden)
-        return false;
-    if (!params)
-        return !*f->list_columns || in_list(f->list_columns, col->name);
-    if (strcmp(params, "all") == 0 || !*params)
-        return true;
-    struct view rest = view_of(params), item;
-    while (rest.size) {
-        view_split(&rest, ',', &item);
-        if (view_eq(view_trim(item), col->name))
-            return true;
-    }
-    return false;
-}
-
-static void warn_unknown_params(struct cmd *c, const struct xe_family *f, const char *params)
-{
-    struct view rest = view_of(params ? params : ""), item;
-    while (rest.size) {
-        view_split(&rest, ',', &item);
-        _cleanup_(freep) char *name = view_dup(view_trim(item));
-        if (strcmp(name, "all") != 0 && *name && !column_find(f->record, name))
-            cmd_warn(c, "Ignoring unknown field '%s'", name);
-    }
-}
+/* ---- param-list ---- */
 
 static struct err *add_column(struct cmd *c, const struct object *o, const struct xe_column *col,
-                              bool listing, struct val *record)
+                              struct val *record)
 {
     _cleanup_(freep) char *label = column_label(col), *text = NULL;
-    if (listing && col->expensive)
-        text = mem_strdup("<expensive field>");
-    else
-        TRY(column_get_text(c, o, col, &text));
+    TRY(column_get_text(c, o, col, &text));
     val_put_str(record, label, text);
     return NULL;
-}
-
-/* The class-wide filters of the family and those of the command line. */
-static struct err *filter_list(struct cmd *c, const struct xe_family *f, struct selection *s)
-{
-    for (const char *const *filter = f->filters; *filter; filter++) {
-        struct view value = view_of(*filter), name;
-        view_split(&value, '=', &name);
-        _cleanup_(freep) char *column = view_dup(name);
-        TRY(selection_filter(c, s, f->record, column, value.p));
-    }
-    args_each(p, &c->args)
-    {
-        if (strcmp(p->name, "params") == 0 || arg_is_standard(p->name))
-            continue;
-        TRY(selection_filter(c, s, f->record, p->name, p->value));
-    }
-    return NULL;
-}
-
-static struct err *print_list(struct cmd *c, const struct xe_family *f, struct selection *s)
-{
-    const char *params = args_get(&c->args, "params");
-    warn_unknown_params(c, f, params);
-    vec_each (o, &s->v) {
-        _cleanup_(val_unrefp) struct val *record = val_map();
-        for (unsigned i = 0; i < f->record->n_columns; i++) {
-            if (c->minimal && val_count(record))
-                break;
-            if (listed(f, &f->record->columns[i], params))
-                TRY(add_column(c, o, &f->record->columns[i], true, record));
-        }
-        cmd_print_record(c, record);
-    }
-    return NULL;
-}
-
-static struct err *verb_list(struct cmd *c, const struct xe_family *f)
-{
-    _cleanup_(selection_done) struct selection s = {0};
-    _cleanup_(freep) char *where = selection_where(f->record, &c->args, f->where, NULL);
-    TRY(selection_all(c, f->record, where, &s));
-    TRY(filter_list(c, f, &s));
-    return print_list(c, f, &s);
 }
 
 /* The object of uuid=. Its record is borrowed from the command's. */
@@ -127,7 +43,7 @@ static struct err *verb_param_list(struct cmd *c, const struct xe_family *f)
     TRY(the_object(c, f, &ref, &o));
     for (unsigned i = 0; i < f->record->n_columns; i++)
         if (!f->record->columns[i].hidden)
-            TRY(add_column(c, &o, &f->record->columns[i], false, record));
+            TRY(add_column(c, &o, &f->record->columns[i], record));
     cmd_print_record(c, record);
     return NULL;
 }
@@ -298,7 +214,7 @@ static struct err *add_pairs(struct cmd *c, const struct object *o, const struct
 {
     static const char *const own[] = {"uuid", "param-name", "param-key", NULL};
     _cleanup_(val_unrefp) struct val *added = val_map(), *map = NULL;
-    args_each(p, &c->args) if (!in_list(own, p->name) && !arg_is_standard(p->name))
+    args_each(p, &c->args) if (!xe_has_word(own, p->name) && !arg_is_standard(p->name))
         val_put_str(added, api_name(col, p->name), p->value);
     if (!col->add) {
         TRY(changed_map(c, o, col, added, NULL, &map));
@@ -461,7 +377,7 @@ static const struct verb {
     {"-param-add", XE_PARAM_ADD, verb_param_add},
     {"-param-remove", XE_PARAM_REMOVE, verb_param_remove},
     {"-param-clear", XE_PARAM_CLEAR, verb_param_clear},
-    {"-list", XE_LIST, verb_list},
+    {"-list", XE_LIST, list_run},
 };
 
 static const struct verb *find(const char *command, const struct xe_family **ret_family)

@@ -70,6 +70,7 @@ static struct err *next_state(struct follow *f, double seconds)
     struct cmd *c = f->cmd;
     val_add_str(classes, class);
     talk_debug(c->talk, "waiting for the task");
+    talk_flush(c->talk);
     if (c->talk->broken)
         return cli_exit();
     TRY(cmd_call(c, &batch, "event.from", "vsf", classes, f->token, seconds));

@@ -102,9 +102,14 @@ char *selection_where(const struct xe_record *r, const struct args *a, const cha
 struct err *selection_all(struct cmd *c, const struct xe_record *r, const char *where,
                           struct selection *ret)
 {
-    _cleanup_(freep) char *message = mem_printf("%s.get_all_records_where", r->cls);
+    return selection_some(c, r, where, NULL, ret);
+}
+
+struct err *selection_some(struct cmd *c, const struct xe_record *r, const char *where,
+                           const char *const *fields, struct selection *ret)
+{
     _cleanup_(selection_done) struct selection s = {0};
-    TRY(cmd_call(c, &s.all, message, "s", where));
+    TRY(cmd_records(c, r->cls, where, fields, &s.all));
     for (size_t i = 0; i < val_count(s.all); i++) {
         struct object o = {r, val_key_at(s.all, i), val_at(s.all, i)};
         vec_push(&s.v, o);
@@ -128,12 +133,13 @@ static bool holds_member(const struct xe_column *col, const struct val *set, con
 }
 
 static struct err *fits(struct cmd *c, const struct object *o, const struct param_name *p,
-                        const char *value, bool *ret)
+                        const struct field_desc *field, const char *value, struct buf *text,
+                        bool *ret)
 {
     if (!p->key) {
-        _cleanup_(freep) char *text = NULL;
-        TRY(column_get_text(c, o, p->column, &text));
-        *ret = text_equal(p->column, text, value);
+        buf_clear(text);
+        TRY(column_put(c, o, p->column, field, text));
+        *ret = text_equal(p->column, buf_str(text), value);
         return NULL;
     }
     _cleanup_(val_unrefp) struct val *shown = NULL;
@@ -155,10 +161,13 @@ struct err *selection_filter(struct cmd *c, struct selection *s, const struct xe
     if (p.key && column_is_set(p.column) && strcmp(p.key, "contains") != 0)
         return cli_fail("Invalid syntax for set filtering (should be %s:contains=value)",
                         p.column->name);
+    _cleanup_(buf_done) struct buf text;
+    const struct field_desc *field = column_field(r, p.column);
     size_t kept = 0;
+    buf_init(&text, THIN_MAX_BODY);
     for (size_t i = 0; i < s->v.n; i++) {
         bool ok;
-        TRY(fits(c, &s->v.v[i], &p, value, &ok));
+        TRY(fits(c, &s->v.v[i], &p, field, value, &text, &ok));
         if (ok)
             s->v.v[kept++] = s->v.v[i];
     }

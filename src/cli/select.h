@@ -34,6 +34,9 @@ char *selection_where(const struct xe_record *r, const struct args *a, const cha
 /* All of the class; `where` is an expression of get_all_records_where. */
 struct err *selection_all(struct cmd *c, const struct xe_record *r, const char *where,
                           struct selection *ret) _must_use_;
+/* The same with at least the fields named by a list that ends with NULL; NULL: all. */
+struct err *selection_some(struct cmd *c, const struct xe_record *r, const char *where,
+                           const char *const *fields, struct selection *ret) _must_use_;
 /* Keeps the objects to which "name=value" applies. */
 struct err *selection_filter(struct cmd *c, struct selection *s, const struct xe_record *r,
                              const char *name, const char *value) _must_use_;

@@ -53,6 +53,16 @@ static struct err *open_session(struct cmd *c, const struct api_peer *peer, bool
 
 /* ---- running ---- */
 
+/* Reading commands are many and change nothing. */
+static bool is_reading(const struct cmd *c)
+{
+    static const char *const ends[] = {"-list", "-get", "help"};
+    for (size_t i = 0; i < ARRAY_LEN(ends); i++)
+        if (str_ends(c->args.command, ends[i]))
+            return true;
+    return false;
+}
+
 static struct err *run_known(struct cmd *c)
 {
     bool generic;
@@ -66,15 +76,11 @@ static struct err *run_known(struct cmd *c)
     return generic_run(c, &generic);
 }
 
-/* Reading commands are many and change nothing. Parameters may be secrets. */
+/* Parameters may be secrets. */
 static void log_command(const struct cmd *c, const struct err *e)
 {
-    static const char *const reading[] = {"-list", "-get", "help"};
-    enum log_level level = LOG_INFO;
-    for (size_t i = 0; i < ARRAY_LEN(reading); i++)
-        if (str_ends(c->args.command, reading[i]))
-            level = LOG_DEBUG;
-    log_at(level, "event=command name=%s result=%s", c->args.command, e ? err_code(e) : "ok");
+    log_at(is_reading(c) ? LOG_DEBUG : LOG_INFO, "event=command name=%s result=%s", c->args.command,
+           e ? err_code(e) : "ok");
 }
 
 static struct err *check_known(struct cmd *c)
@@ -102,6 +108,8 @@ static struct err *run(struct cmd *c, const struct cli_conn *conn)
     }
     TRY(check_known(c));
     suggest_parameters(c);
+    if (!is_reading(c)) /* what changes something is for those who speak the protocol */
+        TRY(talk_greet(c->talk));
     if (!is_help(c))
         TRY(open_session(c, &conn->peer, &own));
     if (c->session && conn->stream.be_patient)
@@ -134,11 +142,10 @@ void cli_serve(const struct cli_backend *backend, const struct cli_conn *conn)
 {
     struct talk talk;
     _cleanup_(cmd_done) struct cmd c = {.backend = backend, .talk = &talk};
-    _cleanup_(err_freep) struct err *hello = talk_open(&talk, &conn->stream);
-    if (hello)
-        return;
+    talk_open(&talk, &conn->stream);
     _cleanup_(err_freep) struct err *e = run(&c, conn);
     if (e)
         complain(&c, e);
     talk_exit(&talk, e ? 1 : 0);
+    talk_done(&talk);
 }

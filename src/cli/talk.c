@@ -6,6 +6,7 @@
 #include "cli/args.h"
 
 #define MAX_UPLOAD (32u << 20) /* bytes of a file that a command reads into memory */
+#define RECORD     16384       /* what TLS carries in one piece */
 
 static struct err *broken(struct talk *t)
 {
@@ -13,7 +14,7 @@ static struct err *broken(struct talk *t)
     return cli_exit();
 }
 
-static struct err *read_all(struct talk *t, void *p, size_t size)
+static struct err *receive(struct talk *t, void *p, size_t size)
 {
     for (size_t done = 0; done < size;) {
         ssize_t n = t->stream.read(t->stream.arg, (char *)p + done, size - done);
@@ -24,20 +25,48 @@ static struct err *read_all(struct talk *t, void *p, size_t size)
     return NULL;
 }
 
-static void send_buf(struct talk *t, struct buf *b)
+void talk_flush(struct talk *t)
 {
-    if (t->broken || !buf_ok(b))
-        return;
-    if (t->stream.write(t->stream.arg, b->data, b->size) < 0)
+    if (!t->broken && t->out.size && t->stream.write(t->stream.arg, t->out.data, t->out.size) < 0)
         t->broken = true;
+    buf_clear(&t->out);
 }
 
+/* One that is too large for the protocol is left out. */
 static void send_msg(struct talk *t, const struct thin_msg *m)
 {
-    _cleanup_(buf_done) struct buf b;
-    buf_init(&b, THIN_MAX_BODY);
-    thin_put(&b, m);
-    send_buf(t, &b);
+    size_t before = t->out.size, size = THIN_HEAD_MAX;
+    for (unsigned i = 0; i < m->n; i++)
+        size += 4 + m->strings[i].size;
+    if (size > THIN_MAX_BODY)
+        return;
+    if (before && before + size > RECORD)
+        talk_flush(t);
+    thin_put(&t->out, m);
+    if (t->out.size >= RECORD)
+        talk_flush(t);
+}
+
+struct err *talk_greet(struct talk *t)
+{
+    char hello[THIN_HELLO_SIZE];
+    uint32_t minor;
+    talk_flush(t);
+    if (t->broken)
+        return cli_exit();
+    if (t->greeted)
+        return NULL;
+    TRY(receive(t, hello, sizeof(hello)));
+    if (thin_get_hello(hello, &minor) < 0)
+        return broken(t);
+    t->greeted = true;
+    return NULL;
+}
+
+static struct err *read_all(struct talk *t, void *p, size_t size)
+{
+    TRY(talk_greet(t));
+    return receive(t, p, size);
 }
 
 /* A message of the client's whose body carries no text. */
@@ -54,19 +83,16 @@ static struct err *recv_msg(struct talk *t, struct thin_msg *ret)
     return NULL;
 }
 
-struct err *talk_open(struct talk *t, const struct cli_stream *s)
+void talk_open(struct talk *t, const struct cli_stream *s)
 {
-    _cleanup_(buf_done) struct buf b;
-    char hello[THIN_HELLO_SIZE];
-    uint32_t minor;
     *t = (struct talk){.stream = *s};
-    buf_init(&b, THIN_HELLO_SIZE);
-    thin_put_hello(&b);
-    send_buf(t, &b);
-    TRY(read_all(t, hello, sizeof(hello)));
-    if (thin_get_hello(hello, &minor) < 0)
-        return broken(t);
-    return NULL;
+    buf_init(&t->out, RECORD + THIN_MAX_BODY);
+    thin_put_hello(&t->out);
+}
+
+void talk_done(struct talk *t)
+{
+    buf_done(&t->out);
 }
 
 static void send_text(struct talk *t, enum thin_tag tag, const char *text)
@@ -100,6 +126,7 @@ void talk_error(struct talk *t, const struct err *e)
 void talk_exit(struct talk *t, unsigned status)
 {
     send_msg(t, &(struct thin_msg){.tag = THIN_EXIT, .number = status});
+    talk_flush(t);
 }
 
 /* Chunks until the end; `max` bytes in all. */
@@ -165,7 +192,5 @@ struct err *talk_transfer(struct talk *t, enum thin_tag how, const char *file, c
         m.strings[m.n++] = view_of(file);
     m.strings[m.n++] = view_of(url);
     send_msg(t, &m);
-    if (t->broken)
-        return cli_exit();
     return recv_verdict(t, ret_ok);
 }

@@ -22,6 +22,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <string.h>
 
 enum xe_flag {
     XE_STANDARD = 1 << 0, /* listed by plain `xe help` */
@@ -104,6 +105,14 @@ struct xe_family {
     const char *where; /* expression for get_all_records_where */
     bool standard;     /* plain `xe help` names its -list */
 };
+
+static inline bool xe_has_word(const char *const *list, const char *word)
+{
+    for (; *list; list++)
+        if (strcmp(*list, word) == 0)
+            return true;
+    return false;
+}
 
 extern const struct xe_command xe_commands[];
 extern const unsigned xe_n_commands;

@@ -47,6 +47,8 @@ enum thin_tag {
     (16u << 20) /* bytes; a record list of a large pool is one message a record                    \
                  */
 #define THIN_STRINGS 32
+/* Bytes of a message beside its strings, each of which has four of its own. */
+#define THIN_HEAD_MAX 24
 
 struct thin_msg {
     enum thin_tag tag;

@@ -17,6 +17,7 @@
 #include "base/lock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/turn.h"
 #include "base/vec.h"
 #include "loop/loop_impl.h"
 
@@ -287,6 +288,7 @@ static void *run_thread(void *arg)
 {
     struct loop *l = arg;
     pthread_setname_np(pthread_self(), l->name);
+    turn_shorten();
     loop_run(l);
     return NULL;
 }

@@ -18,6 +18,7 @@
 #define LOG_MODULE "net"
 #include "base/fd.h"
 #include "base/log.h"
+#include "base/turn.h"
 #include "net/net_impl.h"
 
 static void *run_worker(void *arg);
@@ -118,6 +119,7 @@ static void *run_worker(void *arg)
 {
     struct net *n = arg;
     pthread_setname_np(pthread_self(), "stream");
+    turn_shorten();
     bool late;
     for (struct net_stream *s; (s = next_stream(n, &late));) {
         struct net_reply *r = s->request;

@@ -8,6 +8,7 @@
 #include <inttypes.h>
 
 #include "base/log.h"
+#include "base/turn.h"
 
 #define COMPACT_EVERY 50000
 #define DEAD_MANY     32
@@ -315,6 +316,7 @@ static bool store_step(struct db *db)
 static void *store_main(void *arg)
 {
     struct db *db = arg;
+    turn_shorten();
     for (;;) {
         while (store_step(db))
             ;
@@ -420,6 +422,7 @@ static void *core_main(void *arg)
 {
     struct db *db = arg;
     bool stop = false;
+    turn_shorten();
     while (!stop) {
         struct snap *dead;
         struct post *p = core_wait(db, &dead, &stop);

@@ -188,9 +188,9 @@ static const char *text_of(const struct operand *o, const struct row *r, struct 
         return o->text;
     if (o->is_ref)
         return r->ref;
-    enum type_kind k = o->field->type->kind;
-    if (k == TYPE_STRING || k == TYPE_REF)
-        return *(const char *const *)((const char *)r + o->field->offset);
+    const char *word = row_word(r, o->field);
+    if (word)
+        return word;
     row_text(r, o->field, buf);
     return buf_str(buf);
 }

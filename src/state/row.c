@@ -245,6 +245,22 @@ struct val *row_get(const struct row *r, const struct field_desc *f)
     return val_ref(val_void());
 }
 
+const char *row_word(const struct row *r, const struct field_desc *f)
+{
+    const union member *m = member(r, f);
+    switch (f->type->kind) {
+    case TYPE_BOOL:
+        return m->b ? "true" : "false";
+    case TYPE_ENUM:
+        return f->type->enm->values[m->e];
+    case TYPE_STRING:
+    case TYPE_REF:
+        return m->s;
+    default:
+        return NULL;
+    }
+}
+
 static bool fits(const struct val *v, const struct type *t);
 
 static bool items_fit(const struct val *v, const struct type *t)
@@ -353,6 +369,15 @@ struct val *row_record(const struct row *r)
         if (!(f->flags & FIELD_INTERNAL))
             items[n++] = row_get(r, f);
     return val_shaped(record_shape(r->cls), items);
+}
+
+struct val *row_part(const struct row *r, const struct field_desc *const *fields,
+                     const char *const *keys, size_t n)
+{
+    struct val *part = val_map();
+    for (size_t i = 0; i < n; i++)
+        val_put_shared(part, keys[i], row_get(r, fields[i]));
+    return part;
 }
 
 /* --- what a store keeps --- */

@@ -63,9 +63,14 @@ int row_set(struct row *r, const struct field_desc *f, const struct val *v) _mus
 bool row_field_equal(const struct row *a, const struct row *b, const struct field_desc *f);
 /* The whole record as the API shows it (no internal fields). */
 struct val *row_record(const struct row *r);
+/* These fields of it alone; `keys` are their names as rstr. */
+struct val *row_part(const struct row *r, const struct field_desc *const *fields,
+                     const char *const *keys, size_t n);
 
 /* Canonical text. row_parse gives -EINVAL for text that is not canonical. */
 void row_text(const struct row *r, const struct field_desc *f, struct buf *ret);
+/* The text of a bool, enum, reference or string without making any; NULL for other kinds. */
+const char *row_word(const struct row *r, const struct field_desc *f);
 void text_quote(struct view v, struct buf *ret); /* in single quotes, ' and \ escaped by \ */
 void val_text(const struct val *v, const struct type *t, struct buf *ret);
 int val_parse(struct view text, const struct type *t, struct val **ret) _must_use_;

@@ -212,6 +212,23 @@ static struct err *world_call(void *arg, const char *session, const char *messag
     return NULL;
 }
 
+/* Nothing but what was asked for, so that a list that forgets to ask for something fails. */
+static struct err *world_call_part(void *arg, const char *session, const char *message,
+                                   const struct val *params, const char *const *fields,
+                                   struct val **ret)
+{
+    _cleanup_(val_unrefp) struct val *all = NULL;
+    TRY(world_call(arg, session, message, params, &all));
+    *ret = val_map();
+    for (size_t i = 0; i < val_count(all); i++) {
+        struct val *part = val_map();
+        for (const char *const *f = fields; *f; f++)
+            val_put(part, *f, val_ref(val_map_get(val_at(all, i), *f)));
+        val_put(*ret, val_key_at(all, i), part);
+    }
+    return NULL;
+}
+
 static struct err *world_login(void *arg, const struct api_peer *peer, const char *user,
                                const char *password, const char **ret_session)
 {
@@ -272,6 +289,7 @@ struct client {
     struct buf in; /* what the client sends */
     size_t at;
     struct buf raw;
+    unsigned n_writes;
     bool trusted_with_time; /* reads may wait for ever */
 };
 
@@ -287,7 +305,9 @@ static ssize_t client_read(void *arg, void *p, size_t size)
 
 static int client_write(void *arg, const void *p, size_t size)
 {
-    buf_put(&((struct client *)arg)->raw, p, size);
+    struct client *k = arg;
+    buf_put(&k->raw, p, size);
+    k->n_writes++;
     return 0;
 }
 
@@ -344,28 +364,43 @@ static void transcript(struct client *k, struct buf *out)
 }
 
 bool was_patient;
+unsigned n_writes;
+
+static void run_client(struct world *w, bool trusted, const char *words, struct client *k,
+                       struct buf *out)
+{
+    struct cli_backend backend = {.arg = w,
+                                  .call = world_call,
+                                  .call_part = world_call_part,
+                                  .login = world_login,
+                                  .logout = world_logout,
+                                  .serves = w->serves};
+    buf_init(&k->raw, 1 << 20);
+    cli_serve(&backend,
+              &(struct cli_conn){.peer = {trusted, ""},
+                                 .body = view_of(words),
+                                 .stream = {k, client_read, client_write, client_be_patient}});
+    transcript(k, out);
+    was_patient = k->trusted_with_time;
+    n_writes = k->n_writes;
+    buf_done(&k->in);
+    buf_done(&k->raw);
+}
 
 void run_as(struct world *w, bool trusted, const char *words, const char *answer, struct buf *out)
 {
     struct client k = {.at = 0};
-    struct cli_backend backend = {.arg = w,
-                                  .call = world_call,
-                                  .login = world_login,
-                                  .logout = world_logout,
-                                  .serves = w->serves};
     buf_init(&k.in, 4096);
-    buf_init(&k.raw, 1 << 20);
     thin_put_hello(&k.in);
     if (answer)
         put_answer(&k.in, answer);
-    cli_serve(&backend,
-              &(struct cli_conn){.peer = {trusted, ""},
-                                 .body = view_of(words),
-                                 .stream = {&k, client_read, client_write, client_be_patient}});
-    transcript(&k, out);
-    was_patient = k.trusted_with_time;
-    buf_done(&k.in);
-    buf_done(&k.raw);
+    run_client(w, trusted, words, &k, out);
+}
+
+void run_silent(struct world *w, const char *words, struct buf *out)
+{
+    struct client k = {.at = 0};
+    run_client(w, true, words, &k, out);
 }
 
 /* Runs the words of one command line (one a line) and compares what the user sees. */

@@ -6,10 +6,13 @@
 #include <cmocka.h>
 
 #include <errno.h>
+#include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/buf.h"
@@ -17,6 +20,7 @@
 #include "base/fd.h"
 #include "base/rstr.h"
 #include "base/str.h"
+#include "base/turn.h"
 #include "base/val.h"
 
 static void numbers_keep_their_range(void **state)
@@ -193,12 +197,51 @@ static void maps_of_one_shape_share_their_keys(void **state)
     }
 }
 
+/* The kernel's view of a thread's turns: 0 where it does not tell. */
+static uint64_t turn_ns(void)
+{
+    uint64_t attributes[6] = {0};
+    assert_int_equal(syscall(SYS_sched_getattr, 0, attributes, sizeof(attributes), 0), 0);
+    assert_int_equal(attributes[0] >> 32, SCHED_OTHER);
+    return attributes[3];
+}
+
+static void *usual_turn(void *arg)
+{
+    *(uint64_t *)arg = turn_ns();
+    return NULL;
+}
+
+static void *short_turn(void *arg)
+{
+    uint64_t *seen = arg;
+    pthread_t t;
+    turn_shorten();
+    seen[0] = turn_ns();
+    assert_int_equal(pthread_create(&t, NULL, usual_turn, &seen[1]), 0);
+    pthread_join(t, NULL);
+    return NULL;
+}
+
+static void short_turns_are_a_threads_own(void **state)
+{
+    uint64_t usual = turn_ns(), seen[2];
+    pthread_t t;
+    assert_int_equal(pthread_create(&t, NULL, short_turn, seen), 0);
+    pthread_join(t, NULL);
+    assert_int_equal(turn_ns(), usual);
+    assert_int_equal(seen[1], usual);
+    if (usual)
+        assert_true(seen[0] < usual);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(numbers_keep_their_range),
         cmocka_unit_test(maps_of_one_shape_share_their_keys),
         cmocka_unit_test(datetimes_round_trip),
+        cmocka_unit_test(short_turns_are_a_threads_own),
         cmocka_unit_test(datetimes_agree_with_the_library),
         cmocka_unit_test(integers_are_written_as_by_printf),
         cmocka_unit_test(utf8_is_judged_strictly),

@@ -49,6 +49,42 @@ static void filters_look_into_maps_and_sets(void **state)
            "! Error: Reading another database (database:vdi-uuid) is not supported\n[1]");
 }
 
+/* Some 130 bytes a VM: whole messages in pieces of 16 KiB, not a write each. */
+static void a_list_of_many_is_few_writes(void **state)
+{
+    struct world *w = *state;
+    _cleanup_(buf_done) struct buf out;
+    buf_init(&out, 1 << 20);
+    for (int i = 0; i < 500; i++) {
+        _cleanup_(freep) char *ref = mem_printf("OpaqueRef:many%d", i);
+        _cleanup_(freep) char *uuid = mem_printf("77777777-7777-7777-7777-%012d", i);
+        world_add(w, "VM", ref, uuid, "many");
+    }
+    run_as(w, true, "vm-list", NULL, &out);
+    assert_true(out.size > 500 * 100);
+    assert_true(n_writes <= out.size / 16384 + 2);
+}
+
+static void who_only_reads_is_answered_before_his_hello(void **state)
+{
+    _cleanup_(buf_done) struct buf out;
+    buf_init(&out, 1 << 20);
+    run_silent(*state, "vm-list\nname-label=demo\n--minimal", &out);
+    assert_string_equal(buf_str(&out), UUID_DEMO "\n[0]");
+    assert_int_equal(n_writes, 1);
+}
+
+static void nothing_is_changed_for_who_does_not_speak_the_protocol(void **state)
+{
+    _cleanup_(buf_done) struct buf out;
+    buf_init(&out, 1 << 20);
+    run_silent(*state, "vm-pause\nvm=demo", &out);
+    assert_string_equal(buf_str(&out), "");
+    expect_calls(*state, "");
+    expect(*state, "vm-pause\nvm=demo", "[0]");
+    expect_calls(*state, "VM.pause OpaqueRef:demo\n");
+}
+
 /* ---- param-* ---- */
 
 static void param_get_prints_values_and_keys(void **state)
@@ -308,6 +344,9 @@ int main(void)
         test(lists_have_upstreams_layout),
         test(minimal_prints_first_fields_joined),
         test(filters_look_into_maps_and_sets),
+        test(a_list_of_many_is_few_writes),
+        test(who_only_reads_is_answered_before_his_hello),
+        test(nothing_is_changed_for_who_does_not_speak_the_protocol),
         test(param_get_prints_values_and_keys),
         test(wrong_uuids_and_missing_parameters_are_named),
         test(param_set_calls_the_setters),
