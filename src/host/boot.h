@@ -41,6 +41,8 @@ struct image {
     char *format; /* "vhd", "vhd-fixed", "raw" */
     uint64_t size_bytes;
     bool readonly;
+    char *parents; /* the images below it, nearest first, a line "<format> <path>" each; filled in
+                      when the disk is attached, "" before */
 };
 
 struct boot_disk {

@@ -103,10 +103,15 @@ static void tell_all(struct revive *r)
     _cleanup_(buf_done) struct buf out;
     buf_init(&out, TALK_MAX);
     pthread_mutex_lock(&s->dc->lock);
-    r->expected = 2 * s->record->n_disks;
+    r->expected = 0;
     for (size_t i = 0; i < s->record->n_disks; i++) {
-        put_line(&out, disk_attach_request(s->dc, s->owner, &s->record->disks[i]));
-        put_line(&out, disk_activate_request(&s->record->disks[i]));
+        const struct boot_disk *d = &s->record->disks[i];
+        put_line(&out, disk_attach_request(s->dc, s->owner, d));
+        r->expected++;
+        if (disk_is_paused(s->dc, d->image.path))
+            continue; /* who paused it opens it */
+        put_line(&out, disk_activate_request(d));
+        r->expected++;
     }
     pthread_mutex_unlock(&s->dc->lock);
     if (!r->expected) {

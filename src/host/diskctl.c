@@ -52,7 +52,7 @@ static struct disk_set *find_locked(struct diskctl *dc, const char *owner)
     return NULL;
 }
 
-static struct disk_set *find(struct diskctl *dc, const char *owner)
+struct disk_set *diskctl_find(struct diskctl *dc, const char *owner)
 {
     pthread_mutex_lock(&dc->lock);
     struct disk_set *s = find_locked(dc, owner);
@@ -83,8 +83,9 @@ static void set_free(struct disk_set *s)
     free(s);
 }
 
-static struct err *write_record(struct diskctl *dc, struct disk_set *s)
+struct err *diskctl_write_record(struct disk_set *s)
 {
+    struct diskctl *dc = s->dc;
     _cleanup_(freep) char *path = set_path(dc, s->owner, "disks.json");
     pthread_mutex_lock(&dc->lock);
     char *json = boot_format(s->record);
@@ -234,19 +235,40 @@ struct val *disk_attach_request(const struct diskctl *dc, const char *owner,
     return v;
 }
 
+/* "<format> <path>" lines -> [{format, path}, …] */
+static struct val *parents_of(const struct image *image)
+{
+    struct val *list = val_set();
+    struct view rest = view_of(image->parents), line;
+    for (bool more = rest.size > 0; more;) {
+        more = view_split(&rest, '\n', &line);
+        struct view path = line, format;
+        if (!view_split(&path, ' ', &format))
+            continue;
+        _cleanup_(freep) char *format_text = view_dup(format);
+        _cleanup_(freep) char *path_text = view_dup(path);
+        struct val *parent = val_map();
+        val_put_str(parent, "path", path_text);
+        val_put_str(parent, "format", format_text);
+        val_add(list, parent);
+    }
+    return list;
+}
+
 struct val *disk_activate_request(const struct boot_disk *d)
 {
-    struct val *v = val_map();
-    char id[12];
-    snprintf(id, sizeof(id), "%u", d->device);
-    val_put_str(v, "op", "activate");
-    val_put_str(v, "id", id);
+    struct val *v = diskctl_request("activate", d->device);
     val_put_str(v, "path", d->image.path);
     val_put_str(v, "format", d->image.format);
+    struct val *parents = parents_of(&d->image);
+    if (val_count(parents))
+        val_put(v, "parents", parents);
+    else
+        val_unref(parents);
     return v;
 }
 
-static struct val *simple_request(const char *op, unsigned device)
+struct val *diskctl_request(const char *op, unsigned device)
 {
     struct val *v = val_map();
     char id[12];
@@ -256,9 +278,8 @@ static struct val *simple_request(const char *op, unsigned device)
     return v;
 }
 
-/* Repeats a request until it is done and no longer pending. */
-static struct err *complete(struct diskctl *dc, const struct verb *v, const char *owner,
-                            struct val *request_taken, struct val **ret)
+struct err *diskctl_complete(struct diskctl *dc, const struct verb *v, const char *owner,
+                             struct val *request_taken, struct val **ret)
 {
     _cleanup_(val_unrefp) struct val *request = request_taken;
     for (;;) {
@@ -286,9 +307,9 @@ static struct err *dc_attach(void *data, const struct verb *v, const char *owner
     pthread_mutex_lock(&dc->lock);
     boot_set_disk(s->record, d);
     pthread_mutex_unlock(&dc->lock);
-    TRY(write_record(dc, s));
-    TRY(complete(dc, v, owner, disk_attach_request(dc, owner, d), NULL));
-    return complete(dc, v, owner, disk_activate_request(d), NULL);
+    TRY(diskctl_write_record(s));
+    TRY(diskctl_complete(dc, v, owner, disk_attach_request(dc, owner, d), NULL));
+    return disk_open(s, v, d->device);
 }
 
 /* Asks it to quit; one that has just been started does not listen yet, so again. */
@@ -333,21 +354,21 @@ static struct err *end_process(struct diskctl *dc, struct disk_set *s)
 static struct err *detach_one(struct diskctl *dc, const struct verb *v, struct disk_set *s,
                               unsigned device)
 {
-    struct err *e = complete(dc, v, s->owner, simple_request("deactivate", device), NULL);
+    struct err *e = diskctl_complete(dc, v, s->owner, diskctl_request("deactivate", device), NULL);
     int en = e ? err_get_errno(e) : 0;
     if (en == ENOENT || en == ECONNREFUSED) {
         err_free(e);
         return NULL;
     }
-    struct val *detach = simple_request("detach", device);
+    struct val *detach = diskctl_request("detach", device);
     val_put_bool(detach, "force", true);
-    return err_first(e, complete(dc, v, s->owner, detach, NULL));
+    return err_first(e, diskctl_complete(dc, v, s->owner, detach, NULL));
 }
 
 static struct err *dc_detach(void *data, const struct verb *v, const char *owner, unsigned device)
 {
     struct diskctl *dc = data;
-    struct disk_set *s = find(dc, owner);
+    struct disk_set *s = diskctl_find(dc, owner);
     if (!s || !boot_disk(s->record, device))
         return NULL;
     TRY(detach_one(dc, v, s, device));
@@ -355,13 +376,13 @@ static struct err *dc_detach(void *data, const struct verb *v, const char *owner
     boot_del_disk(s->record, device);
     size_t left = s->record->n_disks;
     pthread_mutex_unlock(&dc->lock);
-    return left ? write_record(dc, s) : end_process(dc, s);
+    return left ? diskctl_write_record(s) : end_process(dc, s);
 }
 
 static struct err *dc_detach_all(void *data, const struct verb *v, const char *owner)
 {
     struct diskctl *dc = data;
-    struct disk_set *s = find(dc, owner);
+    struct disk_set *s = diskctl_find(dc, owner);
     if (!s) {
         _cleanup_(freep) char *dir = mem_printf("%s/disk/%s", dc->host->run_dir, owner);
         int r = fd_remove_tree(dir);
@@ -435,41 +456,68 @@ static struct err *dc_create(void *data, const struct verb *v, const char *path,
     return run_tool(dc, argv, &result);
 }
 
-static struct err *dc_info(void *data, const struct verb *v, const char *path, struct image *ret)
+static int64_t number(const struct val *map, const char *key)
+{
+    const struct val *v = val_map_get(map, key);
+    return v && val_kind(v) == VAL_INT ? val_get_int(v) : -1;
+}
+
+/* The images of a chain stand side by side. */
+static char *beside(const char *path, const char *name)
+{
+    const char *slash = strrchr(path, '/');
+    if (!name[0] || strchr(name, '/') || !slash)
+        return mem_strdup("");
+    return mem_printf("%.*s/%s", (int)(slash - path), path, name);
+}
+
+struct err *diskctl_info(void *data, const struct verb *v, const char *path, struct disk_info *ret)
 {
     struct diskctl *dc = data;
     const char *argv[] = {dc->program, "info", path, NULL};
     _cleanup_(val_unrefp) struct val *result = NULL;
     TRY(run_tool(dc, argv, &result));
-    const struct val *size = val_map_get(result, "size");
-    if (!size || val_kind(size) != VAL_INT || val_get_int(size) < 0)
+    int64_t size = number(result, "size"), blocks = number(result, "blocks_allocated");
+    int64_t allocated = number(result, "allocated");
+    const struct val *hidden = val_map_get(result, "hidden");
+    if (size < 0)
         return err_internal("cairn-diskd tells no size of '%s'", path);
-    *ret = (struct image){.vdi = mem_strdup(val_map_str(result, "uuid", "")),
-                          .path = mem_strdup(path),
-                          .format = mem_strdup(val_map_str(result, "format", "raw")),
-                          .size_bytes = (uint64_t)val_get_int(size)};
+    *ret = (struct disk_info){
+        .image = {.vdi = mem_strdup(val_map_str(result, "uuid", "")),
+                  .path = mem_strdup(path),
+                  .format = mem_strdup(val_map_str(result, "format", "raw")),
+                  .size_bytes = (uint64_t)size,
+                  .parents = mem_strdup("")},
+        .parent = beside(path, val_map_str(result, "parent_name", "")),
+        .hidden = hidden && val_kind(hidden) == VAL_BOOL && val_get_bool(hidden),
+        .is_written = blocks != 0,
+        .allocated_bytes = allocated > 0 ? (uint64_t)allocated : 0,
+    };
     return NULL;
 }
 
-/* A process of its own, that ends with the job. */
-static struct err *dc_resize(void *data, const struct verb *v, const char *path, const char *format,
-                             uint64_t size)
+struct err *diskctl_alone(struct diskctl *dc, const struct verb *v, struct val *request_taken)
 {
-    struct diskctl *dc = data;
     char owner[UUID_SIZE];
     str_uuid(owner);
     struct disk_set *s = find_or_make(dc, owner);
+    struct err *e = ensure_running(dc, v, s);
+    if (e)
+        val_unref(request_taken);
+    else
+        e = diskctl_complete(dc, v, owner, request_taken, NULL);
+    return err_first(e, end_process(dc, s));
+}
+
+static struct err *dc_resize(void *data, const struct verb *v, const char *path, const char *format,
+                             uint64_t size)
+{
     struct val *request = val_map();
     val_put_str(request, "op", "resize");
     val_put_str(request, "path", path);
     val_put_str(request, "format", format);
     val_put_int(request, "size", (int64_t)size);
-    struct err *e = ensure_running(dc, v, s);
-    if (e)
-        val_unref(request);
-    else
-        e = complete(dc, v, owner, request, NULL);
-    return err_first(e, end_process(dc, s));
+    return diskctl_alone(data, v, request);
 }
 
 /* --- what runs already --- */
@@ -530,6 +578,7 @@ static void dc_free(void *data)
         set_free(d.s);
     }
     vec_done(&dc->sets);
+    disk_chain_done(dc);
     pthread_mutex_destroy(&dc->lock);
     free(dc->program);
     free(dc);
@@ -544,7 +593,14 @@ static const struct disk_ops diskctl_ops = {
     .nbd_path = dc_nbd_path,
     .create = dc_create,
     .resize = dc_resize,
-    .info = dc_info,
+    .info = diskctl_info,
+    .child = disk_child,
+    .set_hidden = disk_set_hidden,
+    .set_parent = disk_set_parent,
+    .coalesce = disk_coalesce,
+    .pause = disk_pause,
+    .resume = disk_resume,
+    .reopen = disk_reopen,
     .start = dc_start,
     .free = dc_free,
 };

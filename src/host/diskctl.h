@@ -1,4 +1,4 @@
-/* diskctl.h: what diskctl.c, disk_talk.c and disk_revive.c share. Private to src/host. */
+/* diskctl.h: what diskctl.c and disk_*.c share. Private to src/host. */
 #pragma once
 
 #include "base/vec.h"
@@ -25,6 +25,8 @@ struct diskctl {
     char *program;
     pthread_mutex_t lock;
     VEC(struct disk_set *) sets;
+    VEC(char *) paused;  /* paths of images that must not be opened; see disk_chain.c */
+    VEC(char *) opening; /* paths of images that are being opened or closed */
 };
 
 static inline bool disk_is_vhost(const struct boot_disk *d)
@@ -40,6 +42,34 @@ struct err *disk_request_within(const char *socket, const struct val *request, u
                                 struct val **ret) _must_use_;
 /* An answer that diskd has given, as an error or NULL. */
 struct err *disk_answer_error(const struct val *answer) _must_use_;
+
+/* Repeats a request until it is done and no longer pending. `ret`: its result; NULL: not wanted. */
+struct err *diskctl_complete(struct diskctl *dc, const struct verb *v, const char *owner,
+                             struct val *request_taken, struct val **ret) _must_use_;
+/* Has a process of its own do it, that ends afterwards. */
+struct err *diskctl_alone(struct diskctl *dc, const struct verb *v, struct val *request_taken)
+    _must_use_;
+struct val *diskctl_request(const char *op, unsigned device);
+struct disk_set *diskctl_find(struct diskctl *dc, const char *owner); /* NULL: there is none */
+struct err *diskctl_write_record(struct disk_set *s) _must_use_;
+struct err *diskctl_info(void *dc, const struct verb *v, const char *path, struct disk_info *ret)
+    _must_use_;
+
+/* ---- disk_chain.c: images below images ---- */
+
+/* Opens the image of a disk that is attached, with all below it; waits while it is paused. */
+struct err *disk_open(struct disk_set *s, const struct verb *v, unsigned device) _must_use_;
+/* Must it stay closed? Under dc->lock. */
+bool disk_is_paused(const struct diskctl *dc, const char *path);
+void disk_chain_done(struct diskctl *dc);
+/* As struct disk_ops says. */
+struct err *disk_child(void *dc, const struct verb *v, const char *path, const char *parent);
+struct err *disk_set_hidden(void *dc, const struct verb *v, const char *path, bool hidden);
+struct err *disk_set_parent(void *dc, const struct verb *v, const char *path, const char *parent);
+struct err *disk_coalesce(void *dc, const struct verb *v, const char *path, uint64_t rate);
+struct err *disk_pause(void *dc, const struct verb *v, const char *path);
+struct err *disk_resume(void *dc, const struct verb *v, const char *path);
+struct err *disk_reopen(void *dc, const struct verb *v, const char *path);
 
 /* ---- disk_sample.c ---- */
 void disk_sample(void *disks, const char *owner, struct disk_sample *list, size_t n);

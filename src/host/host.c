@@ -361,6 +361,13 @@ struct err *host_vm_serial_open(struct host *h, const char *vm, int *ret_fd)
 
 /* --- disks --- */
 
+void disk_info_done(struct disk_info *info)
+{
+    image_done(&info->image);
+    free(info->parent);
+    *info = (struct disk_info){0};
+}
+
 struct err *host_disk_attach(struct host *h, const struct verb *v, const char *owner,
                              const struct boot_disk *d)
 {

@@ -12,6 +12,16 @@ struct once;
 struct sr_watches;
 struct privd;
 
+/* What an image says of itself; strings are the caller's (disk_info_done). */
+struct disk_info {
+    struct image image;
+    char *parent;    /* path of the image below, "" if there is none */
+    bool hidden;     /* nobody's disk: others are built on it */
+    bool is_written; /* it has data of its own, and is more than a window to its parent */
+    uint64_t allocated_bytes;
+};
+void disk_info_done(struct disk_info *info);
+
 /* How the disks of guests are served: diskctl.c (cairn-diskd), sim_disk.c. Verbs block. */
 struct disk_ops {
     struct err *(*attach)(void *disks, const struct verb *v, const char *owner,
@@ -27,7 +37,25 @@ struct disk_ops {
                           uint64_t size);
     struct err *(*resize)(void *disks, const struct verb *v, const char *path, const char *format,
                           uint64_t size);
-    struct err *(*info)(void *disks, const struct verb *v, const char *path, struct image *ret);
+    struct err *(*info)(void *disks, const struct verb *v, const char *path, struct disk_info *ret);
+
+    /* Chains. An empty image above `parent`, as large. */
+    struct err *(*child)(void *disks, const struct verb *v, const char *path, const char *parent);
+    struct err *(*set_hidden)(void *disks, const struct verb *v, const char *path, bool hidden);
+    /* Another image below it, in which is what is in those between now. */
+    struct err *(*set_parent)(void *disks, const struct verb *v, const char *path,
+                              const char *parent);
+    /* Writes what is in the image into the one below it. What others read through either stays the
+     * same, and it can be done again; nobody may write to either meanwhile. `rate`: bytes a second,
+     * 0: as fast as it goes. */
+    struct err *(*coalesce)(void *disks, const struct verb *v, const char *path, uint64_t rate);
+    /* Whoever has that image attached: what he writes from now on waits, what he wrote is in the
+     * image, which is closed. Who attaches it later waits too. Until resume, which opens the chain
+     * as it is then; that also works, and does no harm, when nothing waits. */
+    struct err *(*pause)(void *disks, const struct verb *v, const char *path);
+    struct err *(*resume)(void *disks, const struct verb *v, const char *path);
+    /* Whoever has that image somewhere in his chain opens his chain anew. */
+    struct err *(*reopen)(void *disks, const struct verb *v, const char *path);
     /* What they have done so far: fills in those of the list that it knows. */
     void (*sample)(void *disks, const char *owner, struct disk_sample *list, size_t n);
     /* Watches what runs already; called by host_start. */

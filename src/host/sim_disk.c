@@ -127,7 +127,9 @@ static struct err *sim_create(void *disks_data, const struct verb *v, const char
                               const char *format, uint64_t size)
 {
     TRY(sim_fault(disks_data, "create"));
-    return set_size(path, O_CREAT | O_EXCL, format, size);
+    TRY(set_size(path, O_CREAT | O_EXCL, format, size));
+    sim_chain_forget(disks_data, path); /* of an earlier file of the same inode */
+    return NULL;
 }
 
 static struct err *sim_resize(void *disks_data, const struct verb *v, const char *path,
@@ -138,16 +140,22 @@ static struct err *sim_resize(void *disks_data, const struct verb *v, const char
 }
 
 static struct err *sim_info(void *disks_data, const struct verb *v, const char *path,
-                            struct image *ret)
+                            struct disk_info *ret)
 {
     struct stat st;
     if (stat(path, &st) < 0)
         return err_errno(errno, "cannot open '%s'", path);
-    *ret = (struct image){.vdi = mem_strdup(""),
-                          .path = mem_strdup(path),
-                          .format = mem_strdup(str_ends(path, ".vhd") ? "vhd" : "raw"),
-                          .size_bytes = (uint64_t)st.st_size};
-    return NULL;
+    *ret =
+        (struct disk_info){.image = {.vdi = mem_strdup(""),
+                                     .path = mem_strdup(path),
+                                     .format = mem_strdup(str_ends(path, ".vhd") ? "vhd" : "raw"),
+                                     .size_bytes = (uint64_t)st.st_size,
+                                     .parents = mem_strdup("")},
+                           .allocated_bytes = (uint64_t)st.st_blocks * 512};
+    struct err *e = sim_chain_info(disks_data, ret);
+    if (e)
+        disk_info_done(ret);
+    return e;
 }
 
 /* The world belongs to the hypervisor's side, which frees it. */
@@ -165,6 +173,13 @@ const struct disk_ops sim_disk_ops = {
     .create = sim_create,
     .resize = sim_resize,
     .info = sim_info,
+    .child = sim_child,
+    .set_hidden = sim_set_hidden,
+    .set_parent = sim_set_parent,
+    .coalesce = sim_coalesce,
+    .pause = sim_disk_pause,
+    .resume = sim_disk_resume,
+    .reopen = sim_disk_reopen,
     .sample = sim_sample_disks,
     .free = sim_disks_free,
 };

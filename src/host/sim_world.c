@@ -129,7 +129,7 @@ static int by_text(const void *a, const void *b)
 
 char *sim_world_text(const char *world_dir)
 {
-    static const char *const kinds[] = {".disks", ".guest"};
+    static const char *const kinds[] = {".disks", ".guest", ".paused"};
     _cleanup_(buf_done) struct buf out;
     buf_init(&out, WORLD_FILE_MAX);
     for (size_t k = 0; k < ARRAY_LEN(kinds); k++) {

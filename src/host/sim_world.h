@@ -47,5 +47,18 @@ struct err *sim_fault(struct sim *s, const char *verb) _must_use_;
 void sim_sample(void *hv, const char *vm, struct guest_sample *s);
 void sim_sample_disks(void *disks, const char *vm, struct disk_sample *list, size_t n);
 
+/* ---- sim_chain.c ---- */
+/* Fills in what the world knows of the image at info->image.path. */
+struct err *sim_chain_info(const struct sim *s, struct disk_info *info) _must_use_;
+void sim_chain_forget(const struct sim *s, const char *image);
+bool sim_is_paused(const struct sim *s, const char *image);
+struct err *sim_child(void *disks, const struct verb *v, const char *path, const char *parent);
+struct err *sim_set_hidden(void *disks, const struct verb *v, const char *path, bool hidden);
+struct err *sim_set_parent(void *disks, const struct verb *v, const char *path, const char *parent);
+struct err *sim_coalesce(void *disks, const struct verb *v, const char *path, uint64_t rate);
+struct err *sim_disk_pause(void *disks, const struct verb *v, const char *image);
+struct err *sim_disk_resume(void *disks, const struct verb *v, const char *image);
+struct err *sim_disk_reopen(void *disks, const struct verb *v, const char *image);
+
 extern const struct hypervisor_ops sim_ops;
 extern const struct disk_ops sim_disk_ops;

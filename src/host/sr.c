@@ -52,6 +52,7 @@ void sr_volume_done(struct sr_volume *vol)
     free(vol->path);
     free(vol->format);
     free(vol->problem);
+    free(vol->parent);
     *vol = (struct sr_volume){0};
 }
 
@@ -166,4 +167,84 @@ struct err *sr_vdi_info(struct host *h, const struct sr_ref *sr, const char *loc
 {
     FIND(k, sr, vdi_info);
     return k->vdi_info(h, sr, location, ret);
+}
+
+/* ---- chains ---- */
+
+char *sr_chain_location(const char *type, const char *uuid)
+{
+    const struct sr_kind *k = sr_kind(type);
+    return k && k->chain_suffix ? mem_printf("%s%s", uuid, k->chain_suffix) : NULL;
+}
+
+struct err *sr_chain_too_long(const char *uuid, unsigned levels)
+{
+    _cleanup_(freep) char *text =
+        mem_printf("the chain of VDI '%s' has %u of at most %u levels; wait until it has been "
+                   "coalesced, or delete snapshots",
+                   uuid, levels, SR_CHAIN_MAX);
+    return sr_error(SR_CHAIN_TOO_LONG, "The snapshot chain is too long", text);
+}
+
+struct err *sr_vdi_split(struct host *h, const struct verb *v, const struct sr_ref *sr,
+                         const char *location, const char *base)
+{
+    FIND(k, sr, vdi_split);
+    SR_VERB(h, v, "vdi split", location, k->vdi_split(h, v, sr, location, base));
+}
+
+struct err *sr_vdi_unsplit(struct host *h, const struct verb *v, const struct sr_ref *sr,
+                           const char *location, const char *base)
+{
+    FIND(k, sr, vdi_unsplit);
+    SR_VERB(h, v, "vdi unsplit", location, k->vdi_unsplit(h, v, sr, location, base));
+}
+
+struct err *sr_vdi_child(struct host *h, const struct verb *v, const struct sr_ref *sr,
+                         const char *parent, const char *uuid)
+{
+    FIND(k, sr, vdi_child);
+    SR_VERB(h, v, "vdi child", uuid, k->vdi_child(h, v, sr, parent, uuid));
+}
+
+struct err *sr_vdi_relink(struct host *h, const struct verb *v, const struct sr_ref *sr,
+                          const char *location, const char *parent)
+{
+    FIND(k, sr, vdi_relink);
+    SR_VERB(h, v, "vdi relink", location, k->vdi_relink(h, v, sr, location, parent));
+}
+
+struct err *sr_vdi_replace(struct host *h, const struct verb *v, const struct sr_ref *sr,
+                           const char *location, const char *from)
+{
+    FIND(k, sr, vdi_replace);
+    SR_VERB(h, v, "vdi replace", location, k->vdi_replace(h, v, sr, location, from));
+}
+
+struct err *sr_vdi_coalesce(struct host *h, const struct verb *v, const struct sr_ref *sr,
+                            const char *location, uint64_t rate)
+{
+    FIND(k, sr, vdi_coalesce);
+    SR_VERB(h, v, "vdi coalesce", location, k->vdi_coalesce(h, v, sr, location, rate));
+}
+
+struct err *sr_vdi_pause(struct host *h, const struct verb *v, const struct sr_ref *sr,
+                         const char *location)
+{
+    FIND(k, sr, vdi_pause);
+    SR_VERB(h, v, "vdi pause", location, k->vdi_pause(h, v, sr, location));
+}
+
+struct err *sr_vdi_resume(struct host *h, const struct verb *v, const struct sr_ref *sr,
+                          const char *location)
+{
+    FIND(k, sr, vdi_resume);
+    SR_VERB(h, v, "vdi resume", location, k->vdi_resume(h, v, sr, location));
+}
+
+struct err *sr_vdi_reopen(struct host *h, const struct verb *v, const struct sr_ref *sr,
+                          const char *location)
+{
+    FIND(k, sr, vdi_reopen);
+    SR_VERB(h, v, "vdi reopen", location, k->vdi_reopen(h, v, sr, location));
 }

@@ -37,7 +37,12 @@ struct sr_volume {
     char *problem; /* "" or why it cannot be read */
     uint64_t virtual_bytes, physical_bytes;
     bool readonly;
+    char *parent;    /* location of the volume below it, "" if none */
+    bool hidden;     /* a base copy: nobody's disk, others are built on it */
+    bool is_written; /* has data of its own */
 };
+
+#define SR_CHAIN_MAX 30 /* volumes in a chain, the leaf included */
 
 struct sr_stat {
     uint64_t size_bytes, used_bytes;
@@ -50,6 +55,7 @@ struct sr_kind {
     const char *const *features;    /* "SR_PROBE", … NULL-terminated; goes to SM.features */
     const char *const (*config)[2]; /* device-config key, what it is; ends with NULL */
     bool shared;
+    const char *chain_suffix; /* a volume of a chain is at its uuid and this; NULL: no chains */
 
     /* What could be (or is) a repository there, as XenAPI's probe XML; owned by the caller. */
     struct err *(*probe)(struct host *h, const struct verb *v, const struct sr_ref *sr, char **ret);
@@ -70,6 +76,37 @@ struct sr_kind {
     /* One volume by its location: VDI.introduce, VDI.update. */
     struct err *(*vdi_info)(struct host *h, const struct sr_ref *sr, const char *location,
                             struct sr_volume *ret);
+
+    /* Chains; all NULL for a kind that has none. Each can be repeated. Between pause and resume
+     * nobody reads or writes the volume at that location, and whoever has it attached waits.
+     *
+     *     split    the content goes to a new volume `base`, hidden; the location stays, as an empty
+     *              child of it. At every moment the location is a volume with the same content.
+     *     unsplit  the other way round, when nobody has written since; without a base: nothing
+     *     child    a new empty volume on top of the one at `parent`
+     *     relink   a volume gets another parent, in which all is that was between
+     *     replace  the volume at `from` takes the place of the one at `location`, which goes
+     *     coalesce what is in the volume goes into its parent; long, cancellable, tells progress
+     *     reopen   whoever reads through the volume opens his chain anew
+     */
+    struct err *(*vdi_split)(struct host *h, const struct verb *v, const struct sr_ref *sr,
+                             const char *location, const char *base);
+    struct err *(*vdi_unsplit)(struct host *h, const struct verb *v, const struct sr_ref *sr,
+                               const char *location, const char *base);
+    struct err *(*vdi_child)(struct host *h, const struct verb *v, const struct sr_ref *sr,
+                             const char *parent, const char *uuid);
+    struct err *(*vdi_relink)(struct host *h, const struct verb *v, const struct sr_ref *sr,
+                              const char *location, const char *parent);
+    struct err *(*vdi_replace)(struct host *h, const struct verb *v, const struct sr_ref *sr,
+                               const char *location, const char *from);
+    struct err *(*vdi_coalesce)(struct host *h, const struct verb *v, const struct sr_ref *sr,
+                                const char *location, uint64_t rate);
+    struct err *(*vdi_pause)(struct host *h, const struct verb *v, const struct sr_ref *sr,
+                             const char *location);
+    struct err *(*vdi_resume)(struct host *h, const struct verb *v, const struct sr_ref *sr,
+                              const char *location);
+    struct err *(*vdi_reopen)(struct host *h, const struct verb *v, const struct sr_ref *sr,
+                              const char *location);
 };
 
 /* The kinds this build knows, NULL-terminated; and one by its type, NULL if unknown. */
@@ -96,6 +133,31 @@ struct err *sr_vdi_resize(struct host *h, const struct verb *v, const struct sr_
                           const char *location, uint64_t size, struct sr_volume *ret) _must_use_;
 struct err *sr_vdi_info(struct host *h, const struct sr_ref *sr, const char *location,
                         struct sr_volume *ret) _must_use_;
+
+/* Chains. `base` and `uuid` are uuids, everything else is a location. */
+struct err *sr_vdi_split(struct host *h, const struct verb *v, const struct sr_ref *sr,
+                         const char *location, const char *base) _must_use_;
+struct err *sr_vdi_unsplit(struct host *h, const struct verb *v, const struct sr_ref *sr,
+                           const char *location, const char *base) _must_use_;
+struct err *sr_vdi_child(struct host *h, const struct verb *v, const struct sr_ref *sr,
+                         const char *parent, const char *uuid) _must_use_;
+struct err *sr_vdi_relink(struct host *h, const struct verb *v, const struct sr_ref *sr,
+                          const char *location, const char *parent) _must_use_;
+struct err *sr_vdi_replace(struct host *h, const struct verb *v, const struct sr_ref *sr,
+                           const char *location, const char *from) _must_use_;
+struct err *sr_vdi_coalesce(struct host *h, const struct verb *v, const struct sr_ref *sr,
+                            const char *location, uint64_t rate) _must_use_;
+struct err *sr_vdi_pause(struct host *h, const struct verb *v, const struct sr_ref *sr,
+                         const char *location) _must_use_;
+struct err *sr_vdi_resume(struct host *h, const struct verb *v, const struct sr_ref *sr,
+                          const char *location) _must_use_;
+struct err *sr_vdi_reopen(struct host *h, const struct verb *v, const struct sr_ref *sr,
+                          const char *location) _must_use_;
+/* Where a volume of a chain is, in repositories of that type: the caller's; NULL: there are no
+ * chains. */
+char *sr_chain_location(const char *type, const char *uuid);
+/* SR_BACKEND_FAILURE_109: the chain of that volume has so many, and one more is too much. */
+struct err *sr_chain_too_long(const char *uuid, unsigned levels) _must_use_;
 
 void sr_volume_done(struct sr_volume *vol);
 void sr_volumes_free(struct sr_volume *vols, size_t n);

@@ -20,10 +20,10 @@
 #include "base/str.h"
 #include "host/host_impl.h"
 #include "host/priv.h"
-#include "host/sr_impl.h"
+#include "host/sr_chain.h"
 
 #define MARKER  ".cairn-sr" /* holds the uuid of the repository that was made here */
-#define PART    ".part"
+#define PART    SR_FILE_PART
 #define VHD_MAX (2040ULL << 30)
 #define LABEL   "cairn-sr"
 
@@ -154,10 +154,18 @@ static const char *format_of(const char *name)
     return str_ends(name, ".vhd") ? "vhd" : str_ends(name, ".raw") ? "raw" : NULL;
 }
 
+/* Where the volume below stands in the repository; "" if there is none, or it is elsewhere. */
+static char *location_of(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    const char *name = slash ? slash + 1 : "";
+    return mem_strdup(format_of(name) ? name : "");
+}
+
 static struct err *read_volume(struct host *h, const struct verb *v, const char *dir,
                                const char *name, struct sr_volume *ret)
 {
-    struct image info = {0};
+    struct disk_info info = {0};
     struct stat st;
     _cleanup_(freep) char *path = mem_printf("%s/%s", dir, name);
     if (stat(path, &st) < 0)
@@ -167,13 +175,16 @@ static struct err *read_volume(struct host *h, const struct verb *v, const char 
                               .location = mem_strdup(name),
                               .name = mem_strdup(""),
                               .path = steal(&path),
-                              .format = mem_strdup(e ? format_of(name) : info.format),
+                              .format = mem_strdup(e ? format_of(name) : info.image.format),
                               .problem = mem_strdup(e ? err_param(e, 0) : ""),
-                              .virtual_bytes = e ? 0 : info.size_bytes,
-                              .physical_bytes = (uint64_t)st.st_size};
+                              .virtual_bytes = e ? 0 : info.image.size_bytes,
+                              .physical_bytes = (uint64_t)st.st_size,
+                              .parent = e ? mem_strdup("") : location_of(info.parent),
+                              .hidden = !e && info.hidden,
+                              .is_written = e || info.is_written};
     if (!str_is_uuid(ret->uuid))
         ret->uuid[0] = '\0';
-    image_done(&info);
+    disk_info_done(&info);
     return NULL;
 }
 
@@ -222,8 +233,8 @@ static struct err *file_stat(struct host *h, const struct sr_ref *sr, struct sr_
 }
 
 /* Names with a slash or a leading dot come from outside; they never leave the folder. */
-static struct err *volume_path(struct host *h, const struct sr_ref *sr, const char *location,
-                               char **ret_dir, char **ret_path)
+struct err *sr_file_path(struct host *h, const struct sr_ref *sr, const char *location,
+                         char **ret_dir, char **ret_path)
 {
     if (!location[0] || location[0] == '.' || strchr(location, '/') || !format_of(location))
         return sr_error(SR_VDI_UNAVAILABLE, "No disk has such a location", location);
@@ -238,7 +249,7 @@ static struct err *file_vdi_info(struct host *h, const struct sr_ref *sr, const 
     _cleanup_(freep) char *dir = NULL;
     _cleanup_(freep) char *path = NULL;
     struct verb v = {0};
-    TRY(volume_path(h, sr, location, &dir, &path));
+    TRY(sr_file_path(h, sr, location, &dir, &path));
     return read_volume(h, &v, dir, location, ret);
 }
 
@@ -258,7 +269,7 @@ static struct err *file_vdi_create(struct host *h, const struct verb *v, const s
     _cleanup_(freep) char *name = mem_printf("%s.%s", uuid, raw ? "raw" : "vhd");
     _cleanup_(freep) char *dir = NULL;
     _cleanup_(freep) char *path = NULL;
-    TRY(volume_path(h, sr, name, &dir, &path));
+    TRY(sr_file_path(h, sr, name, &dir, &path));
     if (access(path, F_OK) == 0)
         return read_volume(h, v, dir, name, ret);
     _cleanup_(freep) char *part = mem_printf("%s" PART, path);
@@ -278,7 +289,7 @@ static struct err *file_vdi_delete(struct host *h, const struct verb *v, const s
 {
     _cleanup_(freep) char *dir = NULL;
     _cleanup_(freep) char *path = NULL;
-    TRY(volume_path(h, sr, location, &dir, &path));
+    TRY(sr_file_path(h, sr, location, &dir, &path));
     if (unlink(path) < 0 && errno != ENOENT)
         return sr_error(SR_VDI_DELETE, "VDI Deletion failed", strerror(errno));
     return NULL;
@@ -290,7 +301,7 @@ static struct err *file_vdi_resize(struct host *h, const struct verb *v, const s
     _cleanup_(freep) char *dir = NULL;
     _cleanup_(freep) char *path = NULL;
     struct sr_volume now = {0};
-    TRY(volume_path(h, sr, location, &dir, &path));
+    TRY(sr_file_path(h, sr, location, &dir, &path));
     TRY(read_volume(h, v, dir, location, &now));
     struct err *e = NULL;
     if (size < now.virtual_bytes || (size > VHD_MAX && str_ends(location, ".vhd")))
@@ -343,8 +354,10 @@ static struct err *file_probe(struct host *h, const struct verb *v, const struct
 }
 
 static const char *const features[] = {
-    "SR_PROBE",     "SR_UPDATE",      "VDI_CREATE", "VDI_DELETE",        "VDI_ATTACH", "VDI_DETACH",
-    "VDI_ACTIVATE", "VDI_DEACTIVATE", "VDI_RESIZE", "THIN_PROVISIONING", NULL};
+    "SR_PROBE",   "SR_UPDATE",         "VDI_CREATE",   "VDI_DELETE",
+    "VDI_ATTACH", "VDI_DETACH",        "VDI_ACTIVATE", "VDI_DEACTIVATE",
+    "VDI_RESIZE", "THIN_PROVISIONING", "VDI_SNAPSHOT", "VDI_CLONE",
+    NULL};
 static const char *const file_config[][2] = {{"location", "folder that holds the disks"},
                                              {NULL, NULL}};
 static const char *const ext_config[][2] = {
@@ -357,7 +370,7 @@ static const char *const ext_config[][2] = {
     .content_type = "user", .features = features, .probe = file_probe, .create = file_create,      \
     .destroy = file_destroy, .attach = file_attach, .detach = file_detach, .scan = file_scan,      \
     .stat = file_stat, .vdi_create = file_vdi_create, .vdi_delete = file_vdi_delete,               \
-    .vdi_resize = file_vdi_resize, .vdi_info = file_vdi_info
+    .vdi_resize = file_vdi_resize, .vdi_info = file_vdi_info, SR_FILE_CHAINS
 
 const struct sr_kind sr_kind_file = {
     .type = "file",

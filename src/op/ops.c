@@ -6,6 +6,7 @@
 #include "op/blob.h"
 #include "op/measure.h"
 #include "op/observer.h"
+#include "op/vdi_chain.h"
 #include "op/vm_ops.h"
 #include "op/world.h"
 #include "task/claim.h"
@@ -21,6 +22,7 @@ static const struct op_kind *const all_kinds[] = {
     &kind_guest_ended,       &kind_guest_rebooted,   &kind_vm_cpus,      &kind_vm_memory,
     &kind_vdi_export,        &kind_vdi_import,       &kind_vm_mask,      &kind_appliance,
     &kind_vbd_gone,          &kind_vif_gone,         &kind_vm_export,    &kind_vm_import,
+    &kind_vdi_snapshot,      &kind_vdi_clone,
 };
 
 void ops_register(void)

@@ -9,6 +9,7 @@
 
 #include "gen/msg.h"
 #include "op/sr_ops.h"
+#include "op/vdi_chain.h"
 #include "op/vm_ops.h"
 #include "op/world.h"
 #include "state/row.h"
@@ -69,6 +70,7 @@ struct scan_arg {
     const struct sr_volume *vols;
     size_t n;
     const struct sr_stat *stat; /* NULL: unknown */
+    uint64_t since;             /* generation before the storage was asked */
 };
 
 static const struct sr_volume *find_volume(const struct scan_arg *a, const char *location)
@@ -78,34 +80,6 @@ static const struct sr_volume *find_volume(const struct scan_arg *a, const char 
             return &a->vols[i];
     }
     return NULL;
-}
-
-static void follow_known(struct txn *t, const struct rec_SR *sr, const struct scan_arg *a)
-{
-    _cleanup_(val_unrefp) struct val *refs = val_ref(sr->VDIs);
-    val_each (ref, refs) {
-        struct rec_VDI *vdi = txn_edit_VDI(t, ref);
-        const struct sr_volume *vol = vdi ? find_volume(a, vdi->location) : NULL;
-        if (!vdi)
-            continue;
-        vdi->missing = vol == NULL;
-        if (vol) {
-            vdi->virtual_size = (int64_t)vol->virtual_bytes;
-            vdi->physical_utilisation = (int64_t)vol->physical_bytes;
-        } else if (str_eq(sr->content_type, "iso") && val_count(vdi->VBDs) == 0) {
-            txn_delete(t, CLASS_VDI, ref);
-        }
-    }
-}
-
-static bool is_known(struct txn *t, const struct rec_SR *sr, const char *location)
-{
-    bool known = false;
-    val_each (ref, sr->VDIs) {
-        const struct rec_VDI *vdi = txn_VDI(t, ref);
-        known = known || (vdi && str_eq(vdi->location, location));
-    }
-    return known;
 }
 
 /* A volume that some operation is making or taking away is that operation's affair. */
@@ -123,7 +97,62 @@ static bool is_in_transit(struct txn *t, const struct sr_volume *vol)
     return false;
 }
 
-static void add_found(struct txn *t, const struct rec_SR *sr, const struct sr_volume *vol)
+/* What an operation is about to build, or to tear down again, is no part of the tree yet. */
+static void follow_parent(struct txn *t, struct rec_VDI *vdi, const struct scan_arg *a,
+                          const struct sr_volume *vol)
+{
+    const struct sr_volume *below =
+        vol->parent && *vol->parent ? find_volume(a, vol->parent) : NULL;
+    const char *parent = below ? below->uuid : "";
+    if (str_eq(val_map_str(vdi->sm_config, CHAIN_PARENT, ""), parent))
+        return;
+    if (!below || !is_in_transit(t, below))
+        chain_set_parent(vdi, parent);
+}
+
+static void follow_volume(struct txn *t, struct rec_VDI *vdi, const struct scan_arg *a,
+                          const struct sr_volume *vol)
+{
+    vdi->virtual_size = (int64_t)vol->virtual_bytes;
+    vdi->physical_utilisation = (int64_t)vol->physical_bytes;
+    follow_parent(t, vdi, a, vol);
+    if (!vol->hidden || !vdi->managed || val_count(vdi->current_operations) > 0)
+        return;
+    vdi->managed = false;
+    rstr_set(&vdi->name_label, "base copy");
+}
+
+/* What has changed since the storage was asked is not what it was asked about. */
+static void follow_known(struct txn *t, const struct rec_SR *sr, const struct scan_arg *a)
+{
+    _cleanup_(val_unrefp) struct val *refs = val_ref(sr->VDIs);
+    val_each (ref, refs) {
+        const struct rec_VDI *now = txn_VDI(t, ref);
+        if (!now || now->row.modified > a->since)
+            continue;
+        struct rec_VDI *vdi = txn_edit_VDI(t, ref);
+        const struct sr_volume *vol = find_volume(a, vdi->location);
+        vdi->missing = vol == NULL;
+        if (vol) {
+            follow_volume(t, vdi, a, vol);
+        } else if (str_eq(sr->content_type, "iso") && val_count(vdi->VBDs) == 0) {
+            txn_delete(t, CLASS_VDI, ref);
+        }
+    }
+}
+
+static bool is_known(struct txn *t, const struct rec_SR *sr, const char *location)
+{
+    bool known = false;
+    val_each (ref, sr->VDIs) {
+        const struct rec_VDI *vdi = txn_VDI(t, ref);
+        known = known || (vdi && str_eq(vdi->location, location));
+    }
+    return known;
+}
+
+static void add_found(struct txn *t, const struct rec_SR *sr, const struct scan_arg *a,
+                      const struct sr_volume *vol)
 {
     bool has_uuid = vol->uuid && *vol->uuid && !txn_VDI_by_uuid(t, vol->uuid);
     struct rec_VDI *vdi =
@@ -137,13 +166,14 @@ static void add_found(struct txn *t, const struct rec_SR *sr, const struct sr_vo
     vdi->sharable = vol->readonly;
     vdi->type = VDI_TYPE_USER;
     vdi->managed = true;
+    follow_volume(t, vdi, a, vol);
 }
 
 static void add_up(struct txn *t, struct rec_SR *sr, const struct sr_stat *stat)
 {
     int64_t sum = 0;
     txn_each (row, t, CLASS_VDI) {
-        if (str_eq(rec_VDI(row)->SR, sr->row.ref))
+        if (str_eq(rec_VDI(row)->SR, sr->row.ref) && rec_VDI(row)->managed)
             sum += rec_VDI(row)->virtual_size;
     }
     sr->virtual_allocation = sum;
@@ -162,7 +192,7 @@ static struct err *scan_txn(struct txn *t, void *arg)
     follow_known(t, sr, a);
     for (size_t i = 0; i < a->n; i++) {
         if (!is_known(t, sr, a->vols[i].location) && !is_in_transit(t, &a->vols[i]))
-            add_found(t, sr, &a->vols[i]);
+            add_found(t, sr, a, &a->vols[i]);
     }
     add_up(t, txn_edit_SR(t, a->sr), a->stat);
     return NULL;
@@ -180,7 +210,7 @@ struct err *sr_follow(struct ops *ops, const struct verb *v, const char *sr_name
     TRY(sr_ref_of(s, sr, true, &ref));
     TRY(sr_scan(ops->cfg.host, v, &ref, &vols, &n));
     struct err *no_stat = sr_stat(ops->cfg.host, &ref, &stat);
-    struct scan_arg a = {sr_name, vols, n, no_stat ? NULL : &stat};
+    struct scan_arg a = {sr_name, vols, n, no_stat ? NULL : &stat, snap_generation(s)};
     err_free(no_stat);
     struct err *e = db_write(ops->cfg.db, "SR scan", scan_txn, &a);
     sr_volumes_free(vols, n);

@@ -180,24 +180,31 @@ static struct err *check_manager(const struct claim_view *v, const struct row *s
 
 static const char *feature_of_vdi_operation(int operation)
 {
-    return operation == VDI_OPERATIONS_DESTROY  ? "VDI_DELETE"
-           : operation == VDI_OPERATIONS_RESIZE ? "VDI_RESIZE"
-                                                : NULL;
+    return operation == VDI_OPERATIONS_DESTROY    ? "VDI_DELETE"
+           : operation == VDI_OPERATIONS_RESIZE   ? "VDI_RESIZE"
+           : operation == VDI_OPERATIONS_SNAPSHOT ? "VDI_SNAPSHOT"
+           : operation == VDI_OPERATIONS_CLONE    ? "VDI_CLONE"
+                                                  : NULL;
 }
 
 static const char *feature_of_sr_operation(int operation)
 {
-    return operation == STORAGE_OPERATIONS_VDI_CREATE    ? "VDI_CREATE"
-           : operation == STORAGE_OPERATIONS_VDI_DESTROY ? "VDI_DELETE"
-           : operation == STORAGE_OPERATIONS_VDI_RESIZE  ? "VDI_RESIZE"
-                                                         : NULL;
+    return operation == STORAGE_OPERATIONS_VDI_CREATE     ? "VDI_CREATE"
+           : operation == STORAGE_OPERATIONS_VDI_DESTROY  ? "VDI_DELETE"
+           : operation == STORAGE_OPERATIONS_VDI_RESIZE   ? "VDI_RESIZE"
+           : operation == STORAGE_OPERATIONS_VDI_SNAPSHOT ? "VDI_SNAPSHOT"
+           : operation == STORAGE_OPERATIONS_VDI_CLONE    ? "VDI_CLONE"
+                                                          : NULL;
 }
 
 static struct err *vdi_managed(const struct claim_view *v, const struct row *row, int operation)
 {
     if (!rec_VDI(row)->managed)
         return err_VDI_NOT_MANAGED(row->ref);
-    return rec_VDI(row)->missing ? err_VDI_MISSING(rec_VDI(row)->SR, row->ref) : NULL;
+    if (rec_VDI(row)->missing)
+        return err_VDI_MISSING(rec_VDI(row)->SR, row->ref);
+    return check_manager(v, claim_view_row(v, CLASS_SR, rec_VDI(row)->SR),
+                         feature_of_vdi_operation(operation));
 }
 
 /* A suspended VM's disks are in use as well: its memory image knows their content. */
@@ -215,10 +222,10 @@ static struct err *vdi_detached(const struct claim_view *v, const struct row *ro
 
 static struct err *vdi_unused(const struct claim_view *v, const struct row *row, int operation)
 {
-    struct err *e = rec_VDI(row)->missing ? NULL : vdi_managed(v, row, operation);
-    if (!e)
-        e = check_manager(v, claim_view_row(v, CLASS_SR, rec_VDI(row)->SR),
-                          feature_of_vdi_operation(operation));
+    struct err *e = rec_VDI(row)->missing
+                        ? check_manager(v, claim_view_row(v, CLASS_SR, rec_VDI(row)->SR),
+                                        feature_of_vdi_operation(operation))
+                        : vdi_managed(v, row, operation);
     return e ? e : vdi_detached(v, row, operation);
 }
 

@@ -155,6 +155,26 @@ static bool is_known(const struct snap *s, const char *sr, const char *location)
     return false;
 }
 
+/* What a VDI is built on exists, and is nobody's disk. */
+static void check_chains(const struct snap *s, struct buf *out)
+{
+    snap_each (row, s, CLASS_VDI) {
+        const char *below = val_map_str(rec_VDI(row)->sm_config, "vhd-parent", NULL);
+        const struct rec_VDI *parent = below ? snap_VDI_by_uuid(s, below) : NULL;
+        if (below && (!parent || parent->managed))
+            buf_printf(out, "VDI %s is built on %s, which is %s\n", rec_VDI(row)->uuid, below,
+                       parent ? "a disk" : "not there");
+    }
+}
+
+static void check_paused(struct lab *w, struct buf *out)
+{
+    _cleanup_(freep) char *world = mem_printf("%s/run/world", w->dir);
+    _cleanup_(freep) char *text = sim_world_text(world);
+    if (strstr(text, "paused "))
+        buf_printf(out, "disks are still paused:\n%s", text);
+}
+
 static void check_folder(struct lab *w, const struct snap *s, struct buf *out)
 {
     _cleanup_(freep) char *path = mem_printf("%s/sr", w->dir);
@@ -218,6 +238,8 @@ char *lab_check(struct lab *w)
     check_disks(w, s, &out);
     check_vms(s, &out);
     check_folder(w, s, &out);
+    check_chains(s, &out);
+    check_paused(w, &out);
     check_second_folder(w, s, &out);
     check_allowed(w, &out);
     char *text = out.size ? buf_take(&out) : NULL;

@@ -129,6 +129,31 @@ static struct err *empty(struct lab *w)
     return NULL;
 }
 
+static const char *disk_of_vm(struct lab *w)
+{
+    _cleanup_(snap_unrefp) struct snap *s = snap_get(w->db);
+    snap_each (row, s, CLASS_VBD) {
+        if (rec_VBD(row)->type == VBD_TYPE_DISK)
+            return rstr_ref(rec_VBD(row)->VDI);
+    }
+    return rstr_new(REF_NULL);
+}
+
+static struct err *with_running_disk(struct lab *w)
+{
+    TRY(running(w));
+    remembered = disk_of_vm(w);
+    return NULL;
+}
+
+/* A disk that has been snapshotted and not written since. */
+static struct err *with_split_disk(struct lab *w)
+{
+    TRY(with_running_disk(w));
+    return lab_call(w, VDI_snapshot, remembered, .vdi = remembered,
+                    .driver_params = val_empty_map());
+}
+
 /* ---- runs ---- */
 
 #define RUN(name, ...)                                                                             \
@@ -201,6 +226,17 @@ static struct err *run_copy_vdi(struct lab *w)
 {
     return lab_call(w, VDI_copy, remembered, .vdi = remembered, .sr = w->sr, .base_vdi = REF_NULL,
                     .into_vdi = REF_NULL);
+}
+
+static struct err *run_snapshot_vdi(struct lab *w)
+{
+    return lab_call(w, VDI_snapshot, remembered, .vdi = remembered,
+                    .driver_params = val_empty_map());
+}
+
+static struct err *run_clone_vdi(struct lab *w)
+{
+    return lab_call(w, VDI_clone, remembered, .vdi = remembered, .driver_params = val_empty_map());
 }
 
 static struct err *run_create_vdi(struct lab *w)
@@ -452,6 +488,9 @@ const struct scenario scenarios[] = {
     {"vif-unplug", "VIF.unplug", with_plugged_nic, run_VIF_unplug},
     {"vdi-create", "VDI.create", empty, run_create_vdi},
     {"vdi-copy", "VDI.copy", with_vdi, run_copy_vdi},
+    {"vdi-snapshot", "VDI.snapshot", with_running_disk, run_snapshot_vdi},
+    {"vdi-snapshot-again", "VDI.snapshot", with_split_disk, run_snapshot_vdi},
+    {"vdi-clone", "VDI.clone", with_vdi, run_clone_vdi},
     {"vdi-destroy", "VDI.destroy", with_vdi, run_VDI_destroy},
     {"vdi-resize", "VDI.resize", with_vdi, run_resize},
     {"vdi-export", "VDI.export", with_vdi, run_export_disk},

@@ -1,0 +1,341 @@
+/* vdi_chain.c: see vdi_chain.h; and VDI.snapshot and VDI.clone, which are a set of one disk. */
+#include "op/vdi_chain.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "gen/msg.h"
+#include "op/vm_ops.h"
+
+/* ---- the tree, as the records tell it ---- */
+
+const struct rec_VDI *chain_parent(const struct snap *s, const struct rec_VDI *vdi)
+{
+    const char *uuid = val_map_str(vdi->sm_config, CHAIN_PARENT, "");
+    return *uuid ? snap_VDI_by_uuid(s, uuid) : NULL;
+}
+
+unsigned chain_children(const struct snap *s, const struct rec_VDI *vdi)
+{
+    unsigned n = 0;
+    snap_each (row, s, CLASS_VDI)
+        n += str_eq(val_map_str(rec_VDI(row)->sm_config, CHAIN_PARENT, ""), vdi->uuid);
+    return n;
+}
+
+void chain_set_parent(struct rec_VDI *vdi, const char *uuid)
+{
+    val_assign(&vdi->sm_config, *uuid ? val_with(vdi->sm_config, CHAIN_PARENT, uuid)
+                                      : val_without(vdi->sm_config, CHAIN_PARENT));
+}
+
+static unsigned levels(const struct snap *s, const struct rec_VDI *vdi)
+{
+    unsigned n = 0;
+    for (; vdi && n <= SR_CHAIN_MAX; vdi = chain_parent(s, vdi))
+        n++;
+    return n;
+}
+
+struct err *chain_check(const struct snap *s, const struct rec_VDI *vdi)
+{
+    const struct rec_SR *sr;
+    TRY(need_SR(s, vdi->SR, &sr));
+    if (!vdi->managed)
+        return err_VDI_NOT_MANAGED(vdi->row.ref);
+    if (vdi->missing)
+        return err_VDI_MISSING(vdi->SR, vdi->row.ref);
+    _cleanup_(freep) char *location = sr_chain_location(sr->type, vdi->uuid);
+    if (!location || !str_eq(location, vdi->location))
+        return err_SR_OPERATION_NOT_SUPPORTED(vdi->SR);
+    unsigned n = levels(s, vdi);
+    return n >= SR_CHAIN_MAX ? sr_chain_too_long(vdi->uuid, n) : NULL;
+}
+
+/* ---- the set, in the context: split.<i>.vdi, .sr, .at, .base, .uuid, .ref, .how, .below ---- */
+
+void chain_put(struct op *op, size_t i, const char *what, const char *value)
+{
+    char key[48];
+    snprintf(key, sizeof(key), "split.%zu.%s", i, what);
+    op_put(op, key, value);
+}
+
+const char *chain_get(struct op *op, size_t i, const char *what)
+{
+    char key[48];
+    snprintf(key, sizeof(key), "split.%zu.%s", i, what);
+    return op_get(op, key);
+}
+
+size_t chain_count(struct op *op)
+{
+    return (size_t)op_get_int(op, "splits");
+}
+
+const char *chain_new_of(struct op *op, const char *vdi)
+{
+    for (size_t i = 0; i < chain_count(op); i++) {
+        if (str_eq(chain_get(op, i, "vdi"), vdi))
+            return chain_get(op, i, "ref");
+    }
+    return NULL;
+}
+
+static const char *const uses[] = {"snapshot", "clone", "back"};
+
+struct err *chain_add(struct op *op, const char *ref, enum chain_use use)
+{
+    _cleanup_(snap_unrefp) struct snap *s = snap_get(op->db);
+    _cleanup_(rstr_unrefp) const char *fresh = ref_new();
+    const struct rec_VDI *vdi;
+    char uuid[UUID_SIZE];
+    size_t i = chain_count(op);
+    TRY(need_VDI(s, ref, &vdi));
+    TRY(chain_check(s, vdi));
+    chain_put(op, i, "vdi", ref);
+    chain_put(op, i, "sr", vdi->SR);
+    chain_put(op, i, "at", vdi->location);
+    chain_put(op, i, "use", uses[use]);
+    chain_put(op, i, "ref", fresh);
+    str_uuid(uuid);
+    chain_put(op, i, "uuid", uuid);
+    str_uuid(uuid);
+    chain_put(op, i, "base", uuid);
+    op_put_int(op, "splits", (int64_t)i + 1);
+    return NULL;
+}
+
+/* ---- the storage ---- */
+
+struct disk {
+    struct snap *s; /* what the rest is borrowed from */
+    struct sr_ref sr;
+    const char *at;         /* location of the old volume */
+    char *base_at, *new_at; /* and of those that are made */
+};
+
+static void disk_done(struct disk *d)
+{
+    free(d->base_at);
+    free(d->new_at);
+    snap_unref(d->s);
+}
+
+static struct err *disk_of(struct op *op, size_t i, struct disk *ret)
+{
+    const struct rec_SR *sr;
+    ret->s = snap_get(op->db);
+    TRY(need_SR(ret->s, chain_get(op, i, "sr"), &sr));
+    TRY(sr_ref_of(ret->s, sr, true, &ret->sr));
+    ret->at = chain_get(op, i, "at");
+    ret->base_at = sr_chain_location(sr->type, chain_get(op, i, "base"));
+    ret->new_at = sr_chain_location(sr->type, chain_get(op, i, "uuid"));
+    return ret->base_at && ret->new_at ? NULL : err_SR_OPERATION_NOT_SUPPORTED(sr->row.ref);
+}
+
+/* All of them, whatever fails. */
+static struct err *each(struct op *op, struct err *(*fn)(struct op *op, size_t i, struct disk *d))
+{
+    struct err *e = NULL;
+    for (size_t i = 0; i < chain_count(op); i++) {
+        _cleanup_(disk_done) struct disk d = {0};
+        struct err *one = disk_of(op, i, &d);
+        e = err_first(e, one ? one : fn(op, i, &d));
+    }
+    return e;
+}
+
+static struct err *pause_one(struct op *op, size_t i, struct disk *d)
+{
+    struct verb v = op_verb(op, VERB_TIME);
+    return sr_vdi_pause(op->host, &v, &d->sr, d->at);
+}
+
+struct err *chain_pause(struct op *op)
+{
+    return each(op, pause_one);
+}
+
+static struct err *resume_one(struct op *op, size_t i, struct disk *d)
+{
+    struct verb v = op_verb(op, VERB_TIME);
+    return sr_vdi_resume(op->host, &v, &d->sr, d->at);
+}
+
+struct err *chain_resume(struct op *op)
+{
+    return each(op, resume_one);
+}
+
+/* What has nothing of its own is not worth a level: the new one is built on the same. */
+static struct err *decide(struct op *op, size_t i, struct disk *d)
+{
+    struct sr_volume vol = {0};
+    TRY(sr_vdi_info(op->host, &d->sr, d->at, &vol));
+    bool beside = !vol.is_written && vol.parent && *vol.parent;
+    chain_put(op, i, "how", beside ? "beside" : "split");
+    chain_put(op, i, "below", beside ? vol.parent : d->base_at);
+    sr_volume_done(&vol);
+    return NULL;
+}
+
+static struct err *split_one(struct op *op, size_t i, struct disk *d)
+{
+    if (str_eq(chain_get(op, i, "how"), "split")) {
+        struct verb v = op_verb(op, VERB_TIME);
+        TRY(sr_vdi_split(op->host, &v, &d->sr, d->at, chain_get(op, i, "base")));
+    }
+    struct verb v = op_verb(op, VERB_TIME);
+    return sr_vdi_child(op->host, &v, &d->sr, chain_get(op, i, "below"), chain_get(op, i, "uuid"));
+}
+
+struct err *chain_split(struct op *op)
+{
+    TRY(each(op, decide));
+    TRY(op_save(op));
+    return each(op, split_one);
+}
+
+static struct err *unsplit_one(struct op *op, size_t i, struct disk *d)
+{
+    const char *how = chain_get(op, i, "how");
+    if (!*how)
+        return NULL;
+    struct verb del = op_verb(op, VERB_TIME), join = op_verb(op, VERB_TIME);
+    struct err *e = sr_vdi_delete(op->host, &del, &d->sr, d->new_at);
+    if (!e && str_eq(how, "split"))
+        e = sr_vdi_unsplit(op->host, &join, &d->sr, d->at, chain_get(op, i, "base"));
+    return e;
+}
+
+struct err *chain_unsplit(struct op *op)
+{
+    return each(op, unsplit_one);
+}
+
+/* ---- the records ---- */
+
+static void put_base(struct txn *t, struct op *op, size_t i, struct rec_VDI *old, const char *at)
+{
+    struct rec_VDI *base = (struct rec_VDI *)txn_add(t, CLASS_VDI, NULL, chain_get(op, i, "base"));
+    rstr_set(&base->name_label, "base copy");
+    rstr_set(&base->SR, old->SR);
+    rstr_set(&base->location, at);
+    base->type = old->type;
+    base->virtual_size = old->virtual_size;
+    base->physical_utilisation = old->physical_utilisation;
+    base->read_only = true;
+    base->managed = false;
+    val_assign(&base->sm_config, val_ref(old->sm_config));
+    chain_set_parent(old, base->uuid);
+}
+
+static void put_new(struct txn *t, struct op *op, size_t i, const struct rec_VDI *old,
+                    const char *at)
+{
+    const char *use = chain_get(op, i, "use");
+    struct rec_VDI *vdi =
+        (struct rec_VDI *)txn_add(t, CLASS_VDI, chain_get(op, i, "ref"), chain_get(op, i, "uuid"));
+    rstr_set(&vdi->name_label, old->name_label);
+    rstr_set(&vdi->name_description, old->name_description);
+    rstr_set(&vdi->SR, old->SR);
+    rstr_set(&vdi->location, at);
+    vdi->type = old->type;
+    vdi->virtual_size = old->virtual_size;
+    vdi->sharable = old->sharable;
+    vdi->managed = true;
+    val_assign(&vdi->other_config, val_ref(old->other_config));
+    val_assign(&vdi->xenstore_data, val_ref(old->xenstore_data));
+    val_assign(&vdi->tags, val_ref(old->tags));
+    val_assign(&vdi->sm_config, val_ref(old->sm_config));
+    if (!str_eq(use, uses[CHAIN_SNAPSHOT]))
+        return;
+    vdi->is_a_snapshot = true;
+    rstr_set(&vdi->snapshot_of, old->row.ref);
+    vdi->snapshot_time = now_s();
+}
+
+void chain_put_records(struct txn *t, struct op *op)
+{
+    for (size_t i = 0; i < chain_count(op); i++) {
+        struct rec_VDI *old = txn_edit_VDI(t, chain_get(op, i, "vdi"));
+        const struct rec_SR *sr = old ? txn_SR(t, old->SR) : NULL;
+        if (!sr)
+            continue;
+        _cleanup_(freep) char *base_at = sr_chain_location(sr->type, chain_get(op, i, "base"));
+        _cleanup_(freep) char *new_at = sr_chain_location(sr->type, chain_get(op, i, "uuid"));
+        if (str_eq(chain_get(op, i, "how"), "split"))
+            put_base(t, op, i, old, base_at);
+        put_new(t, op, i, old, new_at);
+    }
+}
+
+/* ---- VDI.snapshot, VDI.clone ---- */
+
+static struct err *plan_snapshot(struct op *op)
+{
+    TRY(chain_add(op, op->self, CHAIN_SNAPSHOT));
+    op_put(op, "result", chain_get(op, 0, "ref"));
+    return NULL;
+}
+
+static struct err *plan_clone(struct op *op)
+{
+    TRY(chain_add(op, op->self, CHAIN_CLONE));
+    op_put(op, "result", chain_get(op, 0, "ref"));
+    return NULL;
+}
+
+static struct err *records_txn(struct txn *t, void *arg)
+{
+    chain_put_records(t, arg);
+    return NULL;
+}
+
+static struct err *add_records(struct op *op)
+{
+    return op_commit(op, "VDI snapshot", records_txn, op);
+}
+
+static struct err *note_sizes(struct op *op)
+{
+    TRY(chain_resume(op));
+    for (size_t i = 0; i < chain_count(op); i++) {
+        TRY(vdi_note_size(op, chain_get(op, i, "vdi")));
+        TRY(vdi_note_size(op, chain_get(op, i, "ref")));
+    }
+    return NULL;
+}
+
+static const struct step snapshot_steps[] = {
+    {"plan", plan_snapshot, NULL, .weight = 1},
+    {"pause disk", chain_pause, chain_resume, .weight = 1},
+    {"split volume", chain_split, chain_unsplit, .weight = 4},
+    {"add records", add_records, NULL, .weight = 1, .commit = true},
+    {"resume disk", note_sizes, NULL, .weight = 1},
+};
+const struct op_kind kind_vdi_snapshot = OP_KIND("VDI.snapshot", snapshot_steps);
+
+struct err *msg_VDI_snapshot(struct op *op, const struct args_VDI_snapshot *a, struct val **ret)
+{
+    TRY(op_run_steps(op, "VDI.snapshot"));
+    *ret = val_str(op_get(op, "result"));
+    return NULL;
+}
+
+static const struct step clone_steps[] = {
+    {"plan", plan_clone, NULL, .weight = 1},
+    {"pause disk", chain_pause, chain_resume, .weight = 1},
+    {"split volume", chain_split, chain_unsplit, .weight = 4},
+    {"add records", add_records, NULL, .weight = 1, .commit = true},
+    {"resume disk", note_sizes, NULL, .weight = 1},
+};
+const struct op_kind kind_vdi_clone = OP_KIND("VDI.clone", clone_steps);
+
+struct err *msg_VDI_clone(struct op *op, const struct args_VDI_clone *a, struct val **ret)
+{
+    TRY(op_run_steps(op, "VDI.clone"));
+    *ret = val_str(op_get(op, "result"));
+    return NULL;
+}
