@@ -11,7 +11,6 @@
 #include "base/mem.h"
 
 static void chain_freep(struct chain **c);
-static int check_link(const struct image *child, const struct image *parent, struct image_why *why);
 
 int chain_open(const struct chain_item *items, unsigned n, bool readonly, struct chain **ret,
                struct image_why *why)
@@ -27,7 +26,7 @@ int chain_open(const struct chain_item *items, unsigned n, bool readonly, struct
         if (r < 0)
             return r;
         c->n++;
-        r = i ? check_link(c->image[i - 1], c->image[i], why) : 0;
+        r = i ? chain_check_link(c->image[i - 1], c->image[i], why) : 0;
         if (r < 0)
             return r;
     }
@@ -78,7 +77,7 @@ void chain_map_from(const struct chain *c, unsigned first, uint64_t at, uint64_t
     *ret = (struct chain_extent){.kind = EXTENT_HOLE, .size = size};
 }
 
-static int check_link(const struct image *child, const struct image *parent, struct image_why *why)
+int chain_check_link(const struct image *child, const struct image *parent, struct image_why *why)
 {
     static const uint8_t none[16];
     bool raw = parent->format == IMAGE_RAW;

@@ -37,6 +37,8 @@ struct chain_extent {
 
 int chain_open(const struct chain_item *items, unsigned n, bool readonly, struct chain **ret,
                struct image_why *why);
+/* Is the one the other's parent, as the child says? */
+int chain_check_link(const struct image *child, const struct image *parent, struct image_why *why);
 /* The first error of closing the images; NULL is fine. */
 int chain_close(struct chain *c, struct image_why *why);
 

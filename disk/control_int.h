@@ -89,7 +89,15 @@ json_t *verb_create(struct call *c);
 json_t *verb_modify(struct call *c);
 json_t *verb_resize(struct call *c);
 json_t *verb_info(struct call *c);
+json_t *verb_coalesce(struct call *c);
 json_t *verb_job(struct call *c);
+json_t *verb_cancel(struct call *c);
+/* What is under way, for `query`. */
+json_t *tasks_report(const struct control *ctl);
+/* The image of a coalesce under way, or NULL; and their end, which control_go_on_ending() awaits.
+ */
+const char *tasks_running(const struct control *ctl);
+void tasks_cancel(struct control *ctl);
 
 /* The verb's result (a new object), or NULL with call->fail set or call->is_deferred. */
 json_t *verb_run(struct call *call, const char *op);

@@ -45,6 +45,10 @@ int image_modify(const char *path, enum image_format format, const struct image_
 int image_resize(const char *path, enum image_format format, uint64_t size, uint64_t *ret_size,
                  struct image_why *why);
 
+/* The same for one who uses the image so. */
+int image_grow(const char *path, enum image_format format, enum image_use use, uint64_t size,
+               uint64_t *ret_size, struct image_why *why);
+
 struct image_info {
     enum image_format format;
     uint64_t size;      /* of the disk */

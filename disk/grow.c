@@ -14,8 +14,14 @@ static int grow_dynamic(struct image *im, uint64_t size);
 int image_resize(const char *path, enum image_format format, uint64_t size, uint64_t *ret_size,
                  struct image_why *why)
 {
+    return image_grow(path, format, IMAGE_WRITE, size, ret_size, why);
+}
+
+int image_grow(const char *path, enum image_format format, enum image_use use, uint64_t size,
+               uint64_t *ret_size, struct image_why *why)
+{
     struct image *im;
-    int r = image_open(path, format, IMAGE_WRITE, &im, why);
+    int r = image_open(path, format, use, &im, why);
     if (r < 0)
         return r;
     uint64_t wanted = layout_round_size(format, size);

@@ -1,7 +1,8 @@
 /*
- * tasks.c: verbs that work on images nobody serves here: create, modify, resize, info. Each is a
- * task: work on a job thread that those who ask the same wait for, and that `job` tells the end of.
- * Called by verbs.c on the loop's thread; owns the tasks.
+ * tasks.c: verbs that work on images nobody serves here: create, modify, resize, info, coalesce.
+ * Each is a task: work on a job thread (a coalesce goes on by itself) that those who ask the same
+ * wait for, and that `job` tells the end of. Called by verbs.c on the loop's thread; owns the
+ * tasks.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -10,6 +11,7 @@
 #define LOG_MODULE "control"
 
 #include "base/log.h"
+#include "disk/coalesce.h"
 #include "disk/control_int.h"
 #include "disk/report.h"
 
@@ -26,7 +28,9 @@ struct task {
     uint64_t size;
     bool has_parent;
     struct image_parent parent;
-    int hidden; /* -1: as it is */
+    int hidden;    /* -1: as it is */
+    uint64_t rate; /* of a coalesce, bytes a second; 0: no limit */
+    struct coalesce *coalesce;
     struct image_why why;
     int err;
     bool is_finished;
@@ -35,8 +39,10 @@ struct task {
 };
 
 static json_t *start(struct call *c, const struct task *like);
+static void begin(struct task *t);
 static void work(struct job *j);
 static void work_done(struct job *j);
+static void coalesced(void *arg, int err, const char *why);
 
 static struct task *find_task(struct control *ctl, const char *op, const char *path)
 {
@@ -60,6 +66,7 @@ static void forget_old_tasks(struct control *ctl)
 
 void task_free(struct task *t)
 {
+    coalesce_free(t->coalesce);
     json_decref(t->result);
     json_decref(t->args);
     free(t);
@@ -148,6 +155,37 @@ json_t *verb_info(struct call *c)
     return start(c, &t);
 }
 
+json_t *verb_coalesce(struct call *c)
+{
+    struct task t = {.op = "coalesce"};
+    struct chain_item items[CHAIN_MAX];
+    const char *format;
+    json_t *parents;
+    json_int_t rate = 0;
+    unsigned n;
+    if (!unpack(c, "{s:s, s:s, s:o, s?I}", "path", &t.path, "format", &format, "parents", &parents,
+                "rate", &rate) ||
+        read_chain(c, t.path, format, parents, items, &n) < 0)
+        return NULL;
+    if (n < 2 || items[0].format != IMAGE_VHD || rate < 0)
+        return fail(c, -EINVAL, "a growing image and its parent are needed");
+    t.format = items[0].format;
+    t.parent = (struct image_parent){items[1].path, items[1].format};
+    t.rate = (uint64_t)rate;
+    return start(c, &t);
+}
+
+static void begin(struct task *t)
+{
+    if (strcmp(t->op, "coalesce") != 0) {
+        jobs_post(t->ctl->jobs, &t->job);
+        return;
+    }
+    struct chain_item child = {t->path, t->format}, parent = {t->parent.path, t->parent.format};
+    t->coalesce = coalesce_new(t->ctl->ring, t->ctl->jobs, t->ctl->backend, &child, &parent,
+                               t->rate, coalesced, t);
+}
+
 /* The same again waits for the one under way; what has ended is done again. */
 static json_t *start(struct call *c, const struct task *like)
 {
@@ -165,7 +203,7 @@ static json_t *start(struct call *c, const struct task *like)
         t->args = json_incref(c->args);
         vec_push(&c->ctl->tasks, t);
         forget_old_tasks(c->ctl);
-        jobs_post(c->ctl->jobs, &t->job);
+        begin(t);
     }
     waiter_add(c, &t->waiters);
     return NULL;
@@ -218,15 +256,38 @@ static void task_failure(const struct task *t, struct failure *f)
     (void)snprintf(f->text, sizeof(f->text), "%s", t->why.text);
 }
 
-static void work_done(struct job *j)
+static void finish(struct task *t)
 {
-    struct task *t = (struct task *)j;
     struct failure f;
     t->is_finished = true;
     task_failure(t, &f);
     if (t->err)
         log_warn("event=%s-failed why=\"%s\"", t->op, t->why.text);
     waiters_end(&t->waiters, t->result, &f);
+}
+
+static void work_done(struct job *j)
+{
+    finish((struct task *)j);
+}
+
+static json_t *progress_of(const struct task *t)
+{
+    uint64_t done, total;
+    coalesce_progress(t->coalesce, &done, &total);
+    return json_pack("{s:I, s:I}", "done", (json_int_t)done, "total", (json_int_t)total);
+}
+
+static void coalesced(void *arg, int err, const char *why)
+{
+    struct task *t = arg;
+    struct control *ctl = t->ctl;
+    t->err = err;
+    t->result = err ? NULL : progress_of(t);
+    why_set(&t->why, "%s", why);
+    finish(t);
+    if (ctl->is_ending)
+        control_go_on_ending(ctl);
 }
 
 json_t *verb_job(struct call *c)
@@ -237,8 +298,55 @@ json_t *verb_job(struct call *c)
     const struct task *t = find_task(c->ctl, of, path);
     if (!t)
         return fail(c, -ENOENT, "there was no %s of '%s'", of, path);
-    if (!t->is_finished)
-        return json_pack("{s:b}", "pending", 1);
+    if (!t->is_finished) {
+        json_t *j = t->coalesce ? progress_of(t) : json_object();
+        (void)json_object_set_new(j, "pending", json_true());
+        return j;
+    }
     task_failure(t, &c->fail);
     return json_incref(t->result);
+}
+
+json_t *verb_cancel(struct call *c)
+{
+    const char *path, *of;
+    if (!unpack(c, "{s:s, s:s}", "path", &path, "of", &of))
+        return NULL;
+    const struct task *t = find_task(c->ctl, of, path);
+    if (!t || t->is_finished)
+        return fail(c, -ENOENT, "there is no %s of '%s'", of, path);
+    if (!t->coalesce)
+        return fail(c, -EOPNOTSUPP, "a %s cannot be cancelled", of);
+    coalesce_cancel(t->coalesce);
+    return json_object();
+}
+
+json_t *tasks_report(const struct control *ctl)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < ctl->tasks.n; i++) {
+        const struct task *t = ctl->tasks.v[i];
+        if (t->is_finished)
+            continue;
+        json_t *j = t->coalesce ? progress_of(t) : json_object();
+        (void)json_object_set_new(j, "op", json_string(t->op));
+        (void)json_object_set_new(j, "path", json_string(t->path));
+        (void)json_array_append_new(list, j);
+    }
+    return list;
+}
+
+const char *tasks_running(const struct control *ctl)
+{
+    for (size_t i = 0; i < ctl->tasks.n; i++)
+        if (ctl->tasks.v[i]->coalesce && !ctl->tasks.v[i]->is_finished)
+            return ctl->tasks.v[i]->path;
+    return NULL;
+}
+
+void tasks_cancel(struct control *ctl)
+{
+    vec_each (t, &ctl->tasks)
+        if ((*t)->coalesce && !(*t)->is_finished)
+            coalesce_cancel((*t)->coalesce);
 }

@@ -286,7 +286,10 @@ static json_t *each_disk(struct call *c, json_t *(*describe)(const struct disk *
 
 static json_t *verb_query(struct call *c)
 {
-    return each_disk(c, report_disk);
+    json_t *j = each_disk(c, report_disk);
+    if (j)
+        (void)json_object_set_new(j, "jobs", tasks_report(c->ctl));
+    return j;
 }
 
 static json_t *verb_stats(struct call *c)
@@ -322,6 +325,9 @@ static json_t *verb_quit(struct call *c)
         if ((*e)->d->state != DISK_ATTACHED && !force)
             return fail(c, -EBUSY, "the disk '%s' is %s", (*e)->d->id,
                         disk_state_name((*e)->d->state));
+    const char *path = tasks_running(c->ctl);
+    if (path && !force)
+        return fail(c, -EBUSY, "'%s' is being coalesced", path);
     c->conn->quits_after_send = true;
     return json_object();
 }
@@ -334,7 +340,8 @@ void control_go_on_ending(struct control *ctl)
             (void)disk_deactivate((*e)->d, on_disk_end, *e);
         is_busy |= (*e)->d->state != DISK_ATTACHED;
     }
-    if (!is_busy)
+    tasks_cancel(ctl);
+    if (!is_busy && !tasks_running(ctl))
         ring_stop(ctl->ring);
 }
 
@@ -344,13 +351,12 @@ json_t *verb_run(struct call *call, const char *op)
         const char *name;
         verb_fn *fn;
     } verbs[] = {
-        {"activate", verb_activate}, {"attach", verb_attach},
-        {"create", verb_create},     {"deactivate", verb_deactivate},
-        {"detach", verb_detach},     {"info", verb_info},
-        {"job", verb_job},           {"log", verb_log},
-        {"modify", verb_modify},     {"ping", verb_ping},
-        {"query", verb_query},       {"quit", verb_quit},
-        {"resize", verb_resize},     {"stats", verb_stats},
+        {"activate", verb_activate}, {"attach", verb_attach}, {"cancel", verb_cancel},
+        {"coalesce", verb_coalesce}, {"create", verb_create}, {"deactivate", verb_deactivate},
+        {"detach", verb_detach},     {"info", verb_info},     {"job", verb_job},
+        {"log", verb_log},           {"modify", verb_modify}, {"ping", verb_ping},
+        {"query", verb_query},       {"quit", verb_quit},     {"resize", verb_resize},
+        {"stats", verb_stats},
     };
     for (size_t i = 0; i < ARRAY_LEN(verbs); i++)
         if (strcmp(verbs[i].name, op) == 0)
