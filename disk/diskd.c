@@ -20,6 +20,8 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "disk/at.h"
+#include "disk/backend/remote.h"
 #include "disk/backend/uring.h"
 #include "disk/control.h"
 #include "disk/create.h"
@@ -29,14 +31,17 @@
 enum { EXIT_USAGE = 2 };
 
 static const char usage_text[] =
-    "usage: cairn-diskd --control=PATH [--log=LEVEL] [--sandbox=on|off]\n"
+    "usage: cairn-diskd --control=PATH [--log=LEVEL] [--sandbox=on|off] [--with=SCHEME] "
+    "[--locks=DIR]\n"
     "       cairn-diskd create PATH --format=vhd|vhd-fixed|raw --size=BYTES\n"
     "       cairn-diskd info PATH [--format=vhd|vhd-fixed|raw]\n"
+    "       cairn-diskd at VERB PATH [MORE]\n"
     "       cairn-diskd --help | --version\n";
 
 struct args {
     const char *command, *path, *control;
-    bool no_sandbox;
+    const char *verb, *more; /* of `at` */
+    bool no_sandbox, has_network;
     bool has_format;
     enum image_format format;
     uint64_t size;
@@ -56,6 +61,7 @@ static int run_create(const struct args *a)
     struct image_why why = {""};
     if (!a->path || !a->has_format || a->size == 0)
         return usage("create needs a path, a format and a size");
+    (void)remote_load_for(a->path); /* one that is missing is told by opening */
     if (image_create(a->path, a->format, a->size, NULL, &made, &why) < 0) {
         (void)fprintf(stderr, "cairn-diskd: %s\n", why.text);
         return EXIT_FAILURE;
@@ -69,6 +75,7 @@ static int run_info(const struct args *a)
     struct image_why why = {""};
     if (!a->path)
         return usage("info needs a path");
+    (void)remote_load_for(a->path);
     if (image_info(a->path, a->has_format ? &a->format : NULL, &info, &why) < 0) {
         (void)fprintf(stderr, "cairn-diskd: %s\n", why.text);
         return EXIT_FAILURE;
@@ -125,9 +132,10 @@ static int run_daemon(const struct args *a)
     int r = ring_new(&d.ring);
     if (r < 0)
         return complain("io_uring", r);
+    remote_start(d.ring);
     r = jobs_new(d.ring, &d.jobs);
     if (r == 0 && !a->no_sandbox)
-        r = sandbox_enter();
+        r = sandbox_enter(a->has_network);
     if (r < 0)
         return complain("sandbox", r);
     d.backend = uring_backend_new(d.ring);
@@ -154,6 +162,8 @@ static int run_command(const struct args *a)
         return run_create(a);
     if (a->command && strcmp(a->command, "info") == 0)
         return run_info(a);
+    if (a->command && strcmp(a->command, "at") == 0)
+        return a->path ? at_run(a->verb, a->path, a->more) : usage("at needs a verb and a path");
     return usage(a->command ? "there is no such command" : NULL);
 }
 
@@ -182,6 +192,14 @@ static const char *take_option(struct args *a, int c)
         a->no_sandbox = strcmp(optarg, "off") == 0;
         return a->no_sandbox || strcmp(optarg, "on") == 0 ? NULL : "the sandbox is on or off";
     }
+    if (c == 'w') {
+        a->has_network = true;
+        return remote_load(optarg) < 0 ? "there is no module for that scheme" : NULL;
+    }
+    if (c == 'L') {
+        remote_set_lock_dir(optarg);
+        return NULL;
+    }
     if (c == 'c') {
         a->control = optarg;
         return NULL;
@@ -194,7 +212,8 @@ int main(int argc, char **argv)
     static const struct option options[] = {
         {"control", required_argument, NULL, 'c'}, {"log", required_argument, NULL, 'l'},
         {"sandbox", required_argument, NULL, 'S'}, {"format", required_argument, NULL, 'f'},
-        {"size", required_argument, NULL, 's'},    {"help", no_argument, NULL, 'h'},
+        {"size", required_argument, NULL, 's'},    {"with", required_argument, NULL, 'w'},
+        {"locks", required_argument, NULL, 'L'},   {"help", no_argument, NULL, 'h'},
         {"version", no_argument, NULL, 'V'},       {NULL, 0, NULL, 0},
     };
     struct args a = {0};
@@ -209,7 +228,11 @@ int main(int argc, char **argv)
     }
     if (optind < argc)
         a.command = argv[optind++];
+    if (optind < argc && strcmp(a.command, "at") == 0)
+        a.verb = argv[optind++];
     if (optind < argc)
         a.path = argv[optind++];
+    if (optind < argc && a.verb)
+        a.more = argv[optind++];
     return optind < argc ? usage(NULL) : run_command(&a);
 }

@@ -182,6 +182,13 @@ void ring_poll(struct ring *r, struct ring_op *op, int fd)
     io_uring_sqe_set_data(sqe, op);
 }
 
+void ring_poll_events(struct ring *r, struct ring_op *op, int fd, short events)
+{
+    struct io_uring_sqe *sqe = sqe_of(r);
+    io_uring_prep_poll_add(sqe, fd, (unsigned)(unsigned short)events);
+    io_uring_sqe_set_data(sqe, op);
+}
+
 void ring_timer(struct ring *r, struct ring_op *op, unsigned ms)
 {
     struct io_uring_sqe *sqe = sqe_of(r);

@@ -48,6 +48,8 @@ void ring_recvmsg(struct ring *r, struct ring_op *op, int fd, struct msghdr *m);
 void ring_sendmsg(struct ring *r, struct ring_op *op, int fd, const struct msghdr *m);
 /* Once readable (POLLIN). */
 void ring_poll(struct ring *r, struct ring_op *op, int fd);
+/* Once any of poll(2)'s events comes: res is which. */
+void ring_poll_events(struct ring *r, struct ring_op *op, int fd, short events);
 /* After ms milliseconds: res is -ETIME. */
 void ring_timer(struct ring *r, struct ring_op *op, unsigned ms);
 /* Ends an operation early: its done comes with -ECANCELED, or with its result if it was faster. */

@@ -85,23 +85,31 @@ static const int allowed[] = {
     SCMP_SYS(exit_group),
 };
 
-static int fill(scmp_filter_ctx f);
+/* Of libnfs and libiscsi: connections, who we are, and waiting in calls that block. */
+static const int of_network[] = {
+    SCMP_SYS(connect), SCMP_SYS(poll),    SCMP_SYS(dup2),      SCMP_SYS(recvfrom),
+    SCMP_SYS(uname),   SCMP_SYS(getuid),  SCMP_SYS(geteuid),   SCMP_SYS(getgid),
+    SCMP_SYS(getegid), SCMP_SYS(getppid), SCMP_SYS(getgroups), SCMP_SYS(access),
+};
 
-int sandbox_enter(void)
+static int fill(scmp_filter_ctx f, bool network);
+static int allow_network(scmp_filter_ctx f);
+
+int sandbox_enter(bool network)
 {
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
         return -errno;
     scmp_filter_ctx f = seccomp_init(SCMP_ACT_ERRNO(EPERM));
     if (!f)
         return -ENOMEM;
-    int r = fill(f);
+    int r = fill(f, network);
     if (r == 0)
         r = seccomp_load(f);
     seccomp_release(f);
     return r;
 }
 
-static int fill(scmp_filter_ctx f)
+static int fill(scmp_filter_ctx f, bool network)
 {
     int r = seccomp_attr_set(f, SCMP_FLTATR_CTL_TSYNC, 1);
     for (size_t i = 0; r == 0 && i < ARRAY_LEN(allowed); i++)
@@ -109,9 +117,23 @@ static int fill(scmp_filter_ctx f)
     if (r == 0)
         r = seccomp_rule_add(f, SCMP_ACT_ALLOW, SCMP_SYS(socket), 1,
                              SCMP_A0(SCMP_CMP_EQ, AF_UNIX, 0));
+    if (r == 0 && network)
+        r = allow_network(f);
     if (r == 0)
         r = seccomp_rule_add(f, SCMP_ACT_KILL_PROCESS, SCMP_SYS(execve), 0);
     if (r == 0)
         r = seccomp_rule_add(f, SCMP_ACT_KILL_PROCESS, SCMP_SYS(execveat), 0);
+    return r;
+}
+
+static int allow_network(scmp_filter_ctx f)
+{
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < ARRAY_LEN(of_network); i++)
+        r = seccomp_rule_add(f, SCMP_ACT_ALLOW, of_network[i], 0);
+    static const unsigned families[] = {AF_INET, AF_INET6};
+    for (size_t i = 0; r == 0 && i < ARRAY_LEN(families); i++)
+        r = seccomp_rule_add(f, SCMP_ACT_ALLOW, SCMP_SYS(socket), 1,
+                             SCMP_A0(SCMP_CMP_EQ, families[i], 0));
     return r;
 }

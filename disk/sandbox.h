@@ -7,8 +7,13 @@
  * and can not: run a program, make a socket that is not a unix socket, connect to anything, trace
  * or signal another process, change its identity, mount, load, or make another io_uring. What is
  * not allowed fails with EPERM, a program start ends the process.
+ *
+ * With `network` it can connect over IPv4 and IPv6 as well, and do what the libraries for network
+ * storage do on their way: only a process that serves such storage is given that.
  */
 #pragma once
 
+#include <stdbool.h>
+
 /* Once, after the ring and the threads were made; 0 or -errno. */
-int sandbox_enter(void);
+int sandbox_enter(bool network);

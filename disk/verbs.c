@@ -13,6 +13,7 @@
 #define LOG_MODULE "control"
 
 #include "base/log.h"
+#include "disk/backend/remote.h"
 #include "disk/control_int.h"
 #include "disk/report.h"
 
@@ -62,7 +63,7 @@ static json_t *state_of(const struct disk *d)
 
 bool check_path(struct call *c, const char *path, size_t max)
 {
-    if (path[0] == '/' && strlen(path) <= max)
+    if ((path[0] == '/' || remote_is(path)) && strlen(path) <= max)
         return true;
     (void)fail(c, -EINVAL, "'%s' is not an absolute path of at most %zu bytes", path, max);
     return false;

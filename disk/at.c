@@ -1,0 +1,31 @@
+/* at.c: see at.h. Called by diskd.c. */
+#include "disk/at.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "disk/backend/remote.h"
+#include "disk/report.h"
+
+static int complain(const char *path, int err)
+{
+    const char *name = strerrorname_np(-err);
+    json_t *text = json_sprintf("'%s': %s", path, strerror(-err));
+    (void)report_print(json_pack("{s:{s:s, s:o}}", "error", "code", name ? name : "EIO", "message",
+                                 text ? text : json_string("failed")));
+    return EXIT_FAILURE;
+}
+
+int at_run(const char *verb, const char *path, const char *more)
+{
+    json_t *answer = NULL;
+    int r = remote_is(path) ? remote_load_for(path) : -EINVAL;
+    if (r == 0)
+        r = remote_tool(verb, path, more, &answer);
+    if (r == 0)
+        return report_print(answer);
+    json_decref(answer);
+    return complain(path, r);
+}

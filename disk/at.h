@@ -1,0 +1,8 @@
+/*
+ * at.h: `cairn-diskd at VERB PATH [MORE]`: what a repository on a server needs besides images,
+ * which are files among others there. One question a process; docs/diskd.md lists the verbs.
+ */
+#pragma once
+
+/* Prints the answer, or {"error": {"code", "message"}}; returns the exit code. */
+int at_run(const char *verb, const char *path, const char *more);
