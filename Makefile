@@ -1,5 +1,5 @@
 # The front door; the work is done by Meson and tools/. `make help` lists the targets.
-.PHONY: help deps build up down test bench bench-control fuzz torture-real docs install check-all clean
+.PHONY: help deps build up down test bench bench-control bench-storage fuzz torture-real docs install check-all clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -34,6 +34,12 @@ bench-control: ## the control plane with 1000 VMs, beside libvirt's test driver
 	@[ -f build/build.ninja ] || meson setup build >/dev/null
 	@ninja -C build >/dev/null
 	@bench/control
+
+bench-storage: ## the data path beside fio, qemu-storage-daemon and qemu-nbd
+	@tools/deps
+	@[ -f build/build.ninja ] || meson setup build >/dev/null
+	@ninja -C build >/dev/null
+	@bench/storage/run
 
 fuzz: ## each fuzz target for 60 s (clang)
 	@CAIRN_DEPS=extra tools/deps

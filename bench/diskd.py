@@ -5,7 +5,7 @@
 
 The image is a fully allocated VHD, the raw file a plain one; both are in the page cache, so what is
 compared is the work per request, not the device. `vhost` is a ring in shared memory as QEMU has it
-(bench/vublk), `nbd` is fio's NBD engine on the unix socket. Each figure is the median of three runs
+(bench/storage/blkload), `nbd` is fio's NBD engine on the unix socket. Each figure is the median of three runs
 that take turns. Prints a table, or with --json an object with title, columns and rows.
 """
 import argparse
@@ -36,9 +36,9 @@ def fio(seconds, size, kind, block, depth, *options):
     return json.loads(p.stdout[p.stdout.index("{"):])["jobs"][0]["read"]["bw_bytes"] / MIB
 
 
-def vublk(seconds, path, kind, block, depth):
-    j = json.loads(run(os.path.join(BUILD, "bench", "vublk"), path, kind, str(block), str(depth),
-                       str(seconds)).stdout)
+def blkload(seconds, path, kind, block, depth):
+    j = json.loads(run(os.path.join(BUILD, "bench", "blkload"), kind, str(block), str(depth), str(seconds),
+                       "vhost:" + path).stdout)
     return j["bytes"] / j["seconds"] / MIB
 
 
@@ -52,7 +52,7 @@ def measure(folder, seconds, size):
         for name, kind, block, depth in WORKLOADS:
             ways = {"raw": lambda: fio(seconds, size, kind, block, depth, "--ioengine=io_uring",
                                        "--filename=" + raw),
-                    "vhost": lambda: vublk(seconds, d.path("a.vhd.vu"), kind, block, depth),
+                    "vhost": lambda: blkload(seconds, d.path("a.vhd.vu"), kind, block, depth),
                     "nbd": lambda: fio(seconds, size, kind, block, depth, "--ioengine=nbd",
                                        "--uri=" + uri)}
             got = {way: [] for way in ways}

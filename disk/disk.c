@@ -205,7 +205,7 @@ static void close_done(struct job *job)
 
 void disk_submit(struct disk *d, struct blk_req *req)
 {
-    req->started_us = ring_now_us();
+    req->started_us = ring_round_us(d->ring);
     if (d->state == DISK_ACTIVE) {
         d->in_flight++;
         engine_submit(d->engine, req);
@@ -217,12 +217,20 @@ void disk_submit(struct disk *d, struct blk_req *req)
     d->n_waiting++;
 }
 
+static unsigned latency_bucket(uint64_t us)
+{
+    unsigned bits = us ? 64 - (unsigned)__builtin_clzll(us) : 0;
+    return bits < DISK_LATENCIES ? bits : DISK_LATENCIES - 1;
+}
+
 static void on_req_done(struct blk_req *req, int err, void *arg)
 {
     struct disk *d = arg;
     struct disk_op_stats *s = &d->stats[req->op];
     s->ops++;
-    s->us += ring_now_us() - req->started_us;
+    uint64_t us = ring_round_us(d->ring) - req->started_us;
+    s->us += us;
+    s->latency[latency_bucket(us)]++;
     if (err == 0) {
         s->bytes += req->size;
     } else {

@@ -27,8 +27,12 @@ const char *disk_state_name(enum disk_state s);
 
 #define DISK_SERIAL_SIZE 20
 
+#define DISK_LATENCIES   24
+
+/* latency[i]: requests that took less than 2^i microseconds, and not less than half of that. */
 struct disk_op_stats {
     uint64_t ops, bytes, us, errors;
+    uint64_t latency[DISK_LATENCIES];
 };
 
 struct disk_error {

@@ -364,6 +364,7 @@ static void piece_start(struct piece *p, enum io_op op, struct file *file, uint6
     }
     p->io.op = op;
     p->io.file = file;
+    p->io.is_data = true;
     p->io.offset = offset;
     p->io.size = p->size;
     p->io.iov = iov;

@@ -14,9 +14,12 @@
 #include "codec/bytes.h"
 #include "disk/image_vhd.h"
 
+#define PAGE 4096u
+
 static const char *const format_names[] = {
     [IMAGE_RAW] = "raw", [IMAGE_VHD] = "vhd", [IMAGE_VHD_FIXED] = "vhd-fixed"};
 
+static bool has_pages_of_its_own(const struct image *im);
 static int open_file(struct image *im, enum image_use use, struct image_why *why);
 static void image_free(struct image *im);
 static void image_freep(struct image **im);
@@ -64,8 +67,24 @@ int image_open(const char *path, enum image_format format, enum image_use use, s
         why_set(why, "cannot open '%s': %s", path, *reason ? reason : strerror(-r));
         return r;
     }
+    if (use == IMAGE_WRITE && has_pages_of_its_own(im))
+        file_go_direct(im->file, path);
     *ret = steal(&im);
     return 0;
+}
+
+/* Do data and metadata never share a page? Not in images that pack their blocks (QEMU's). */
+static bool has_pages_of_its_own(const struct image *im)
+{
+    if (im->format != IMAGE_VHD)
+        return im->format == IMAGE_RAW || im->size % PAGE == 0;
+    const struct blockmap *m = &im->map;
+    if (m->block_size % PAGE)
+        return false;
+    for (uint32_t i = 0; i < m->n_blocks; i++)
+        if (m->bat[i] != VHD_UNALLOCATED && blockmap_data_at(m, i) % PAGE)
+            return false;
+    return true;
 }
 
 int image_close(struct image *im, struct image_why *why)

@@ -104,6 +104,17 @@ json_t *report_disk(const struct disk *d)
     return j;
 }
 
+static json_t *latency_of(const struct disk_op_stats *s)
+{
+    json_t *list = json_array();
+    size_t n = DISK_LATENCIES;
+    while (n && s->latency[n - 1] == 0)
+        n--;
+    for (size_t i = 0; i < n; i++)
+        (void)json_array_append_new(list, json_integer((json_int_t)s->latency[i]));
+    return list;
+}
+
 json_t *report_stats(const struct disk *d)
 {
     static const struct {
@@ -119,8 +130,9 @@ json_t *report_stats(const struct disk *d)
     json_t *errors = json_object();
     for (size_t i = 0; i < ARRAY_LEN(ops); i++) {
         const struct disk_op_stats *s = &d->stats[ops[i].op];
-        json_t *o = json_pack("{s:I, s:I, s:I}", "ops", (json_int_t)s->ops, "bytes",
-                              (json_int_t)s->bytes, "us", (json_int_t)s->us);
+        json_t *o =
+            json_pack("{s:I, s:I, s:I, s:o}", "ops", (json_int_t)s->ops, "bytes",
+                      (json_int_t)s->bytes, "us", (json_int_t)s->us, "latency", latency_of(s));
         (void)json_object_set_new(j, ops[i].name, o);
         (void)json_object_set_new(errors, ops[i].name, json_integer((json_int_t)s->errors));
     }

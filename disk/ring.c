@@ -22,6 +22,11 @@
 #define TIMERS        64
 #define SETTLE_ROUNDS 5
 
+/* How long the loop looks before it sleeps: doubled after a sleep shorter than the maximum, halved
+ * after a longer one. */
+#define LOOK_MAX_US 50u
+#define LOOK_MIN_US 8u
+
 struct ring {
     struct io_uring u;
     bool is_stopped;
@@ -30,10 +35,16 @@ struct ring {
     struct ring_op *later, **later_end;
     int listeners; /* an epoll of listening sockets; its entries are weak, the ring's are not */
     struct ring_op listeners_poll, settle;
+    struct ring_poller *pollers, *resting, *next_poller; /* resting: those still to be told */
+    uint64_t round_us, work_us; /* when this round began; when there was work last */
+    unsigned look_us;
 };
 
 static struct io_uring_sqe *sqe_of(struct ring *r);
 static int restrict_ring(struct ring *r);
+static int enter(struct ring *r);
+static bool poll_all(struct ring *r);
+static bool rest_all(struct ring *r);
 static void run_later(struct ring *r);
 static void on_listeners(struct ring_op *op, int res);
 
@@ -42,7 +53,8 @@ int ring_new(struct ring **ret)
     struct ring *r = mem_new(struct ring);
     unsigned flags = IORING_SETUP_R_DISABLED | IORING_SETUP_CLAMP;
     int e = io_uring_queue_init(ENTRIES, &r->u,
-                                flags | IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN);
+                                flags | IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN |
+                                    IORING_SETUP_TASKRUN_FLAG);
     if (e == -EINVAL)
         e = io_uring_queue_init(ENTRIES, &r->u, flags);
     if (e < 0) {
@@ -226,11 +238,13 @@ int ring_run(struct ring *r)
 
 int ring_step(struct ring *r)
 {
-    int e = io_uring_submit_and_wait(&r->u, 1);
+    int e = enter(r);
     if (e < 0 && e != -EINTR && e != -EAGAIN && e != -EBUSY)
         return e;
     struct io_uring_cqe *cqe;
     unsigned head, seen = 0;
+    if (io_uring_cq_ready(&r->u))
+        r->round_us = ring_now_us();
     io_uring_for_each_cqe(&r->u, head, cqe)
     {
         struct ring_op *op = io_uring_cqe_get_data(cqe);
@@ -240,8 +254,110 @@ int ring_step(struct ring *r)
             op->done(op, res);
     }
     io_uring_cq_advance(&r->u, seen);
+    if (seen)
+        r->work_us = r->round_us;
     run_later(r);
     return 0;
+}
+
+/* The kernel has completions for us that it posts when we enter it. */
+static bool has_task_work(const struct ring *r)
+{
+    return __atomic_load_n(r->u.sq.kflags, __ATOMIC_RELAXED) &
+           (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW);
+}
+
+static int sleep_until_work(struct ring *r)
+{
+    uint64_t begin = r->round_us;
+    int e = io_uring_submit_and_wait(&r->u, 1);
+    r->round_us = r->work_us = ring_now_us();
+    if (r->round_us - begin > LOOK_MAX_US)
+        r->look_us = r->look_us > LOOK_MIN_US ? r->look_us / 2 : 0;
+    else
+        r->look_us = r->look_us * 2 < LOOK_MIN_US   ? LOOK_MIN_US
+                     : r->look_us * 2 > LOOK_MAX_US ? LOOK_MAX_US
+                                                    : r->look_us * 2;
+    return e;
+}
+
+/* Hands over what was gathered, and looks for what is done; sleeps when there has been nothing for
+ * long enough. */
+static int enter(struct ring *r)
+{
+    r->round_us = ring_now_us();
+    for (;;) {
+        bool any = poll_all(r);
+        if (any)
+            r->work_us = r->round_us;
+        if (io_uring_sq_ready(&r->u))
+            return io_uring_submit_and_get_events(&r->u);
+        if (has_task_work(r))
+            return io_uring_get_events(&r->u);
+        if (any || r->later || io_uring_cq_ready(&r->u))
+            return 0;
+        if (r->round_us - r->work_us >= r->look_us)
+            break;
+        __builtin_ia32_pause();
+        r->round_us = ring_now_us();
+    }
+    if (rest_all(r))
+        return io_uring_submit_and_get_events(&r->u);
+    return sleep_until_work(r);
+}
+
+void ring_poller_add(struct ring *r, struct ring_poller *p)
+{
+    if (p->is_added)
+        return;
+    p->is_added = true;
+    p->next = r->pollers;
+    r->pollers = p;
+}
+
+static bool unlink_poller(struct ring_poller **at, const struct ring_poller *p)
+{
+    while (*at && *at != p)
+        at = &(*at)->next;
+    if (!*at)
+        return false;
+    *at = p->next;
+    return true;
+}
+
+void ring_poller_remove(struct ring *r, struct ring_poller *p)
+{
+    if (!p->is_added)
+        return;
+    if (!unlink_poller(&r->pollers, p))
+        (void)unlink_poller(&r->resting, p);
+    if (r->next_poller == p)
+        r->next_poller = p->next;
+    p->is_added = false;
+}
+
+static bool poll_all(struct ring *r)
+{
+    bool any = false;
+    for (struct ring_poller *p = r->pollers; p; p = r->next_poller) {
+        r->next_poller = p->next;
+        any |= p->poll(p);
+    }
+    return any;
+}
+
+static bool rest_all(struct ring *r)
+{
+    bool any = false;
+    r->resting = r->pollers;
+    r->pollers = NULL;
+    while (r->resting) {
+        struct ring_poller *p = r->resting;
+        r->resting = p->next;
+        p->is_added = false;
+        any |= p->rest(p);
+    }
+    return any;
 }
 
 static void on_settle(struct ring_op *op, int res)
@@ -271,6 +387,11 @@ uint64_t ring_now_us(void)
     struct timespec ts;
     (void)clock_gettime(CLOCK_MONOTONIC, &ts);
     return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
+}
+
+uint64_t ring_round_us(const struct ring *r)
+{
+    return r->round_us;
 }
 
 /* A full queue is handed to the kernel to make room. */

@@ -12,6 +12,11 @@
  *
  * Submissions are gathered and go to the kernel once a round. The kernel is told at creation that
  * this ring does the operations below and nothing else: a ring passes by seccomp. One thread only.
+ *
+ * Before it sleeps the loop looks for work a while, as long as that has paid lately: what comes
+ * again within some 50 us is found without an interrupt. A `ring_poller` takes part in that:
+ *
+ *     added ──poll() every round──> nothing for long enough ──rest()──> not added, the loop sleeps
  */
 #pragma once
 
@@ -25,6 +30,16 @@ struct ring_op {
     void (*done)(struct ring_op *op, int res);
     struct ring_op *later; /* the ring's, as listen_fd */
     int listen_fd;
+};
+
+/* Memory that somebody else writes requests to, looked at instead of waited for. Both functions
+ * return whether there was anything to do. rest() asks the other side to wake us from now on, and
+ * looks once more; the poller is not added any more when it is called, and may add itself again. */
+struct ring_poller {
+    bool (*poll)(struct ring_poller *p);
+    bool (*rest)(struct ring_poller *p);
+    bool is_added; /* the ring's, as next */
+    struct ring_poller *next;
 };
 
 int ring_new(struct ring **ret);
@@ -55,12 +70,16 @@ void ring_timer(struct ring *r, struct ring_op *op, unsigned ms);
 /* Ends an operation early: its done comes with -ECANCELED, or with its result if it was faster. */
 void ring_cancel(struct ring *r, struct ring_op *op);
 
+/* Either may be called when it is done already, and from inside poll() and rest(). */
+void ring_poller_add(struct ring *r, struct ring_poller *p);
+void ring_poller_remove(struct ring *r, struct ring_poller *p);
+
 /* Calls done(op, 0) after the completions of this round: for work that is better gathered. */
 void ring_later(struct ring *r, struct ring_op *op);
 
 /* Runs until ring_stop(); 0 or -errno. */
 int ring_run(struct ring *r);
-/* One round: waits for at least one completion. For tests. */
+/* One round: looks or waits for work, and does it. For tests. */
 int ring_step(struct ring *r);
 void ring_stop(struct ring *r);
 /* A few more rounds, for what was cut off to end; before the program does. */
@@ -68,3 +87,5 @@ int ring_settle(struct ring *r);
 
 /* Monotonic microseconds. */
 uint64_t ring_now_us(void);
+/* The same as of this round, for what need not be exact. */
+uint64_t ring_round_us(const struct ring *r);

@@ -1,9 +1,8 @@
 /*
- * vhost_blk.c: the vhost-user-blk front end: one QEMU at a time on a unix socket, its messages, and
- * the traffic of its rings.
+ * vhost_blk.c: the vhost-user-blk front end: one QEMU at a time on a unix socket, and its messages.
+ * The traffic of its rings is in vhost_queue.c.
  *
  *     socket ──message──> handle ──reply──> socket
- *     kick ──> pop chains ──> disk ──> mark dirty pages ──> push ──> call
  *
  * Rings are only looked at while the disk is active, so a disk without an image leaves requests
  * with the guest. A message that changes what running requests use (memory, in-flight area, the
@@ -26,12 +25,9 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "codec/bytes.h"
-#include "disk/disk.h"
-#include "disk/front.h"
-#include "disk/vhost_proto.h"
+#include "disk/vhost_int.h"
 #include "disk/virtio_blk.h"
 
-#define MAX_QUEUES 16u
 #define FEATURES                                                                                   \
     (VIRTIO_F_VERSION_1 | VIRTIO_RING_F_INDIRECT | VIRTIO_RING_F_EVENT_IDX | VHOST_F_LOG_ALL |     \
      VHOST_F_PROTOCOL_FEATURES | VIRTIO_BLK_F_SIZE_MAX | VIRTIO_BLK_F_SEG_MAX |                    \
@@ -42,61 +38,6 @@
      VHOST_PROTOCOL_CONFIG | VHOST_PROTOCOL_INFLIGHT)
 #define KICK_INDEX 0xffu
 #define KICK_NO_FD 0x100u
-
-struct session;
-
-struct queue {
-    struct session *s;
-    struct vring ring;
-    struct ring_op poll, call_later;
-    int kick_fd, call_fd, err_fd;
-    bool is_polling, is_call_due, is_enabled;
-};
-
-struct request {
-    struct virtio_blk_req v;
-    struct queue *q;
-    struct request *next;
-};
-
-struct session {
-    struct vhost_front *f;
-    int fd;
-    struct ring_op recv;
-    bool is_receiving, is_ending, is_paused, wce;
-    uint64_t features, protocol_features;
-    unsigned n_requests;
-    struct vhost_mem mem;
-    uint8_t *inflight;
-    size_t inflight_size;
-    uint16_t inflight_queues, inflight_queue_size;
-    struct queue queue[MAX_QUEUES];
-    struct request *spare;
-
-    /* The message that is being received. */
-    uint8_t bytes[VHOST_HEADER_SIZE + VHOST_MAX_PAYLOAD];
-    size_t have;
-    struct vhost_header head;
-    union vhost_payload payload;
-    int fds[VHOST_MAX_FDS];
-    unsigned n_fds;
-    struct msghdr msg;
-    struct iovec iov;
-    union {
-        char bytes[CMSG_SPACE(sizeof(int) * VHOST_MAX_FDS)];
-        struct cmsghdr align;
-    } control;
-};
-
-struct vhost_front {
-    struct front front;
-    struct ring *ring;
-    int listen_fd;
-    unsigned n_queues;
-    struct ring_op accept;
-    bool is_accepting, is_closing;
-    struct session *session;
-};
 
 static struct front *vhost_open(struct disk *disk, struct ring *ring, int listen_fd,
                                 const struct front_options *options);
@@ -112,14 +53,6 @@ static void on_recv(struct ring_op *op, int res);
 static void message_complete(struct session *s);
 static void message_handle(struct session *s);
 static void session_end(struct session *s);
-static void session_release(struct session *s);
-static void queue_process(struct queue *q);
-static void queue_arm(struct queue *q);
-static void on_kick(struct ring_op *op, int res);
-static void on_call_later(struct ring_op *op, int res);
-static void request_start(struct request *r);
-static void request_done(struct blk_req *blk, int err);
-static void request_finish(struct request *r, int status);
 
 const struct front_ops vhost_front_ops = {
     .type = "vhost-user-blk",
@@ -129,15 +62,13 @@ const struct front_ops vhost_front_ops = {
     .close = vhost_close,
 };
 
-#define CONTAINER(type, member, p) ((type *)((char *)(p)-offsetof(type, member)))
-
 static struct front *vhost_open(struct disk *disk, struct ring *ring, int listen_fd,
                                 const struct front_options *options)
 {
     struct vhost_front *f = mem_new(struct vhost_front);
     f->ring = ring;
     f->listen_fd = listen_fd;
-    f->n_queues = options->queues ? options->queues : MAX_QUEUES;
+    f->n_queues = options->queues ? options->queues : VHOST_MAX_QUEUES;
     f->accept.done = on_accept;
     front_accept(f);
     return &f->front;
@@ -203,13 +134,8 @@ static void session_new(struct vhost_front *f, int fd)
     s->fd = fd;
     s->wce = true;
     s->recv.done = on_recv;
-    for (unsigned i = 0; i < MAX_QUEUES; i++) {
-        struct queue *q = &s->queue[i];
-        q->s = s;
-        q->poll.done = on_kick;
-        q->call_later.done = on_call_later;
-        q->kick_fd = q->call_fd = q->err_fd = -1;
-    }
+    for (unsigned i = 0; i < VHOST_MAX_QUEUES; i++)
+        queue_init(&s->queue[i], s);
     f->session = s;
     log_info("event=connected disk=%s", f->front.disk->id);
     session_receive(s);
@@ -388,8 +314,7 @@ static int get_vring_base(struct session *s, struct queue *q)
     put_le32(b + 4, q->ring.last_avail);
     vring_stop(&q->ring);
     fd_close(fd_take(&q->kick_fd));
-    if (q->is_polling)
-        ring_cancel(s->f->ring, &q->poll);
+    queue_disarm(q);
     return send_reply(s, b, sizeof(b), -1);
 }
 
@@ -415,8 +340,7 @@ static int set_vring_kick(struct session *s)
     fd_close(fd_take(&q->kick_fd));
     q->kick_fd = take_fd(s);
     int r = queue_start(s, q, index);
-    if (q->is_polling)
-        ring_cancel(s->f->ring, &q->poll);
+    queue_disarm(q);
     if (!(s->features & VHOST_F_PROTOCOL_FEATURES))
         q->is_enabled = true;
     queue_arm(q);
@@ -614,41 +538,34 @@ static void session_end(struct session *s)
     if (!s->is_ending) {
         s->is_ending = true;
         (void)shutdown(s->fd, SHUT_RDWR);
-        for (unsigned i = 0; i < MAX_QUEUES; i++)
-            if (s->queue[i].is_polling)
-                ring_cancel(s->f->ring, &s->queue[i].poll);
+        for (unsigned i = 0; i < VHOST_MAX_QUEUES; i++)
+            queue_disarm(&s->queue[i]);
     }
     session_release(s);
 }
 
-static void queue_done(struct queue *q)
+void session_is_quiet(struct session *s)
 {
-    vring_stop(&q->ring);
-    fd_close(q->kick_fd);
-    fd_close(q->call_fd);
-    fd_close(q->err_fd);
+    if (s->is_paused)
+        message_handle(s);
 }
 
-static void session_release(struct session *s)
+void session_release(struct session *s)
 {
     bool is_busy = !s->is_ending || s->is_receiving || s->n_requests;
-    for (unsigned i = 0; i < MAX_QUEUES; i++)
-        is_busy |= s->queue[i].is_polling || s->queue[i].is_call_due;
+    for (unsigned i = 0; i < VHOST_MAX_QUEUES; i++)
+        is_busy |= queue_is_busy(&s->queue[i]);
     if (is_busy)
         return;
     struct vhost_front *f = s->f;
     close_fds(s);
-    for (unsigned i = 0; i < MAX_QUEUES; i++)
+    for (unsigned i = 0; i < VHOST_MAX_QUEUES; i++)
         queue_done(&s->queue[i]);
     if (s->inflight)
         (void)munmap(s->inflight, s->inflight_size);
     vhost_mem_done(&s->mem);
     fd_close(s->fd);
-    while (s->spare) {
-        struct request *r = s->spare;
-        s->spare = r->next;
-        free(r);
-    }
+    requests_free(s);
     free(s);
     f->session = NULL;
     log_info("event=disconnected");
@@ -656,143 +573,4 @@ static void session_release(struct session *s)
         front_release(f);
     else
         front_accept(f);
-}
-
-static void queue_arm(struct queue *q)
-{
-    if (q->is_polling || q->kick_fd < 0 || q->s->is_ending)
-        return;
-    q->is_polling = true;
-    ring_poll(q->s->f->ring, &q->poll, q->kick_fd);
-}
-
-static void on_kick(struct ring_op *op, int res)
-{
-    struct queue *q = CONTAINER(struct queue, poll, op);
-    q->is_polling = false;
-    if (q->s->is_ending) {
-        session_release(q->s);
-        return;
-    }
-    eventfd_t n;
-    if (res >= 0 && q->kick_fd >= 0)
-        (void)eventfd_read(q->kick_fd, &n);
-    queue_arm(q);
-    queue_process(q);
-}
-
-static struct request *request_new(struct queue *q)
-{
-    struct request *r = q->s->spare;
-    if (r)
-        q->s->spare = r->next;
-    else
-        r = mem_new(struct request);
-    r->q = q;
-    return r;
-}
-
-static void request_free(struct request *r)
-{
-    r->next = r->q->s->spare;
-    r->q->s->spare = r;
-}
-
-static void queue_process(struct queue *q)
-{
-    struct session *s = q->s;
-    struct disk *d = s->f->front.disk;
-    if (!d || s->is_ending || s->is_paused || !q->is_enabled || !disk_is_active(d))
-        return;
-    do {
-        int got = 1;
-        while (got > 0 && disk_is_active(d)) {
-            struct request *r = request_new(q);
-            got = vring_pop(&q->ring, &s->mem, &r->v.chain);
-            if (got > 0)
-                request_start(r);
-            else
-                request_free(r);
-        }
-        if (got < 0) {
-            log_warn("event=bad-descriptors disk=%s", d->id);
-            if (q->err_fd >= 0)
-                (void)eventfd_write(q->err_fd, 1);
-        }
-    } while (vring_rearm(&q->ring, &s->mem));
-}
-
-static void request_start(struct request *r)
-{
-    struct session *s = r->q->s;
-    bool writethrough = !s->wce || !(s->features & VIRTIO_BLK_F_FLUSH);
-    s->n_requests++;
-    int status = virtio_blk_parse(&r->v, s->f->front.disk, writethrough);
-    if (status == -1) {
-        r->v.blk.done = request_done;
-        disk_submit(s->f->front.disk, &r->v.blk);
-    } else if (status >= 0) {
-        request_finish(r, status);
-    } else {
-        r->v.status = NULL;
-        r->v.written = 0;
-        request_finish(r, 0);
-    }
-}
-
-static void request_done(struct blk_req *blk, int err)
-{
-    struct request *r = (struct request *)blk;
-    struct disk *d = r->q->s->f->front.disk;
-    if (!err && d && virtio_blk_next_range(&r->v)) {
-        disk_submit(d, blk);
-        return;
-    }
-    if (err)
-        r->v.written = 0;
-    request_finish(r, err ? VIRTIO_BLK_S_IOERR : VIRTIO_BLK_S_OK);
-}
-
-static void mark_written(struct request *r)
-{
-    const struct vring_chain *c = &r->v.chain;
-    struct vhost_mem *m = &r->q->s->mem;
-    if (!m->is_logging)
-        return;
-    for (unsigned i = c->n_out; i < c->n_out + c->n_in; i++)
-        vhost_mem_mark(m, c->gpa[i], c->iov[i].iov_len);
-    if (r->v.status)
-        vhost_mem_mark(m, r->v.status_gpa, 1);
-}
-
-static void request_finish(struct request *r, int status)
-{
-    struct queue *q = r->q;
-    struct session *s = q->s;
-    if (r->v.status)
-        *r->v.status = (uint8_t)status;
-    mark_written(r);
-    vring_push(&q->ring, &s->mem, r->v.chain.head, r->v.written + (r->v.status != NULL));
-    request_free(r);
-    s->n_requests--;
-    if (!q->is_call_due) {
-        q->is_call_due = true;
-        ring_later(s->f->ring, &q->call_later);
-    }
-}
-
-/* Once a round: one signal for all that was answered, and what waited for quiet. */
-static void on_call_later(struct ring_op *op, int res)
-{
-    struct queue *q = CONTAINER(struct queue, call_later, op);
-    struct session *s = q->s;
-    q->is_call_due = false;
-    if (vring_wants_signal(&q->ring) && q->call_fd >= 0)
-        (void)eventfd_write(q->call_fd, 1);
-    if (s->is_ending)
-        session_release(s);
-    else if (s->is_paused && s->n_requests == 0)
-        message_handle(s);
-    else
-        queue_process(q);
 }

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/mem.h"
 #include "codec/bytes.h"
 #include "disk/disk.h"
 
@@ -113,6 +114,8 @@ static int parse_ranges(struct virtio_blk_req *r, bool is_discard)
     uint64_t size = iov_size(r->blk.iov, r->blk.n_iov);
     if (size == 0 || size % RANGE_SIZE || size / RANGE_SIZE > VIRTIO_BLK_SEGMENTS)
         return VIRTIO_BLK_S_IOERR;
+    if (!r->range)
+        r->range = mem_new_n(struct virtio_blk_range, VIRTIO_BLK_SEGMENTS);
     while (r->n_ranges < size / RANGE_SIZE) {
         if (!take_front(r->chain.iov, r->chain.n_out, bytes, sizeof(bytes)))
             return VIRTIO_BLK_S_IOERR;

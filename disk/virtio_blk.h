@@ -31,8 +31,8 @@ struct virtio_blk_req {
     struct vring_chain chain; /* in pieces shortened by the status byte */
     uint8_t *status;
     uint64_t status_gpa;
-    uint32_t written; /* bytes put into the in pieces, without the status */
-    struct virtio_blk_range range[VIRTIO_BLK_SEGMENTS];
+    uint32_t written;               /* bytes put into the in pieces, without the status */
+    struct virtio_blk_range *range; /* VIRTIO_BLK_SEGMENTS, made when needed; the caller frees it */
     unsigned n_ranges, next_range;
 };
 

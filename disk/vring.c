@@ -26,6 +26,11 @@ struct desc {
     uint16_t flags, next;
 };
 
+struct vring_room {
+    struct iovec iov[VRING_MAX_IOV];
+    uint64_t gpa[VRING_MAX_IOV];
+};
+
 static int inflight_begin(struct vring *r);
 static int read_chain(struct vring *r, const struct vhost_mem *m, struct vring_chain *c);
 static int read_table(struct vring *r, const struct vhost_mem *m, const uint8_t *table, uint32_t n,
@@ -85,6 +90,8 @@ int vring_start(struct vring *r, const struct vhost_mem *m, uint8_t *inflight)
     r->is_signalled = false;
     r->is_broken = false;
     r->in_flight = 0;
+    if (!r->room)
+        r->room = mem_new(struct vring_room);
     e = inflight ? inflight_begin(r) : 0;
     r->is_running = e == 0;
     return e;
@@ -138,8 +145,8 @@ void vring_stop(struct vring *r)
 {
     r->is_running = false;
     r->desc = r->avail = r->used = r->inflight = NULL;
-    free(r->again);
-    r->again = NULL;
+    free(steal(&r->again));
+    free(steal(&r->room));
     r->n_again = r->next_again = 0;
 }
 
@@ -178,6 +185,8 @@ int vring_pop(struct vring *r, const struct vhost_mem *m, struct vring_chain *re
 static int read_chain(struct vring *r, const struct vhost_mem *m, struct vring_chain *c)
 {
     c->n_out = c->n_in = 0;
+    c->iov = r->room->iov;
+    c->gpa = r->room->gpa;
     return read_table(r, m, r->desc, r->size, c->head, false, c);
 }
 

@@ -32,12 +32,12 @@ struct vring_addr {
     bool logs_used;
 };
 
-/* A chain that was taken. */
+/* A chain that was taken. Its pieces lie in room of the ring, which the next one overwrites. */
 struct vring_chain {
     uint16_t head;
     unsigned n_out, n_in; /* iov: first the out pieces, then the in pieces */
-    struct iovec iov[VRING_MAX_IOV];
-    uint64_t gpa[VRING_MAX_IOV]; /* of each piece, for the log */
+    struct iovec *iov;
+    uint64_t *gpa; /* of each piece, for the log */
 };
 
 struct vring {
@@ -52,6 +52,7 @@ struct vring {
     unsigned in_flight;
     uint16_t *again; /* heads to do again after a restart, oldest first */
     unsigned n_again, next_again;
+    struct vring_room *room; /* of the chain that was taken last */
 };
 
 /* The in-flight area of one queue of `size` entries, bytes. */

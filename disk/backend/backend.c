@@ -63,6 +63,26 @@ int iov_slice(const struct iovec *iov, int n, uint64_t skip, uint64_t size, stru
     return k;
 }
 
+void iov_copy_out(const struct iovec *iov, int n, void *p, uint64_t size)
+{
+    for (int i = 0; i < n && size; i++) {
+        size_t part = iov[i].iov_len < size ? iov[i].iov_len : (size_t)size;
+        memcpy(p, iov[i].iov_base, part);
+        p = (char *)p + part;
+        size -= part;
+    }
+}
+
+void iov_copy_in(const struct iovec *iov, int n, const void *p, uint64_t size)
+{
+    for (int i = 0; i < n && size; i++) {
+        size_t part = iov[i].iov_len < size ? iov[i].iov_len : (size_t)size;
+        memcpy(iov[i].iov_base, p, part);
+        p = (const char *)p + part;
+        size -= part;
+    }
+}
+
 uint64_t iov_size(const struct iovec *iov, int n)
 {
     uint64_t size = 0;

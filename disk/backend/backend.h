@@ -10,6 +10,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/uio.h>
 
@@ -26,6 +27,7 @@ enum io_op {
 struct io {
     enum io_op op;
     struct file *file;
+    bool is_data;    /* may go around the page cache; metadata never does */
     uint64_t offset; /* bytes, in the file */
     uint64_t size;   /* bytes left to do; for READ and WRITE the sum of the iovecs */
     struct iovec *iov;
@@ -58,4 +60,7 @@ int io_advance(struct io *io, uint64_t res);
 void iov_zero(const struct iovec *iov, int n, uint64_t skip, uint64_t size);
 /* Fills `out` (room for n) with the part [skip, skip+size) of iov; returns how many. */
 int iov_slice(const struct iovec *iov, int n, uint64_t skip, uint64_t size, struct iovec *out);
+/* The first `size` bytes of the memory out to p, or in from it. */
+void iov_copy_out(const struct iovec *iov, int n, void *p, uint64_t size);
+void iov_copy_in(const struct iovec *iov, int n, const void *p, uint64_t size);
 uint64_t iov_size(const struct iovec *iov, int n);

@@ -8,10 +8,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <linux/magic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -119,12 +121,21 @@ static int host_stat(struct file *f, struct file_stat *ret)
     return ret->is_device || S_ISREG(st.st_mode) ? 0 : -EINVAL;
 }
 
+static bool has_direct_writer(int fd)
+{
+    struct flock l = {
+        .l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = FILE_LOCK_DIRECT_AT, .l_len = 1};
+    return fcntl(fd, F_OFD_GETLK, &l) == 0 && l.l_type != F_UNLCK &&
+           l.l_start == FILE_LOCK_DIRECT_AT;
+}
+
 /*
  * A writer locks the whole file, a reader its first byte, a merger all but the first byte.
  *
  * The transfers of a diskd that was killed go on in the kernel after its death, and would overwrite
  * what we write; they hold the file, and so the lock, until the last of them is done. There is no
- * event for that with a deadline, hence the steps.
+ * event for that with a deadline, hence the steps. A direct descriptor has a part of the lock for
+ * the same reason, which a reader does not ask for but looks at.
  */
 static int host_lock(struct file *f, enum file_lock how)
 {
@@ -134,9 +145,10 @@ static int host_lock(struct file *f, enum file_lock how)
     l.l_start = how == FILE_LOCK_MERGER ? 1 : 0;
     l.l_len = reads ? 1 : 0;
     for (int i = 0; i < LOCK_STEPS; i++) {
-        if (fcntl(f->fd, F_OFD_SETLK, &l) == 0)
+        bool is_locked = fcntl(f->fd, F_OFD_SETLK, &l) == 0;
+        if (is_locked && !(reads && has_direct_writer(f->fd)))
             return 0;
-        if (errno != EAGAIN && errno != EACCES)
+        if (!is_locked && errno != EAGAIN && errno != EACCES)
             return -errno;
         (void)nanosleep(&step, NULL);
     }
@@ -145,6 +157,7 @@ static int host_lock(struct file *f, enum file_lock how)
 
 static void host_close(struct file *f)
 {
+    fd_close(f->direct_fd);
     fd_close(f->fd);
     free(f);
 }
@@ -167,6 +180,9 @@ static int host_take(int fd, struct file **ret)
     struct file *f = mem_new(struct file);
     f->ops = &host_ops;
     f->fd = fd;
+    f->direct_fd = -1;
+    struct statfs fs;
+    f->is_memory = fstatfs(fd, &fs) == 0 && fs.f_type == TMPFS_MAGIC;
     *ret = f;
     return 0;
 }

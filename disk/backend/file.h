@@ -20,6 +20,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 struct backend;
 struct file;
@@ -36,6 +37,9 @@ enum file_mode { FILE_READ, FILE_WRITE };
  *
  * A merger writes to what others read as an ancestor: only what their own images hide.
  */
+#define FILE_LOCK_DIRECT_AT                                                                        \
+    ((off_t)1 << 62) /* a byte behind every file, the direct descriptor's                          \
+                      */
 enum file_lock { FILE_LOCK_READER, FILE_LOCK_WRITER, FILE_LOCK_MERGER };
 
 struct file_stat {
@@ -70,6 +74,9 @@ struct file {
     const struct file_ops *ops;
     struct backend *backend; /* of its transfers; NULL: the process's, by `fd` */
     int fd;                  /* -1: none */
+    int direct_fd;           /* the same with O_DIRECT, for data; -1: none */
+    uint32_t memory_align;   /* of memory for that; offsets and sizes are multiples of 512 */
+    bool is_memory;          /* it lives in memory: a transfer never waits for a device */
 };
 
 /* Kinds besides the host's files, before any thread starts; the table lives on. */
@@ -79,6 +86,15 @@ int file_open(const char *path, enum file_mode mode, struct file **ret);
 int file_create(const char *path, struct file **ret);
 int file_settle(struct file *f, const char *path);
 int file_remove(const char *path);
+
+/*
+ * Data of the file, which must be locked for writing, goes around the page cache from now on, where
+ * that can be: not on devices with sectors larger than 512 bytes.
+ *
+ * Metadata stays in the page cache, so that it costs no I/O before a flush. The two may never share
+ * a page of 4 KiB, or the cache would write old data back: the caller looks to that.
+ */
+void file_go_direct(struct file *f, const char *path);
 
 static inline int file_pread(struct file *f, void *p, size_t size, uint64_t at)
 {

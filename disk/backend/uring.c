@@ -6,15 +6,25 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/falloc.h>
 #include <stdlib.h>
 
 #include "base/mem.h"
 
+#define BOUNCE_ALIGN 4096u
+#define QUICK_MAX    (128u << 10)
+
 struct transfer {
     struct ring_op op;
     struct io *io;
     struct uring_backend *b;
+    int fd;
+    void *bounce; /* aligned memory in the place of the io's, or NULL */
+    struct iovec bounce_iov;
+    const struct iovec *iov; /* the io's own, while there is a bounce */
+    int n_iov;
+    uint64_t size;
     struct transfer *next;
 };
 
@@ -25,8 +35,11 @@ struct uring_backend {
 };
 
 static void submit(struct backend *b, struct io *io);
+static int choose(struct transfer *t);
+static void unbounce(struct transfer *t, int err);
 static void issue(struct transfer *t);
 static void on_done(struct ring_op *op, int res);
+static void finish(struct transfer *t, int err);
 
 static const struct backend_ops uring_ops = {.submit = submit};
 
@@ -51,8 +64,39 @@ void uring_backend_free(struct backend *backend)
     free(b);
 }
 
+static bool moves(const struct io *io)
+{
+    return io->op == IO_READ || io->op == IO_WRITE;
+}
+
+/* What only copies memory is done at once: a thread of the kernel's would cost more than the copy.
+ * Large ones are left to such threads, which copy side by side. */
+static bool is_quick(const struct io *io)
+{
+    return io->file->is_memory && moves(io) && io->size <= QUICK_MAX && io->n_iov <= IOV_MAX;
+}
+
+static void do_quick(struct io *io)
+{
+    int res = 0;
+    while (res == 0) {
+        ssize_t n = io->op == IO_READ
+                        ? preadv(io->file->fd, io->iov, io->n_iov, (off_t)io->offset)
+                        : pwritev(io->file->fd, io->iov, io->n_iov, (off_t)io->offset);
+        if (n >= 0)
+            res = io_advance(io, (uint64_t)n);
+        else if (errno != EINTR)
+            res = -errno;
+    }
+    io->done(io, res < 0 ? res : 0);
+}
+
 static void submit(struct backend *backend, struct io *io)
 {
+    if (is_quick(io)) {
+        do_quick(io);
+        return;
+    }
     struct uring_backend *b = (struct uring_backend *)backend;
     struct transfer *t = b->spare;
     if (t)
@@ -63,7 +107,46 @@ static void submit(struct backend *backend, struct io *io)
     t->io = io;
     t->b = b;
     io->backend = t;
-    issue(t);
+    if (choose(t) < 0)
+        finish(t, -ENOMEM);
+    else
+        issue(t);
+}
+
+static bool is_aligned(const struct io *io, uint64_t align)
+{
+    uint64_t bits = 0;
+    for (int i = 0; i < io->n_iov; i++)
+        bits |= (uint64_t)(uintptr_t)io->iov[i].iov_base | io->iov[i].iov_len;
+    return bits % align == 0;
+}
+
+/* Where the transfer goes, and through which memory. */
+static int choose(struct transfer *t)
+{
+    struct io *io = t->io;
+    bool is_direct = moves(io) && io->is_data && io->file->direct_fd >= 0;
+    t->fd = is_direct ? io->file->direct_fd : io->file->fd;
+    if (!is_direct || is_aligned(io, io->file->memory_align))
+        return 0;
+    if (posix_memalign(&t->bounce, BOUNCE_ALIGN, (size_t)io->size))
+        return -ENOMEM;
+    t->iov = io->iov;
+    t->n_iov = io->n_iov;
+    t->size = io->size;
+    if (io->op == IO_WRITE)
+        iov_copy_out(io->iov, io->n_iov, t->bounce, io->size);
+    t->bounce_iov = (struct iovec){t->bounce, (size_t)io->size};
+    io->iov = &t->bounce_iov;
+    io->n_iov = 1;
+    return 0;
+}
+
+static void unbounce(struct transfer *t, int err)
+{
+    if (t->bounce && t->io->op == IO_READ && err == 0)
+        iov_copy_in(t->iov, t->n_iov, t->bounce, t->size);
+    free(steal(&t->bounce));
 }
 
 static void issue(struct transfer *t)
@@ -72,10 +155,10 @@ static void issue(struct transfer *t)
     struct ring *r = t->b->ring;
     switch (io->op) {
     case IO_READ:
-        ring_readv(r, &t->op, io->file->fd, io->iov, io->n_iov, io->offset);
+        ring_readv(r, &t->op, t->fd, io->iov, io->n_iov, io->offset);
         break;
     case IO_WRITE:
-        ring_writev(r, &t->op, io->file->fd, io->iov, io->n_iov, io->offset);
+        ring_writev(r, &t->op, t->fd, io->iov, io->n_iov, io->offset);
         break;
     case IO_SYNC:
         ring_datasync(r, &t->op, io->file->fd);
@@ -95,19 +178,25 @@ static void on_done(struct ring_op *op, int res)
 {
     struct transfer *t = (struct transfer *)op;
     struct io *io = t->io;
-    bool moves = io->op == IO_READ || io->op == IO_WRITE;
     if (res == -EINTR || res == -EAGAIN) {
         issue(t);
         return;
     }
-    if (moves && res >= 0) {
+    if (moves(io) && res >= 0) {
         res = io_advance(io, (uint64_t)res);
         if (res == 0) {
             issue(t);
             return;
         }
     }
+    finish(t, res < 0 ? res : 0);
+}
+
+static void finish(struct transfer *t, int err)
+{
+    struct io *io = t->io;
+    unbounce(t, err);
     t->next = t->b->spare;
     t->b->spare = t;
-    io->done(io, res < 0 ? res : 0);
+    io->done(io, err);
 }

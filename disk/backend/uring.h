@@ -1,6 +1,7 @@
 /*
- * uring.h: the backend that does its transfers on the loop's io_uring. Buffered I/O: any alignment
- * is fine, and what was written is the kernel's when `done` is called. Loop's thread.
+ * uring.h: the backend that does its transfers on the loop's io_uring. Any alignment of memory is
+ * fine: what O_DIRECT cannot take is copied. What was written is the kernel's when `done` is
+ * called. Loop's thread.
  */
 #pragma once
 

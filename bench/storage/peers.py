@@ -1,0 +1,154 @@
+"""peers: the programs that bench/storage/run compares, each as something that serves an image on sockets.
+
+    with Ours(folder) as s:                 # or Qsd, QemuNbd
+        s.serve("a", "/…/a.vhd", "vhd")
+        load(s.vhost("a"), "randread", 4096, 32, 0.5)
+
+`load` is bench/storage/blkload on a socket, `fio` the raw file. Every server opens images with O_DIRECT
+where the file system has it.
+"""
+import json
+import os
+import subprocess
+import sys
+import time
+
+TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.path.insert(0, os.path.join(TOP, "tests", "disk"))
+from diskd import BUILD, Diskd  # noqa: E402
+
+MIB = 1 << 20
+BLKLOAD = os.path.join(BUILD, "bench", "blkload")
+QEMU_FORMAT = {"vhd": "vpc", "qcow2": "qcow2", "raw": "raw"}
+
+
+def run(*argv):
+    p = subprocess.run(argv, capture_output=True, text=True, timeout=300, check=False)
+    if p.returncode:
+        sys.exit(f"{' '.join(argv)}: {p.stdout}{p.stderr}")
+    return p.stdout
+
+
+def load(targets, kind, block, depth, seconds, *options):
+    """The JSON of blkload; `mbs` is MB/s."""
+    targets = [targets] if isinstance(targets, str) else targets
+    got = json.loads(run(BLKLOAD, *options, kind, str(block), str(depth), str(seconds), *targets))
+    got["mbs"] = got["bytes"] / got["seconds"] / 1e6
+    return got
+
+
+def fio(path, kind, block, depth, seconds, *options, jobs=1):
+    """Like load, on a file; with jobs, as many of them."""
+    out = run("fio", "--name=x", "--output-format=json", "--thread", "--time_based", "--direct=1",
+              "--ioengine=io_uring", "--norandommap", "--randrepeat=0", "--gtod_reduce=1", "--invalidate=0",
+              f"--runtime={int(seconds * 1000)}ms", f"--rw={kind}", f"--bs={block}", f"--iodepth={depth}",
+              f"--numjobs={jobs}", f"--filename={path}", f"--size={os.path.getsize(path)}", *options)
+    side = "write" if kind.endswith("write") else "read"
+    parts = [j[side]["bw_bytes"] for j in json.loads(out[out.index("{"):])["jobs"]]
+    return {"mbs": sum(parts) / 1e6, "targets": parts}
+
+
+class Ours:
+    """cairn-diskd."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.d = Diskd(folder)
+
+    def serve(self, name, path, fmt, parents=()):
+        size = self.d.ok("info", path=path, format=fmt)["size"]
+        # Short names: a socket's path has at most 107 bytes.
+        self.d.ok("attach", id=name, vdi=name, size=size, fronts=[
+            {"type": "nbd", "path": self.path(name, "n"), "export": name},
+            {"type": "vhost-user-blk", "path": self.path(name, "v")}])
+        args = {"id": name, "path": path, "format": fmt}
+        if parents:
+            args["parents"] = [{"path": p, "format": fmt} for p in parents]
+        while self.d.ok("activate", **args).get("pending"):
+            pass
+
+    def drop(self, name):
+        self.d.ok("deactivate", id=name)
+        self.d.ok("detach", id=name)
+
+    def create(self, path, fmt, size, **more):
+        return self.d.ok("create", path=path, format=fmt, size=size, **more)
+
+    def path(self, name, front):
+        return os.path.join(self.folder, f"{name}.{front}")
+
+    def vhost(self, name):
+        return "vhost:" + self.path(name, "v")
+
+    def nbd(self, name):
+        return f"nbd:{self.path(name, 'n')}={name}"
+
+    @property
+    def pid(self):
+        return self.d.process.pid
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, value, tb):
+        self.d.__exit__(kind, value, tb)
+
+
+class Child:
+    """A server that ends with the block."""
+
+    def spawn(self, *argv):
+        self.process = subprocess.Popen(argv, stdin=subprocess.DEVNULL)
+        self.pid = self.process.pid
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, value, tb):
+        self.process.terminate()
+        self.process.wait()
+
+
+class Qsd(Child):
+    """qemu-storage-daemon: all images, each as vhost-user-blk and NBD, in one I/O thread of its own."""
+
+    def __init__(self, folder, images):
+        self.folder = folder
+        argv = ["qemu-storage-daemon", "--object", "iothread,id=io",
+                "--nbd-server", f"addr.type=unix,addr.path={folder}/n"]
+        for name, (path, fmt) in images.items():
+            argv += ["--blockdev", f"driver=file,filename={path},node-name=f{name},cache.direct=on,aio=io_uring,"
+                     "discard=unmap",
+                     "--blockdev", f"driver={QEMU_FORMAT[fmt]},file=f{name},node-name=d{name}",
+                     "--export", f"vhost-user-blk,id=v{name},node-name=d{name},addr.type=unix,iothread=io,"
+                     f"addr.path={folder}/{name}.v,writable=on",
+                     "--export", f"nbd,id=n{name},node-name=d{name},name={name},writable=on,iothread=io"]
+        self.spawn(*argv)
+
+    def vhost(self, name):
+        return f"vhost:{self.folder}/{name}.v"
+
+    def nbd(self, name):
+        return f"nbd:{self.folder}/n={name}"
+
+
+class QemuNbd(Child):
+    """qemu-nbd, one image."""
+
+    def __init__(self, folder, path, fmt):
+        self.folder = folder
+        self.spawn("qemu-nbd", "-f", QEMU_FORMAT[fmt], "--cache=none", "--aio=io_uring", "-t", "-x", "a", "-k",
+                   f"{folder}/n", path)
+
+    def nbd(self, _name="a"):
+        return f"nbd:{self.folder}/n=a"
+
+
+def private_kib(pid):
+    """Memory that only this process has."""
+    with open(f"/proc/{pid}/smaps_rollup", encoding="utf-8") as f:
+        return sum(int(line.split()[1]) for line in f if line.startswith("Private_"))
+
+
+def settle(seconds=0.2):
+    time.sleep(seconds)
