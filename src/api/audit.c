@@ -10,8 +10,8 @@
 #include <inttypes.h>
 #include <openssl/evp.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "api/audit_file.h"
 #include "base/buf.h"
@@ -24,6 +24,7 @@
 #define WAITING_MAX (1u << 20)
 #define LINE_BYTES  (16u << 10)
 #define RETRY_US    (2 * USEC_PER_SEC)
+#define GATHER_US   (10 * USEC_PER_MSEC) /* what comes so soon after a line is written with it */
 
 struct audit {
     struct audit_file file; /* the writing thread's, and under `reading` */
@@ -33,7 +34,9 @@ struct audit {
     struct buf waiting;
     uint64_t lost; /* lines that found no room */
     bool writing, ending;
-    bool troubled; /* the last try to write failed */
+    bool gathering;      /* lines wait, and the thread for more of them */
+    unsigned in_a_hurry; /* who waits until all is written */
+    bool troubled;       /* the last try to write failed */
     void (*trouble)(void *arg, const char *why);
     void *arg;
     pthread_t thread;
@@ -97,11 +100,13 @@ static void put_word(struct buf *b, const char *text)
 static void put_time(struct buf *b)
 {
     usec_t now = clock_wall();
-    time_t s = (time_t)(now / USEC_PER_SEC);
-    struct tm tm;
-    gmtime_r(&s, &tm);
-    buf_printf(b, "%04d%02d%02dT%02d:%02d:%02d.%03uZ", tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday,
-               tm.tm_hour, tm.tm_min, tm.tm_sec, (unsigned)(now / USEC_PER_MSEC % 1000));
+    unsigned ms = (unsigned)(now / USEC_PER_MSEC % 1000);
+    char text[DATETIME_SIZE];
+    str_datetime((int64_t)(now / USEC_PER_SEC), text);
+    const char rest[] = {'.', (char)('0' + ms / 100), (char)('0' + ms / 10 % 10),
+                         (char)('0' + ms % 10), 'Z'};
+    buf_put(b, text, strlen(text) - 1); /* without its Z */
+    buf_put(b, rest, sizeof(rest));
 }
 
 static const char *role_of(const struct caller *c)
@@ -129,18 +134,36 @@ static void put_head(struct buf *b, const struct audit *a, const struct audit_en
     put_word(b, en->call ? en->call : en->action);
     buf_puts(b, " R:");
     put_word(b, en->task ? en->task : "");
-    buf_printf(b, " role=%s|audit] ", role_of(c));
+    buf_puts(b, " role=");
+    buf_puts(b, role_of(c));
+    buf_puts(b, "|audit] ");
 }
 
-/* What a session can be followed by, without giving it away. */
-static void put_trackid(struct buf *b, const char *session)
+#define TRACKID_SIZE 33
+
+static void make_trackid(const char *session, char *ret)
 {
+    static const char digits[] = "0123456789abcdef";
     unsigned char h[EVP_MAX_MD_SIZE];
     unsigned n = 0;
     EVP_Digest(session, strlen(session), h, &n, EVP_sha256(), NULL);
+    for (unsigned i = 0; i < TRACKID_SIZE / 2; i++) {
+        ret[2 * i] = digits[h[i] >> 4];
+        ret[2 * i + 1] = digits[h[i] & 15];
+    }
+    ret[TRACKID_SIZE - 1] = '\0';
+}
+
+/* What a session can be followed by, without giving it away. Mostly the same one calls again. */
+static void put_trackid(struct buf *b, const char *session)
+{
+    static _Thread_local char last[64], trackid[TRACKID_SIZE];
+    if (!*trackid || strcmp(last, session) != 0) {
+        make_trackid(session, trackid);
+        snprintf(last, sizeof(last), "%s", session);
+    }
     buf_puts(b, "'trackid=");
-    for (unsigned i = 0; i < 16; i++)
-        buf_printf(b, "%02x", h[i]);
+    buf_puts(b, trackid);
     buf_putc(b, '\'');
 }
 
@@ -154,21 +177,22 @@ static const char *subject_of(const struct caller *c)
 static void put_expression(struct buf *b, const struct audit_entry *en)
 {
     bool denied = err_is(en->e, "RBAC_PERMISSION_DENIED");
-    _cleanup_(freep) char *outcome =
-        en->e ? mem_printf("ERROR:%s", err_code(en->e)) : mem_strdup("OK");
+    _cleanup_(freep) char *outcome = en->e ? mem_printf("ERROR:%s", err_code(en->e)) : NULL;
     buf_putc(b, '(');
     put_trackid(b, en->caller->session);
     const char *const words[] = {subject_of(en->caller),
                                  en->caller->user_name,
                                  denied ? "DENIED" : "ALLOWED",
-                                 outcome,
+                                 outcome ? outcome : "OK",
                                  str_starts(en->action, "http/") ? "HTTP" : "API",
                                  en->action};
     for (size_t i = 0; i < ARRAY_LEN(words); i++) {
         buf_putc(b, ' ');
         audit_put_text(b, words[i]);
     }
-    buf_printf(b, " (%s))\n", en->args ? en->args : "");
+    buf_puts(b, " (");
+    buf_puts(b, en->args ? en->args : "");
+    buf_puts(b, "))\n");
 }
 
 void audit_put(struct audit *a, const struct audit_entry *en)
@@ -184,8 +208,10 @@ void audit_put(struct audit *a, const struct audit_entry *en)
         buf_put(&a->waiting, buf_str(&line), line.size);
     else
         a->lost++;
-    pthread_cond_signal(&a->work);
+    bool wake = !a->gathering || a->waiting.size > WAITING_MAX / 2;
     mutex_unlock(&a->mutex);
+    if (wake)
+        pthread_cond_signal(&a->work);
 }
 
 /* ---- the thread ---- */
@@ -200,6 +226,17 @@ static void put_lost(struct buf *b, const struct audit *a)
     buf_printf(b, "|internal|audit|audit] ('lost' '%" PRIu64 "')\n", a->lost);
 }
 
+/* A wake-up and a write for each line of many would cost more than the calls that they tell of. */
+static void gather(struct audit *a)
+{
+    usec_t until = clock_now() + GATHER_US;
+    a->gathering = true;
+    while (!a->ending && !a->in_a_hurry && a->waiting.size <= WAITING_MAX / 2 &&
+           clock_wait(&a->work, &a->mutex.m, until))
+        ;
+    a->gathering = false;
+}
+
 /* All that waits, and a word about what found no room; false when it is time to end. */
 static bool take(struct audit *a, struct buf *ret)
 {
@@ -208,6 +245,7 @@ static bool take(struct audit *a, struct buf *ret)
     pthread_cond_broadcast(&a->idle);
     while (!a->waiting.size && !a->ending)
         cond_wait(&a->work, &a->mutex);
+    gather(a);
     struct buf taken = a->waiting;
     a->waiting = *ret;
     *ret = taken;
@@ -299,8 +337,11 @@ void audit_flush(struct audit *a)
     if (!a)
         return;
     mutex_lock(&a->mutex);
+    a->in_a_hurry++;
+    pthread_cond_signal(&a->work);
     while ((a->waiting.size || a->writing) && !a->troubled)
         cond_wait(&a->idle, &a->mutex);
+    a->in_a_hurry--;
     mutex_unlock(&a->mutex);
 }
 

@@ -44,16 +44,35 @@ bool audit_is_wanted(const struct msg_desc *m)
     return true;
 }
 
+/* Bytes that are written as they are. */
+static size_t plain_bytes(const char *text)
+{
+    size_t n = 0;
+    while ((unsigned char)text[n] >= ' ' && text[n] != '\'' && text[n] != '\\')
+        n++;
+    return n;
+}
+
+static void put_special(struct buf *b, char c)
+{
+    static const char control[] = "\nn\rr\tt";
+    const char *found = c > 0 && c < ' ' ? strchr(control, c) : NULL;
+    if ((unsigned char)c < ' ' && !found)
+        return;
+    buf_putc(b, '\\');
+    buf_putc(b, found ? found[1] : c);
+}
+
 void audit_put_text(struct buf *b, const char *text)
 {
     buf_putc(b, '\'');
-    for (const char *c = text; *c; c++) {
-        if (*c == '\'' || *c == '\\')
-            buf_putc(b, '\\');
-        if (*c == '\n' || *c == '\r' || *c == '\t')
-            buf_printf(b, "\\%c", *c == '\n' ? 'n' : *c == '\r' ? 'r' : 't');
-        else if ((unsigned char)*c >= ' ')
-            buf_putc(b, *c);
+    for (;;) {
+        size_t n = plain_bytes(text);
+        buf_put(b, text, n);
+        text += n;
+        if (!*text)
+            break;
+        put_special(b, *text++);
     }
     buf_putc(b, '\'');
 }

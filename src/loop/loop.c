@@ -2,14 +2,19 @@
  * loop.c: see loop.h.
  *
  * Timers are a binary heap of our own over clock_now(), because libuv's know no fake clock; one
- * uv_timer wakes the loop for the earliest. Posted calls are a list under a mutex; one uv_async
- * wakes the loop. Handles of libuv are freed in their close callback, as it demands.
+ * uv_timer wakes the loop for the earliest. Posted calls are a list under a mutex; whoever posts
+ * while the loop sleeps wakes it through an eventfd (a uv_async is written to by every post, and
+ * its loop spins until the writer is back from the kernel). Handles of libuv are freed in their
+ * close callback, as it demands.
  */
 #include "loop/loop.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 #include <uv.h>
 
 #define LOG_MODULE "loop"
@@ -50,7 +55,8 @@ struct loop_timer {
 
 struct loop {
     uv_loop_t uv;
-    uv_async_t wake;
+    uv_poll_t wake; /* of wake_fd */
+    int wake_fd;
     uv_timer_t alarm;
     usec_t alarm_at; /* what the alarm is set to; USEC_NEVER: not set */
     char name[16];   /* as long as a thread's name may be */
@@ -62,8 +68,9 @@ struct loop {
     bool ran; /* a callback ran in this step */
     VEC(struct loop_timer *) heap;
 
-    struct mutex lock; /* of the two below */
+    struct mutex lock; /* of the three below */
     struct post *first, **last;
+    bool sleeping; /* waits in libuv, and nobody has woken it yet */
 
     atomic_ulong n_callbacks;
     _Atomic usec_t slowest;
@@ -187,8 +194,41 @@ static void run_timers(struct loop *l)
     }
 }
 
-static void on_wake(uv_async_t *h)
+static void wake(struct loop *l)
 {
+    uint64_t one = 1;
+    (void)!write(l->wake_fd, &one, sizeof(one)); /* it fails when it is full: then it wakes, too */
+}
+
+static void on_wake(uv_poll_t *h, int status, int events)
+{
+    struct loop *l = h->data;
+    uint64_t n;
+    (void)!read(l->wake_fd, &n, sizeof(n));
+}
+
+/* False: something was posted, this is no time to sleep. */
+static bool fall_asleep(struct loop *l)
+{
+    mutex_guard(&l->lock);
+    l->sleeping = !l->first;
+    return l->sleeping;
+}
+
+static void wake_up(struct loop *l)
+{
+    mutex_guard(&l->lock);
+    l->sleeping = false;
+}
+
+static void wait_for_events(struct loop *l, uv_run_mode mode)
+{
+    if (mode == UV_RUN_NOWAIT || !fall_asleep(l)) {
+        uv_run(&l->uv, UV_RUN_NOWAIT);
+        return;
+    }
+    uv_run(&l->uv, mode);
+    wake_up(l);
 }
 
 static bool run_round(struct loop *l, uv_run_mode mode)
@@ -199,7 +239,7 @@ static bool run_round(struct loop *l, uv_run_mode mode)
     set_alarm(l);
     bool more = l->ran || (l->heap.n && l->heap.v[0]->deadline <= clock_now());
     if (!l->stopping)
-        uv_run(&l->uv, more ? UV_RUN_NOWAIT : mode);
+        wait_for_events(l, more ? UV_RUN_NOWAIT : mode);
     return l->ran;
 }
 
@@ -226,7 +266,7 @@ bool loop_step(struct loop *l)
 void loop_stop(struct loop *l)
 {
     l->stopping = true;
-    uv_async_send(&l->wake);
+    wake(l);
 }
 
 struct loop *loop_new(const char *name)
@@ -236,16 +276,19 @@ struct loop *loop_new(const char *name)
     l->last = &l->first;
     l->alarm_at = USEC_NEVER;
     mutex_init(&l->lock, LOCK_LOOP);
-    int r = uv_loop_init(&l->uv);
+    l->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    int r = l->wake_fd < 0 ? -errno : uv_loop_init(&l->uv);
     if (r == 0)
-        r = uv_async_init(&l->uv, &l->wake, on_wake);
+        r = uv_poll_init(&l->uv, &l->wake, l->wake_fd);
+    if (r == 0)
+        r = uv_poll_start(&l->wake, UV_READABLE, on_wake);
     if (r == 0)
         r = uv_timer_init(&l->uv, &l->alarm);
     if (r != 0) {
         log_err("event=no-loop reason=%s", uv_strerror(r));
         abort(); /* no descriptors left at start */
     }
-    l->alarm.data = l;
+    l->wake.data = l->alarm.data = l;
     mutex_lock(&all_lock);
     l->next = all;
     all = l;
@@ -280,6 +323,7 @@ void loop_free(struct loop *l)
         ;
     int r = uv_loop_close(&l->uv);
     assert(r == 0); /* a watch was left behind */
+    fd_close(l->wake_fd);
     mutex_done(&l->lock);
     free(l);
 }
@@ -331,8 +375,11 @@ void loop_post_named(struct loop *l, const char *name, loop_fn fn, void *arg)
     mutex_lock(&l->lock);
     *l->last = p;
     l->last = &p->next;
+    bool asleep = l->sleeping && !loop_is_mine(l);
+    l->sleeping = l->sleeping && !asleep;
     mutex_unlock(&l->lock);
-    uv_async_send(&l->wake);
+    if (asleep)
+        wake(l);
 }
 
 static void on_poll(uv_poll_t *h, int status, int events)
@@ -435,7 +482,7 @@ void loop_wake_all(void)
 {
     mutex_lock(&all_lock);
     for (struct loop *l = all; l; l = l->next)
-        uv_async_send(&l->wake);
+        wake(l);
     mutex_unlock(&all_lock);
 }
 

@@ -59,13 +59,21 @@ void put_answer_head(struct buf *b, unsigned status, int64_t length, bool keep_a
                      const char *content_type, bool cors, const struct net_header *headers,
                      unsigned n_headers)
 {
-    buf_printf(b, "HTTP/1.1 %u %s\r\n", status, http_reason(status));
-    if (length >= 0)
-        buf_printf(b, "content-length: %lld\r\n", (long long)length);
-    buf_printf(b, "connection: %s\r\ncache-control: no-cache, no-store\r\n",
-               keep_alive ? "keep-alive" : "close");
-    if (content_type)
-        buf_printf(b, "content-type: %s\r\n", content_type);
+    buf_puts(b, "HTTP/1.1 ");
+    buf_put_int(b, status);
+    buf_putc(b, ' ');
+    buf_puts(b, http_reason(status));
+    if (length >= 0) {
+        buf_puts(b, "\r\ncontent-length: ");
+        buf_put_int(b, length);
+    }
+    buf_puts(b, keep_alive ? "\r\nconnection: keep-alive" : "\r\nconnection: close");
+    buf_puts(b, "\r\ncache-control: no-cache, no-store\r\n");
+    if (content_type) {
+        buf_puts(b, "content-type: ");
+        buf_puts(b, content_type);
+        buf_puts(b, "\r\n");
+    }
     if (cors)
         buf_puts(b, "Access-Control-Allow-Origin: *\r\n"
                     "Access-Control-Allow-Headers: X-Requested-With\r\n");

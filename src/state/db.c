@@ -356,8 +356,7 @@ static struct batch *batch_for(struct db *db, const struct txn_result *r)
     return last;
 }
 
-/* Queues a transaction for the store; false if it may be published at once. */
-static bool hand_to_store(struct db *db, struct post *p, struct txn_result *r)
+static bool put_into_batch(struct db *db, struct post *p, struct txn_result *r)
 {
     mutex_guard(&db->lock);
     if (db->seen_drops != db->drops) {
@@ -372,8 +371,16 @@ static bool hand_to_store(struct db *db, struct post *p, struct txn_result *r)
     *b->posts_end = p;
     b->posts_end = &p->next;
     batch_add(b, r);
-    pthread_cond_signal(&db->store_wake);
     return true;
+}
+
+/* Queues a transaction for the store; false if it may be published at once. */
+static bool hand_to_store(struct db *db, struct post *p, struct txn_result *r)
+{
+    bool queued = put_into_batch(db, p, r);
+    if (queued)
+        pthread_cond_signal(&db->store_wake); /* without the lock, which it takes at once */
+    return queued;
 }
 
 static void core_run(struct db *db, struct post *p)
@@ -454,7 +461,6 @@ static void enqueue(struct db *db, struct post *p)
     p->next = NULL;
     *db->queue_end = p;
     db->queue_end = &p->next;
-    pthread_cond_signal(&db->core_wake);
 }
 
 struct err *db_write(struct db *db, const char *name, txn_fn fn, void *arg)
@@ -467,6 +473,7 @@ struct err *db_write(struct db *db, const char *name, txn_fn fn, void *arg)
     assert(!pthread_equal(pthread_self(), db->core) && !pthread_equal(pthread_self(), db->store));
     mutex_guard(&db->lock);
     enqueue(db, &p);
+    pthread_cond_signal(&db->core_wake);
     while (!p.finished)
         cond_wait(&p.cond, &db->lock);
     return p.err;
@@ -480,8 +487,10 @@ void db_write_async(struct db *db, const char *name, txn_fn fn, void *arg, db_do
         run_inline(db, p);
         return;
     }
-    mutex_guard(&db->lock);
+    mutex_lock(&db->lock);
     enqueue(db, p);
+    mutex_unlock(&db->lock); /* before the signal: who is woken takes it at once */
+    pthread_cond_signal(&db->core_wake);
 }
 
 struct new_feed {

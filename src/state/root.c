@@ -343,16 +343,6 @@ void root_log_remove(struct snap *s, uint64_t change)
 
 /* --- references inside rows --- */
 
-bool field_has_refs(const struct field_desc *f)
-{
-    const struct type *t = f->type;
-    if (t->kind == TYPE_REF)
-        return true;
-    if (t->kind != TYPE_SET && t->kind != TYPE_MAP)
-        return false;
-    return t->elem->kind == TYPE_REF || (t->kind == TYPE_MAP && t->key->kind == TYPE_REF);
-}
-
 static void tree_refs(const struct val *v, const struct field_desc *f, ref_fn fn, void *arg)
 {
     bool keys = f->type->kind == TYPE_MAP && f->type->key->kind == TYPE_REF;
@@ -375,20 +365,6 @@ void row_field_refs(const struct row *r, const struct field_desc *f, ref_fn fn, 
     } else {
         tree_refs(*(const struct val *const *)member, f, fn, arg);
     }
-}
-
-enum relation field_relation(const struct snap *s, const struct field_desc *f)
-{
-    if (f->rel_field < 0 || f->rel_class < 0)
-        return REL_NONE;
-    if (f->flags & FIELD_DERIVED)
-        return REL_ONE;
-    const struct field_desc *other = &s->tables[f->rel_class]->cls->fields[f->rel_field];
-    if (other == f)
-        return REL_NONE;
-    if (f->type->kind == TYPE_REF)
-        return other->flags & FIELD_DERIVED ? REL_MANY : REL_NONE;
-    return f->type->kind == TYPE_SET && other->type->kind == TYPE_SET ? REL_MIRROR : REL_NONE;
 }
 
 /* --- reading snapshots --- */

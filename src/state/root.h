@@ -112,7 +112,15 @@ const char *row_uuid(const struct row *r);
 
 /* Calls fn for each non-null reference that a field of r holds, also inside sets and maps. */
 typedef void (*ref_fn)(void *arg, const struct field_desc *f, const char *ref);
-bool field_has_refs(const struct field_desc *f);
+static inline bool field_has_refs(const struct field_desc *f)
+{
+    const struct type *t = f->type;
+    if (t->kind == TYPE_REF)
+        return true;
+    if (t->kind != TYPE_SET && t->kind != TYPE_MAP)
+        return false;
+    return t->elem->kind == TYPE_REF || (t->kind == TYPE_MAP && t->key->kind == TYPE_REF);
+}
 void row_field_refs(const struct row *r, const struct field_desc *f, ref_fn fn, void *arg);
 
 enum relation {
@@ -121,4 +129,16 @@ enum relation {
     REL_ONE,    /* the derived set(ref) */
     REL_MIRROR, /* set(ref) stored on both sides */
 };
-enum relation field_relation(const struct snap *s, const struct field_desc *f);
+static inline enum relation field_relation(const struct snap *s, const struct field_desc *f)
+{
+    if (f->rel_field < 0 || f->rel_class < 0)
+        return REL_NONE;
+    if (f->flags & FIELD_DERIVED)
+        return REL_ONE;
+    const struct field_desc *other = &s->tables[f->rel_class]->cls->fields[f->rel_field];
+    if (other == f)
+        return REL_NONE;
+    if (f->type->kind == TYPE_REF)
+        return other->flags & FIELD_DERIVED ? REL_MANY : REL_NONE;
+    return f->type->kind == TYPE_SET && other->type->kind == TYPE_SET ? REL_MIRROR : REL_NONE;
+}

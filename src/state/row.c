@@ -387,23 +387,46 @@ bool field_is_stored(const struct field_desc *f)
     return !(f->flags & (FIELD_VOLATILE | FIELD_DERIVED));
 }
 
+void row_text(const struct row *r, const struct field_desc *f, struct buf *ret)
+{
+    const union member *m = member(r, f);
+    switch (f->type->kind) {
+    case TYPE_BOOL:
+        buf_puts(ret, m->b ? "true" : "false");
+        return;
+    case TYPE_INT:
+        buf_put_int(ret, m->i);
+        return;
+    case TYPE_ENUM:
+        buf_puts(ret, f->type->enm->values[m->e]);
+        return;
+    case TYPE_STRING:
+    case TYPE_REF:
+        buf_put(ret, m->s, rstr_size(m->s));
+        return;
+    default:
+        break;
+    }
+    _cleanup_(val_unrefp) struct val *v = row_get(r, f);
+    val_text(v, f->type, ret);
+}
+
 void row_encode(const struct row *r, struct buf *ret)
 {
     const struct row *deflt = defaults(r->cls);
-    const char *gap = "";
-    _cleanup_(buf_done) struct buf text;
-    buf_init(&text, ret->max);
+    const char *gap = "('";
     buf_putc(ret, '(');
     desc_each_field (f, r->cls) {
         if (!field_is_stored(f) || row_field_equal(r, deflt, f))
             continue;
-        buf_clear(&text);
-        row_text(r, f, &text);
-        buf_printf(ret, "%s('%s' ", gap, f->column);
-        text_quote((struct view){buf_str(&text), text.size}, ret);
-        buf_putc(ret, ')');
-        ret->full |= text.full;
-        gap = " ";
+        buf_puts(ret, gap);
+        buf_puts(ret, f->column);
+        buf_puts(ret, "' '");
+        size_t from = ret->size;
+        row_text(r, f, ret);
+        text_escape(ret, from);
+        buf_puts(ret, "')");
+        gap = " ('";
     }
     buf_putc(ret, ')');
 }

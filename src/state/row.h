@@ -72,6 +72,7 @@ void row_text(const struct row *r, const struct field_desc *f, struct buf *ret);
 /* The text of a bool, enum, reference or string without making any; NULL for other kinds. */
 const char *row_word(const struct row *r, const struct field_desc *f);
 void text_quote(struct view v, struct buf *ret); /* in single quotes, ' and \ escaped by \ */
+void text_escape(struct buf *b, size_t from);    /* what stands in b from there on, in place */
 void val_text(const struct val *v, const struct type *t, struct buf *ret);
 int val_parse(struct view text, const struct type *t, struct val **ret) _must_use_;
 int row_parse(struct row *r, const struct field_desc *f, struct view text) _must_use_;

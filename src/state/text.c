@@ -4,36 +4,51 @@
  * Reading is strict: only what writing makes is taken, the nesting is that of the type.
  */
 #include <errno.h>
-#include <inttypes.h>
 #include <math.h>
 #include <string.h>
 
 #include "state/row.h"
 
+static size_t count_special(const char *p, size_t size)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < size; i++)
+        n += p[i] == '\'' || p[i] == '\\';
+    return n;
+}
+
+void text_escape(struct buf *b, size_t from)
+{
+    size_t size = b->size - from;
+    size_t n = size ? count_special(b->data + from, size) : 0;
+    if (!n || !buf_reserve(b, n))
+        return;
+    char *end = b->data + b->size, *to = end + n;
+    while (to > end) {
+        *--to = *--end;
+        if (*end == '\'' || *end == '\\')
+            *--to = '\\';
+    }
+    buf_added(b, n);
+}
+
 void text_quote(struct view v, struct buf *ret)
 {
     buf_putc(ret, '\'');
-    size_t from = 0;
-    for (size_t i = 0; i < v.size; i++) {
-        if (v.p[i] != '\'' && v.p[i] != '\\')
-            continue;
-        buf_put(ret, v.p + from, i - from);
-        buf_putc(ret, '\\');
-        from = i;
-    }
-    buf_put(ret, v.p + from, v.size - from);
+    size_t from = ret->size;
+    buf_put(ret, v.p, v.size);
+    text_escape(ret, from);
     buf_putc(ret, '\'');
 }
 
-/* An item of a set or map, quoted. Nested ones are written aside, as they are escaped again. */
+/* An item of a set or map, quoted; nested ones are escaped again by whoever they are in. */
 static void quote_item(const struct val *v, const struct type *t, struct buf *ret)
 {
-    _cleanup_(buf_done) struct buf text;
-    buf_init(&text, ret->max);
-    val_text(v, t, &text);
-    text_quote((struct view){buf_str(&text), text.size}, ret);
-    if (!buf_ok(&text))
-        ret->full = true;
+    buf_putc(ret, '\'');
+    size_t from = ret->size;
+    val_text(v, t, ret);
+    text_escape(ret, from);
+    buf_putc(ret, '\'');
 }
 
 static void set_text(const struct val *v, const struct type *t, struct buf *ret)
@@ -76,7 +91,7 @@ void val_text(const struct val *v, const struct type *t, struct buf *ret)
         buf_puts(ret, val_get_bool(v) ? "true" : "false");
         break;
     case VAL_INT:
-        buf_printf(ret, "%" PRId64, val_get_int(v));
+        buf_put_int(ret, val_get_int(v));
         break;
     case VAL_DATETIME:
         datetime_text(val_get_int(v), ret);
@@ -94,12 +109,6 @@ void val_text(const struct val *v, const struct type *t, struct buf *ret)
         map_text(v, t, ret);
         break;
     }
-}
-
-void row_text(const struct row *r, const struct field_desc *f, struct buf *ret)
-{
-    _cleanup_(val_unrefp) struct val *v = row_get(r, f);
-    val_text(v, f->type, ret);
 }
 
 /* --- reading --- */

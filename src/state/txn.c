@@ -44,6 +44,7 @@ struct row *txn_edit(struct txn *t, int cls, const char *ref)
     const struct row *old = txn_row(t, cls, ref);
     if (!old)
         return NULL;
+    t->touches++;
     if (is_private(old))
         return (struct row *)(uintptr_t)old;
     struct row *r = row_copy(old);
@@ -82,6 +83,7 @@ struct row *txn_add(struct txn *t, int cls, const char *ref_or_null, const char 
         fail(t, err_DB_UNIQUENESS_CONSTRAINT_VIOLATION(c->name, "_ref", ref_or_null));
         ref_or_null = NULL;
     }
+    t->touches++;
     struct row *r = row_new(c, ref_or_null ? rstr_new(ref_or_null) : ref_new());
     r->seq = ++t->next->last_seq;
     r->change = t->edits.n;
@@ -130,9 +132,6 @@ bool txn_change(struct txn *t, size_t i, struct txn_change *ret)
 
 /* --- the end of a transaction --- */
 
-/* What an edit amounts to. */
-enum weight { NOTHING, VOLATILE, DURABLE };
-
 static bool moves_generation(const struct snap *s, const struct field_desc *f)
 {
     if (f->flags & FIELD_DERIVED)
@@ -142,17 +141,17 @@ static bool moves_generation(const struct snap *s, const struct field_desc *f)
 
 static enum weight weigh(const struct snap *s, const struct edit *e)
 {
-    enum weight w = e->touched ? VOLATILE : NOTHING;
+    enum weight w = e->touched ? WEIGHT_VOLATILE : WEIGHT_NOTHING;
     const struct class_desc *c = s->tables[e->cls]->cls;
     bool kept = c->flags & CLASS_PERSIST;
     if (!e->now || !e->before)
-        return !e->now && !e->before ? NOTHING : kept ? DURABLE : VOLATILE;
+        return !e->now && !e->before ? WEIGHT_NOTHING : kept ? WEIGHT_DURABLE : WEIGHT_VOLATILE;
     desc_each_field (f, c) {
         if (row_field_equal(e->before, e->now, f))
             continue;
         if (kept && moves_generation(s, f))
-            return DURABLE;
-        w = VOLATILE;
+            return WEIGHT_DURABLE;
+        w = WEIGHT_VOLATILE;
     }
     return w;
 }
@@ -173,7 +172,7 @@ static void seal_deleted(struct txn *t, const struct edit *e, enum weight w, use
     m->deleted = s->token.gen;
     m->stamp = root_stamp(s);
     m->at = now;
-    m->stored = w == DURABLE;
+    m->stored = w == WEIGHT_DURABLE;
     root_add_mark(s, m);
     if (m->stored)
         vec_push(&ret->puts, ((struct put){.mark = mark_ref(m)}));
@@ -199,12 +198,12 @@ static void seal_row(struct txn *t, const struct edit *e, enum weight w, struct 
         r->created = r->modified = s->token.gen;
         r->born = r->stamp;
         forget_mark(t, r, ret);
-    } else if (w == DURABLE) {
+    } else if (w == WEIGHT_DURABLE) {
         r->modified = s->token.gen;
     }
     root_log(s, r, e->before ? e->before->change : 0);
     root_reindex(s, e->before, r);
-    if (w == DURABLE)
+    if (w == WEIGHT_DURABLE)
         vec_push(&ret->puts, ((struct put){.row = row_ref(r)}));
 }
 
@@ -263,10 +262,10 @@ static struct err *encode(struct txn *t, struct txn_result *ret)
 
 static enum weight weigh_all(struct txn *t)
 {
-    enum weight most = NOTHING;
+    enum weight most = WEIGHT_NOTHING;
     vec_each (e, &t->edits) {
-        enum weight w = weigh(t->next, e);
-        most = w > most ? w : most;
+        e->weight = weigh(t->next, e);
+        most = e->weight > most ? e->weight : most;
     }
     return most;
 }
@@ -278,7 +277,7 @@ static void feed(struct txn *t)
     vec_each (e, &t->edits) {
         ch.before = e->before;
         ch.after = e->now;
-        if (!e->changed)
+        if (e->weight == WEIGHT_NOTHING)
             continue;
         db_feed(t->db, &ch);
         ch.is_first = false;
@@ -289,26 +288,24 @@ static struct err *seal(struct txn *t, struct txn_result *ret)
 {
     enum weight most = weigh_all(t);
     usec_t now = clock_wall();
-    if (most == NOTHING)
+    if (most == WEIGHT_NOTHING)
         return NULL;
-    if (most == DURABLE)
+    if (most == WEIGHT_DURABLE)
         t->next->token.gen++;
     else
         t->next->token.vol++;
     vec_each (e, &t->edits) {
-        enum weight w = weigh(t->next, e);
-        e->changed = w != NOTHING && (e->before || e->now);
-        if (w == NOTHING)
+        if (e->weight == WEIGHT_NOTHING)
             unseal(t, e);
         else if (e->now)
-            seal_row(t, e, w, ret);
+            seal_row(t, e, e->weight, ret);
         else
-            seal_deleted(t, e, w, now, ret);
+            seal_deleted(t, e, e->weight, now, ret);
     }
     expire_marks(t->next, false, now, ret);
-    if (most == DURABLE)
+    if (most == WEIGHT_DURABLE)
         expire_marks(t->next, true, now, ret);
-    ret->durable = most == DURABLE;
+    ret->durable = most == WEIGHT_DURABLE;
     TRY(encode(t, ret));
     feed(t);
     ret->root = steal(&t->next);
@@ -318,11 +315,13 @@ static struct err *seal(struct txn *t, struct txn_result *ret)
 static struct err *run_hooks(struct txn *t, const struct hook *hooks, size_t n_hooks)
 {
     for (int round = 0; round < HOOK_ROUNDS; round++) {
-        size_t before = t->edits.n;
+        size_t before = t->edits.n, touches = t->touches;
         for (size_t i = 0; before && i < n_hooks; i++) {
             TRY(hooks[i].fn(t, hooks[i].arg));
             TRY(steal(&t->err));
         }
+        if (t->touches == touches)
+            return NULL;
         txn_relate(t);
         if (t->edits.n == before)
             return NULL;

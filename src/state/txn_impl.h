@@ -20,7 +20,11 @@ struct edit {
     const struct row *gone;   /* counted: a private row that was deleted again */
     const char *uuid;         /* rstr: as it stands in the index, NULL if the class has none */
     bool touched;             /* counts as changed in any case */
-    bool changed;             /* sealed: it is one in the end */
+    enum weight {
+        WEIGHT_NOTHING,
+        WEIGHT_VOLATILE,
+        WEIGHT_DURABLE,
+    } weight; /* what it amounts to, once it is sealed */
 };
 
 struct txn {
@@ -29,6 +33,7 @@ struct txn {
     const struct snap *base; /* borrowed: the head */
     struct snap *next;
     VEC(struct edit) edits;
+    size_t touches;       /* grows with each row that is asked for to be changed */
     struct pmap *deleted; /* references of rows deleted in it (they may have come back) */
     struct err *err;      /* of a call that cannot return one */
 };
