@@ -35,7 +35,7 @@
 #include "base/str.h"
 #include "base/val.h"
 #include "codec/rpc.h"
-#include "state/desc.h"
+#include "state/db.h"
 
 struct api;
 struct audit;
@@ -143,11 +143,21 @@ const struct row *api_row_by_uuid(struct api *, const struct snap *, int cls, co
  * NULL: none. `ret` may be NULL. `name` may begin with "Async." */
 struct err *api_call(struct api *, const char *session, const char *name, const struct val *params,
                      struct val **ret) _must_use_;
-/* get_record, get_all_records and get_all_records_where with some fields of each record alone,
- * named by a list that ends with NULL: what is not made need not be thrown away. */
-struct err *api_call_part(struct api *, const char *session, const char *name,
-                          const struct val *params, const char *const *fields, struct val **ret)
-    _must_use_;
+/* The answer of get_record, get_all_records or get_all_records_where as rows of a snapshot: what
+ * looks at some fields of many objects need not make records of them. */
+struct api_rows {
+    struct snap *snap; /* a reference; the rows are its */
+    const struct row **v;
+    size_t n;
+};
+struct err *api_call_rows(struct api *, const char *session, const char *name,
+                          const struct val *params, struct api_rows *ret) _must_use_;
+static inline void api_rows_done(struct api_rows *r)
+{
+    free(r->v);
+    snap_unref(r->snap);
+    *r = (struct api_rows){0};
+}
 /* As session.login_with_password; a trusted peer needs neither name nor password. */
 struct err *api_login(struct api *, const struct api_peer *, const char *user, const char *password,
                       const char *originator, const char **ret_session) _must_use_;

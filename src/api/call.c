@@ -45,6 +45,13 @@ struct call *call_ref(struct call *c)
     return c;
 }
 
+static void records_free(struct records *r)
+{
+    if (r)
+        records_done(r);
+    free(r);
+}
+
 void call_unref(struct call *c)
 {
     if (atomic_fetch_sub_explicit(&c->refs, 1, memory_order_acq_rel) != 1)
@@ -54,9 +61,7 @@ void call_unref(struct call *c)
     session_unref(c->session);
     err_free(c->e);
     val_unref(c->result);
-    if (c->records)
-        records_done(c->records);
-    free(c->records);
+    records_free(c->records);
     batch_unref(c->batch);
     free(c->client);
     free(c->task_id);
@@ -128,6 +133,7 @@ struct inbox {
     bool ended;
     struct err *e;
     struct val *result;
+    struct records *records;
 };
 
 static void run_posted(void *arg)
@@ -167,6 +173,7 @@ static void answer_inbox(struct call *c, struct err *e, struct val *result)
     c->inbox->ended = true;
     c->inbox->e = e;
     c->inbox->result = result;
+    c->inbox->records = steal(&c->records);
 }
 
 static struct call *inbox_wait(struct inbox *in)
@@ -179,8 +186,9 @@ static struct call *inbox_wait(struct inbox *in)
     return c;
 }
 
+/* `ret` and `ret_rows` may be NULL. */
 static struct err *call_and_wait(struct call *c, const char *name, const struct val *params,
-                                 struct val **ret)
+                                 struct val **ret, struct records **ret_rows)
 {
     struct inbox in = {.mutex = MUTEX_INIT(LOCK_LEAF), .cond = PTHREAD_COND_INITIALIZER};
     c->inbox = &in;
@@ -189,7 +197,10 @@ static struct err *call_and_wait(struct call *c, const char *name, const struct 
         run_posted(inbox_wait(&in));
     if (!in.e && ret)
         *ret = steal(&in.result);
+    if (!in.e && ret_rows)
+        *ret_rows = steal(&in.records);
     val_unref(in.result);
+    records_free(in.records);
     return in.e;
 }
 
@@ -223,25 +234,44 @@ static char *copy_or_null(const char *s)
     return s ? mem_strdup(s) : NULL;
 }
 
-struct err *api_call(struct api *api, const char *session, const char *name,
-                     const struct val *params, struct val **ret)
+static struct call *internal_call(struct api *api)
 {
-    return api_call_part(api, session, name, params, NULL, ret);
+    struct call *c = mem_new(struct call);
+    call_init(c, api, answer_inbox);
+    c->client = mem_strdup("internal");
+    c->address = rstr_new("");
+    return c;
 }
 
-struct err *api_call_part(struct api *api, const char *session, const char *name,
-                          const struct val *params, const char *const *fields, struct val **ret)
+static struct val *with_session(const char *session, const struct val *params)
 {
-    _cleanup_(val_unrefp) struct val *all = val_set();
+    struct val *all = val_set();
     val_add_str(all, session);
     for (size_t i = 0; params && i < val_count(params); i++)
         val_add(all, val_ref(val_at(params, i)));
-    struct call *c = mem_new(struct call);
-    call_init(c, api, answer_inbox);
-    c->fields = fields;
-    c->client = mem_strdup("internal");
-    c->address = rstr_new("");
-    return call_and_wait(c, name, all, ret);
+    return all;
+}
+
+struct err *api_call(struct api *api, const char *session, const char *name,
+                     const struct val *params, struct val **ret)
+{
+    _cleanup_(val_unrefp) struct val *all = with_session(session, params);
+    return call_and_wait(internal_call(api), name, all, ret, NULL);
+}
+
+struct err *api_call_rows(struct api *api, const char *session, const char *name,
+                          const struct val *params, struct api_rows *ret)
+{
+    _cleanup_(val_unrefp) struct val *all = with_session(session, params);
+    struct call *c = internal_call(api);
+    struct records *got = NULL;
+    c->wants_rows = true;
+    TRY(call_and_wait(c, name, all, NULL, &got));
+    if (!got)
+        return err_internal("'%s' answers no records", name);
+    *ret = (struct api_rows){got->snap, got->v, got->n};
+    free(got); /* what it held is *ret's now */
+    return NULL;
 }
 
 struct err *api_login(struct api *api, const struct api_peer *peer, const char *user,
@@ -255,7 +285,7 @@ struct err *api_login(struct api *api, const struct api_peer *peer, const char *
     struct call *c = mem_new(struct call);
     call_init(c, api, answer_inbox);
     call_set_peer(c, peer);
-    TRY(call_and_wait(c, "session.login_with_password", params, &got));
+    TRY(call_and_wait(c, "session.login_with_password", params, &got, NULL));
     *ret_session = rstr_ref(val_get_str(got));
     return NULL;
 }

@@ -73,7 +73,7 @@ struct call {
     char *task_id, *subtask_of, *originator, *user_agent; /* headers, or NULL */
     const struct val *other_config;                       /* for the call's task, or NULL */
     const enum rpc_format *format; /* what the answer is written in; NULL: it is a value */
-    const char *const *fields; /* in process: what is wanted of records (api_call_part), or NULL */
+    bool wants_rows;               /* in process: records are answered as rows (api_call_rows) */
 
     usec_t began;
     struct trace_id parent; /* of the traceparent header */
@@ -91,10 +91,11 @@ struct call {
 
     struct err *e; /* what other threads found, until it is looked at at home */
     struct val *result;
-    struct records *records; /* the result, if it is records and goes over a wire (implicit.h) */
-    struct batch *batch;     /* the result, if it is that of event.from in `format` */
-    call_fn posted;          /* what inbox runs */
-    bool dropped;            /* nobody waits for the answer */
+    struct records
+        *records;        /* the result, if it is records for a wire or wants_rows (implicit.h) */
+    struct batch *batch; /* the result, if it is that of event.from in `format` */
+    call_fn posted;      /* what inbox runs */
+    bool dropped;        /* nobody waits for the answer */
     struct mutex lock;
     bool homeless; /* under the lock: the loop may be gone, posts run where they are made */
     uint64_t unless_after, generation; /* of an implicit write (api_start) */

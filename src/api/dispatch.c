@@ -217,7 +217,7 @@ static void on_written(void *arg, struct err *e, uint64_t generation)
     call_post(c, write_end);
 }
 
-/* On a wire records go out as they are kept encoded. */
+/* On a wire records go out as they are kept encoded; others may like rows better than values. */
 static void read_records(struct call *c)
 {
     _cleanup_(snap_unrefp) struct snap *s = snap_get(c->api->db);
@@ -228,17 +228,14 @@ static void read_records(struct call *c)
 
 static void run_implicit(struct call *c)
 {
-    if (c->loop && implicit_is_records(c->msg)) {
+    if ((c->loop || c->wants_rows) && implicit_is_records(c->msg)) {
         read_records(c);
         return;
     }
     if (implicit_is_read(c->msg)) {
         _cleanup_(snap_unrefp) struct snap *s = snap_get(c->api->db);
         struct val *result = NULL;
-        bool part = c->fields && implicit_is_records(c->msg);
-        struct err *e =
-            part ? implicit_read_part(s, c->api->rbac, c->msg, c->args, c->fields, &result)
-                 : implicit_read(s, c->api->rbac, c->msg, c->args, &result);
+        struct err *e = implicit_read(s, c->api->rbac, c->msg, c->args, &result);
         call_end(c, e, result);
         return;
     }

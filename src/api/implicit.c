@@ -17,8 +17,6 @@
 #include "state/filter.h"
 #include "state/txn.h"
 
-#define PART_MAX 256 /* fields that may be named */
-
 /* ---- where rows come from ---- */
 
 struct rows {
@@ -176,51 +174,18 @@ void records_done(struct records *r)
     r->snap = NULL;
 }
 
-/* Which fields of a record are wanted; all of them if there is no list. */
-struct part {
-    bool all;
-    size_t n;
-    const struct field_desc *fields[PART_MAX];
-    const char *keys[PART_MAX]; /* rstr */
-};
-
-static void part_done(struct part *p)
-{
-    for (size_t i = 0; i < p->n; i++)
-        rstr_unref(p->keys[i]);
-}
-
-static void part_init(struct part *p, const struct class_desc *cls, const char *const *names)
-{
-    *p = (struct part){.all = !names};
-    for (; names && *names && p->n < PART_MAX; names++) {
-        const struct field_desc *f = desc_field(cls, *names);
-        if (!f || f->flags & FIELD_INTERNAL)
-            continue;
-        p->fields[p->n] = f;
-        p->keys[p->n++] = rstr_new(f->name);
-    }
-}
-
-static struct val *record_of(const struct row *r, const struct part *p)
-{
-    return p->all ? row_record(r) : row_part(r, p->fields, p->keys, p->n);
-}
-
-struct err *implicit_read_part(struct snap *snap, const struct rbac *rbac, const struct msg_desc *m,
-                               const void *args, const char *const *fields, struct val **ret)
+static struct err *records_val(const struct snap *snap, const struct rbac *rbac,
+                               const struct msg_desc *m, const void *args, struct val **ret)
 {
     _cleanup_(records_done) struct records list = {0};
-    _cleanup_(part_done) struct part part;
-    part_init(&part, desc_classes[m->cls], fields);
-    TRY(implicit_records(snap, rbac, m, args, &list));
+    TRY(implicit_records((struct snap *)snap, rbac, m, args, &list));
     if (list.single) {
-        *ret = record_of(list.v[0], &part);
+        *ret = row_record(list.v[0]);
         return NULL;
     }
     *ret = val_map();
     for (size_t i = 0; i < list.n; i++)
-        val_put_shared(*ret, list.v[i]->ref, record_of(list.v[i], &part));
+        val_put_shared(*ret, list.v[i]->ref, row_record(list.v[i]));
     return NULL;
 }
 
@@ -262,7 +227,7 @@ struct err *implicit_read(const struct snap *snap, const struct rbac *rbac,
     case MSG_GET_ALL_WHERE:
         return get_all_where(&s, decode_str(m, args, 0), ret);
     default:
-        return implicit_read_part((struct snap *)snap, rbac, m, args, NULL, ret);
+        return records_val(snap, rbac, m, args, ret);
     }
 }
 

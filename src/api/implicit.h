@@ -36,11 +36,6 @@ bool implicit_is_records(const struct msg_desc *m);
 struct err *implicit_records(struct snap *s, const struct rbac *r, const struct msg_desc *m,
                              const void *args, struct records *ret) _must_use_;
 void records_done(struct records *);
-/* As implicit_read for those messages, with some fields of each record alone: a list of names that
- * ends with NULL. Names that the class does not have are left out. */
-struct err *implicit_read_part(struct snap *s, const struct rbac *r, const struct msg_desc *m,
-                               const void *args, const char *const *fields, struct val **ret)
-    _must_use_;
 
 struct implicit_write {
     const struct msg_desc *msg;

@@ -8,10 +8,10 @@ static struct err *call(void *arg, const char *session, const char *message,
     return api_call(arg, session, message, params, ret);
 }
 
-static struct err *call_part(void *arg, const char *session, const char *message,
-                             const struct val *params, const char *const *fields, struct val **ret)
+static struct err *rows(void *arg, const char *session, const char *message,
+                        const struct val *params, struct api_rows *ret)
 {
-    return api_call_part(arg, session, message, params, fields, ret);
+    return api_call_rows(arg, session, message, params, ret);
 }
 
 static struct err *login(void *arg, const struct api_peer *peer, const char *user,
@@ -40,7 +40,7 @@ struct cli_backend cli_backend_api(struct api *api)
     return (struct cli_backend){
         .arg = api,
         .call = call,
-        .call_part = call_part,
+        .rows = rows,
         .login = login,
         .logout = logout,
         .check = check,

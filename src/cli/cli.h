@@ -30,10 +30,9 @@ struct cli_backend {
     /* params: a set without the session. */
     struct err *(*call)(void *arg, const char *session, const char *message,
                         const struct val *params, struct val **ret);
-    /* The same for get_all_records_where, with these fields of each record alone (a list that ends
-     * with NULL). May be NULL: then whole records are asked for. */
-    struct err *(*call_part)(void *arg, const char *session, const char *message,
-                             const struct val *params, const char *const *fields, struct val **ret);
+    /* The same for get_all_records_where, as rows. May be NULL: then records are asked for. */
+    struct err *(*rows)(void *arg, const char *session, const char *message,
+                        const struct val *params, struct api_rows *ret);
     /* user "": the peer's own right, if it has one (local superuser). Returns an rstr. */
     struct err *(*login)(void *arg, const struct api_peer *peer, const char *user,
                          const char *password, const char **ret_session);

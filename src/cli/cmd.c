@@ -63,17 +63,6 @@ struct err *cmd_call_v(struct cmd *c, struct val **ret, const char *message,
     return NULL;
 }
 
-struct err *cmd_records(struct cmd *c, const char *cls, const char *where,
-                        const char *const *fields, struct val **ret)
-{
-    _cleanup_(freep) char *message = mem_printf("%s.get_all_records_where", cls);
-    if (!fields || !c->backend->call_part)
-        return cmd_call(c, ret, message, "s", where);
-    _cleanup_(val_unrefp) struct val *params = val_set();
-    val_add_str(params, where);
-    return c->backend->call_part(c->backend->arg, c->session, message, params, fields, ret);
-}
-
 struct err *cmd_call_str(struct cmd *c, char **ret, const char *message, const char *ref)
 {
     _cleanup_(val_unrefp) struct val *result = NULL;

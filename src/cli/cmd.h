@@ -61,10 +61,6 @@ struct err *cmd_call(struct cmd *c, struct val **ret, const char *message, const
     _must_use_;
 struct err *cmd_call_v(struct cmd *c, struct val **ret, const char *message,
                        const struct val *params) _must_use_;
-/* get_all_records_where of a class: at least these fields of each record (a list that ends with
- * NULL; NULL: all). */
-struct err *cmd_records(struct cmd *c, const char *cls, const char *where,
-                        const char *const *fields, struct val **ret) _must_use_;
 /* The same for a message that returns a string; *ret is the caller's (free). */
 struct err *cmd_call_str(struct cmd *c, char **ret, const char *message, const char *ref)
     _must_use_;

@@ -106,7 +106,7 @@ static struct err *snapshot_clone(struct cmd *c)
     _cleanup_(freep) char *ref = NULL;
     const struct val *record = NULL;
     TRY(the_snapshot(c, &ref, &record));
-    struct object o = {NULL, ref, record};
+    struct object o = {.ref = ref, .record = record};
     return copy_one(c, &o, (void *)"VM.clone");
 }
 
@@ -115,7 +115,7 @@ static struct err *snapshot_copy(struct cmd *c)
     _cleanup_(freep) char *ref = NULL;
     const struct val *record = NULL;
     TRY(the_snapshot(c, &ref, &record));
-    struct object o = {NULL, ref, record};
+    struct object o = {.ref = ref, .record = record};
     return copy_to_sr(c, &o, NULL);
 }
 

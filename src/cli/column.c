@@ -377,9 +377,24 @@ const struct field_desc *column_field(const struct xe_record *r, const struct xe
     return f && f->type->kind < TYPE_SET && f->type->kind != TYPE_REF ? f : NULL;
 }
 
+/* A plain field of a row. */
+static struct err *put_field(struct cmd *c, const struct row *r, const struct xe_column *col,
+                             const struct field_desc *field, struct buf *out)
+{
+    const char *word = row_word(r, field);
+    if (word) {
+        put_string(col, word, out);
+        return NULL;
+    }
+    _cleanup_(val_unrefp) struct val *v = row_get(r, field);
+    return put_one(c, col, v, field->type, out);
+}
+
 struct err *column_put(struct cmd *c, const struct object *o, const struct xe_column *col,
                        const struct field_desc *field, struct buf *out)
 {
+    if (field && o->row)
+        return put_field(c, o->row, col, field, out);
     const struct val *plain = field ? val_map_get(o->record, field->name) : NULL;
     if (plain)
         return put_one(c, col, plain, field->type, out);
@@ -424,7 +439,7 @@ struct err *object_print(struct cmd *c, const char *kind, const char *ref, const
 {
     const struct xe_record *r = record_find(kind);
     _cleanup_(val_unrefp) struct val *out = val_map();
-    struct object o = {r, ref, NULL};
+    struct object o = {.kind = r, .ref = ref};
     TRY(cmd_record(c, r->cls, ref, &o.record));
     for (unsigned i = 0; o.record && i < r->n_columns; i++) {
         const struct xe_column *col = &r->columns[i];

@@ -14,7 +14,7 @@
 #include "base/val.h"
 #include "cli/cmd.h"
 #include "cli/xe_desc.h"
-#include "state/desc.h"
+#include "state/row.h"
 
 #define NOT_IN_DATABASE "<not in database>"
 
@@ -22,7 +22,8 @@
 struct object {
     const struct xe_record *kind;
     const char *ref;
-    const struct val *record; /* as get_record gives it */
+    const struct val *record; /* as get_record gives it; NULL where plain fields of `row` will do */
+    const struct row *row;    /* NULL where there is a record alone */
 };
 
 const struct xe_record *record_find(const char *name);
@@ -39,7 +40,7 @@ char *column_text(const struct xe_column *col, const struct val *shown);
 struct err *column_get_text(struct cmd *c, const struct object *o, const struct xe_column *col,
                             char **ret) _must_use_;
 /* The same at the end of `out`, without making values on the way where the column is a plain field.
- * `field` is column_field() of it: looked up once for many objects. */
+ * `field` is column_field() of it: looked up once for many objects. Any other needs a record. */
 struct err *column_put(struct cmd *c, const struct object *o, const struct xe_column *col,
                        const struct field_desc *field, struct buf *out) _must_use_;
 /* The field that a column shows as it is, without a reference to follow; NULL if it is no such. */

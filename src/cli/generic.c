@@ -28,7 +28,7 @@ static struct err *the_object(struct cmd *c, const struct xe_family *f, char **r
                               struct object *ret)
 {
     TRY(cmd_need_ref(c, f->record->cls, "uuid", ref));
-    *ret = (struct object){f->record, *ref, NULL};
+    *ret = (struct object){.kind = f->record, .ref = *ref};
     TRY(cmd_record(c, f->record->cls, *ref, &ret->record));
     if (!ret->record)
         return cli_fail("The object is gone");

@@ -1,6 +1,7 @@
 /*
- * list.c: <class>-list, the verb that is asked most. Of each record it fetches only the fields that
- * it shows or filters by, and what can be said of a column once for all objects is found out once.
+ * list.c: <class>-list, the verb that is asked most. Plain fields are shown as they stand in the
+ * rows of a snapshot; records, of no more fields than are needed, are made only where a column goes
+ * on from there. What can be said of a column once for all objects is found out once.
  * Stream thread of the command.
  */
 #include "cli/list.h"
@@ -91,67 +92,78 @@ static void warn_unknown_params(struct cmd *c, const struct xe_family *f)
 
 /* ---- filters ---- */
 
-/* Calls fn for the class-wide filters of the family and those of the command line. */
-static struct err *each_filter(struct cmd *c, const struct xe_family *f,
-                               struct err *(*fn)(struct cmd *c, const struct xe_record *r,
-                                                 const char *name, const char *value, void *arg),
-                               void *arg)
+struct condition {
+    const char *name, *value; /* name of a column, perhaps with a key */
+    char *own;                /* what name points to, or NULL */
+};
+
+struct conditions {
+    VEC(struct condition) all;
+};
+
+static void conditions_done(struct conditions *cs)
 {
+    vec_each (p, &cs->all)
+        free(p->own);
+    vec_done(&cs->all);
+}
+
+/* A condition that the host looks at itself: "true" or "false" of a plain field. */
+static bool put_where(const struct xe_family *f, const char *name, const char *value, struct buf *b)
+{
+    const struct field_desc *field = column_field(f->record, column_find(f->record, name));
+    if (!field || field->type->kind != TYPE_BOOL)
+        return false;
+    buf_printf(b, " and (field \"%s\" = \"%s\")", field->column, value);
+    return true;
+}
+
+/* The class-wide filters of the family, as far as the host does not look at them, and those of the
+ * command line; and the expression for the host. */
+static char *find_conditions(const struct cmd *c, const struct xe_family *f, struct conditions *ret)
+{
+    _cleanup_(buf_done) struct buf where;
+    buf_init(&where, 4096);
+    buf_puts(&where, f->where);
     for (const char *const *filter = f->filters; *filter; filter++) {
         struct view value = view_of(*filter), name;
         view_split(&value, '=', &name);
-        _cleanup_(freep) char *column = view_dup(name);
-        TRY(fn(c, f->record, column, value.p, arg));
+        char *column = view_dup(name);
+        struct condition condition = {column, value.p, column};
+        if (put_where(f, column, value.p, &where))
+            free(column);
+        else
+            vec_push(&ret->all, condition);
     }
     args_each(p, &c->args)
     {
+        struct condition condition = {p->name, p->value, NULL};
         if (strcmp(p->name, "params") != 0 && !arg_is_standard(p->name))
-            TRY(fn(c, f->record, p->name, p->value, arg));
+            vec_push(&ret->all, condition);
     }
-    return NULL;
-}
-
-static struct err *apply_filter(struct cmd *c, const struct xe_record *r, const char *name,
-                                const char *value, void *arg)
-{
-    return selection_filter(c, arg, r, name, value);
-}
-
-/* What the host can sort out by itself it need not send. */
-static char *where_of(const struct cmd *c, const struct xe_family *f)
-{
-    _cleanup_(buf_done) struct buf b;
-    buf_init(&b, 4096);
-    buf_puts(&b, f->where);
-    for (const char *const *filter = f->filters; *filter; filter++) {
-        struct view value = view_of(*filter), name;
-        view_split(&value, '=', &name);
-        _cleanup_(freep) char *column = view_dup(name);
-        const struct field_desc *field = column_field(f->record, column_find(f->record, column));
-        if (field && field->type->kind == TYPE_BOOL)
-            buf_printf(&b, " and (field \"%s\" = \"%s\")", field->column, value.p);
-    }
-    return selection_where(f->record, &c->args, buf_str(&b), NULL);
+    return selection_where(f->record, &c->args, buf_str(&where), NULL);
 }
 
 /* ---- which fields ---- */
 
+/* What has to be known of each object. */
 struct wanted {
-    bool all;
-    VEC(const char *) names; /* ends with NULL once it is used */
+    bool records; /* rows alone will not do: a reference is followed, a key looked for */
+    bool all;     /* what a function computes may need any field */
+    VEC(const struct field_desc *) fields;
 };
 
 static void wanted_done(struct wanted *w)
 {
-    vec_done(&w->names);
+    vec_done(&w->fields);
 }
 
-/* The field that a column's path begins with; what a function computes may need any. */
-static void want(struct wanted *w, const struct xe_record *r, const struct xe_column *col)
+static void want(struct wanted *w, const struct xe_record *r, const struct xe_column *col, bool key)
 {
     const char *source = col->source;
+    w->records = w->records || key || !column_field(r, col);
     if (*source == '@')
-        return; /* asks a message */
+        return; /* asks a message about the object */
     if (*source == '~' || *source == '?') {
         w->all = true;
         return;
@@ -161,35 +173,31 @@ static void want(struct wanted *w, const struct xe_record *r, const struct xe_co
     _cleanup_(freep) char *name = view_dup(head);
     const struct field_desc *f = desc_field(desc_class_by_name(r->cls), name);
     if (f)
-        vec_push(&w->names, f->name);
+        vec_push(&w->fields, f);
     else
         w->all = true;
-}
-
-/* A filter that cannot be read is told of when it is applied. */
-static struct err *want_filtered(struct cmd *c, const struct xe_record *r, const char *name,
-                                 const char *value, void *arg)
-{
-    struct param_name p = {0};
-    _cleanup_(err_freep) struct err *e = param_name_parse(r, name, &p);
-    (void)c;
-    (void)value;
-    if (!e)
-        want(arg, r, p.column);
-    return NULL;
 }
 
 static struct err *find_objects(struct cmd *c, const struct xe_family *f, struct table *t,
                                 struct selection *ret)
 {
+    _cleanup_(conditions_done) struct conditions cs = {0};
     _cleanup_(wanted_done) struct wanted w = {0};
-    _cleanup_(freep) char *where = where_of(c, f);
+    _cleanup_(freep) char *where = find_conditions(c, f, &cs);
+    struct param_name p;
     vec_each (cell, &t->cells)
-        want(&w, f->record, cell->column);
-    TRY(each_filter(c, f, want_filtered, &w));
-    vec_push(&w.names, NULL);
-    TRY(selection_some(c, f->record, where, w.all ? NULL : w.names.v, ret));
-    return each_filter(c, f, apply_filter, ret);
+        want(&w, f->record, cell->column, false);
+    vec_each (condition, &cs.all) {
+        TRY(param_name_parse(f->record, condition->name, &p));
+        want(&w, f->record, p.column, p.key != NULL);
+    }
+    vec_push(&w.fields, NULL);
+    TRY(selection_rows(c, f->record, where, ret));
+    if (w.records)
+        selection_make_records(ret, w.all ? NULL : w.fields.v);
+    vec_each (condition, &cs.all)
+        TRY(selection_filter(c, ret, f->record, condition->name, condition->value));
+    return NULL;
 }
 
 /* ---- output ---- */

@@ -59,9 +59,9 @@ struct err *param_name_parse(const struct xe_record *r, const char *name, struct
 
 void selection_done(struct selection *s)
 {
-    val_unref(s->all);
     vec_done(&s->v);
-    s->all = NULL;
+    val_unrefp(&s->all);
+    api_rows_done(&s->rows);
 }
 
 /* The database's name of a column that is a plain field; NULL if it is none. */
@@ -102,21 +102,51 @@ char *selection_where(const struct xe_record *r, const struct args *a, const cha
 struct err *selection_all(struct cmd *c, const struct xe_record *r, const char *where,
                           struct selection *ret)
 {
-    return selection_some(c, r, where, NULL, ret);
-}
-
-struct err *selection_some(struct cmd *c, const struct xe_record *r, const char *where,
-                           const char *const *fields, struct selection *ret)
-{
+    _cleanup_(freep) char *message = mem_printf("%s.get_all_records_where", r->cls);
     _cleanup_(selection_done) struct selection s = {0};
-    TRY(cmd_records(c, r->cls, where, fields, &s.all));
+    TRY(cmd_call(c, &s.all, message, "s", where));
     for (size_t i = 0; i < val_count(s.all); i++) {
-        struct object o = {r, val_key_at(s.all, i), val_at(s.all, i)};
+        struct object o = {.kind = r, .ref = val_key_at(s.all, i), .record = val_at(s.all, i)};
         vec_push(&s.v, o);
     }
     *ret = s;
     s = (struct selection){0};
     return NULL;
+}
+
+struct err *selection_rows(struct cmd *c, const struct xe_record *r, const char *where,
+                           struct selection *ret)
+{
+    _cleanup_(freep) char *message = mem_printf("%s.get_all_records_where", r->cls);
+    const struct msg_desc *m = desc_msg(message);
+    _cleanup_(val_unrefp) struct val *params = val_set();
+    if (!m || m->kind != MSG_GET_ALL_RECORDS_WHERE || !c->backend->rows)
+        return selection_all(c, r, where, ret);
+    val_add_str(params, where);
+    TRY(c->backend->rows(c->backend->arg, c->session, message, params, &ret->rows));
+    for (size_t i = 0; i < ret->rows.n; i++) {
+        struct object o = {.kind = r, .ref = ret->rows.v[i]->ref, .row = ret->rows.v[i]};
+        vec_push(&ret->v, o);
+    }
+    return NULL;
+}
+
+void selection_make_records(struct selection *s, const struct field_desc *const *fields)
+{
+    VEC(const char *) keys = {0};
+    if (s->all)
+        return;
+    for (const struct field_desc *const *f = fields; f && *f; f++)
+        vec_push(&keys, rstr_new((*f)->name));
+    s->all = val_map();
+    vec_each (o, &s->v) {
+        struct val *record = fields ? row_part(o->row, fields, keys.v, keys.n) : row_record(o->row);
+        val_put_shared(s->all, o->ref, record);
+        o->record = record;
+    }
+    vec_each (key, &keys)
+        rstr_unref(*key);
+    vec_done(&keys);
 }
 
 static bool text_equal(const struct xe_column *col, const char *a, const char *b)

@@ -19,9 +19,10 @@ struct param_name {
 struct err *param_name_parse(const struct xe_record *r, const char *name, struct param_name *ret)
     _must_use_;
 
-/* Objects of a kind, and the records that they borrow from. */
+/* Objects of a kind, and the records or rows that they borrow from. */
 struct selection {
-    struct val *all; /* map ref -> record */
+    struct val *all; /* map ref -> record, or NULL */
+    struct api_rows rows;
     VEC(struct object) v;
 };
 void selection_done(struct selection *s);
@@ -34,9 +35,12 @@ char *selection_where(const struct xe_record *r, const struct args *a, const cha
 /* All of the class; `where` is an expression of get_all_records_where. */
 struct err *selection_all(struct cmd *c, const struct xe_record *r, const char *where,
                           struct selection *ret) _must_use_;
-/* The same with at least the fields named by a list that ends with NULL; NULL: all. */
-struct err *selection_some(struct cmd *c, const struct xe_record *r, const char *where,
-                           const char *const *fields, struct selection *ret) _must_use_;
+/* The same as rows, without records; of a class that is kept elsewhere, records. */
+struct err *selection_rows(struct cmd *c, const struct xe_record *r, const char *where,
+                           struct selection *ret) _must_use_;
+/* Gives objects that have none records of at least these fields (a list that ends with NULL; NULL:
+ * all). */
+void selection_make_records(struct selection *s, const struct field_desc *const *fields);
 /* Keeps the objects to which "name=value" applies. */
 struct err *selection_filter(struct cmd *c, struct selection *s, const struct xe_record *r,
                              const char *name, const char *value) _must_use_;

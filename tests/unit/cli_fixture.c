@@ -11,7 +11,8 @@
 #include <string.h>
 
 #include "base/rstr.h"
-#include "state/desc.h"
+#include "state/filter.h"
+#include "state/row.h"
 
 /* ---- a small world ---- */
 
@@ -212,19 +213,32 @@ static struct err *world_call(void *arg, const char *session, const char *messag
     return NULL;
 }
 
-/* Nothing but what was asked for, so that a list that forgets to ask for something fails. */
-static struct err *world_call_part(void *arg, const char *session, const char *message,
-                                   const struct val *params, const char *const *fields,
-                                   struct val **ret)
+static struct row *make_row(const char *cls, const char *ref, const struct val *record)
 {
+    struct row *r = row_new(desc_class_by_name(cls), rstr_new(ref));
+    desc_each_field (f, r->cls)
+        if (val_map_get(record, f->name))
+            assert_int_equal(row_set(r, f, val_map_get(record, f->name)), 0);
+    return r;
+}
+
+static struct err *world_rows(void *arg, const char *session, const char *message,
+                              const struct val *params, struct api_rows *ret)
+{
+    struct world *w = arg;
+    struct view verb = view_of(message), cls_view;
     _cleanup_(val_unrefp) struct val *all = NULL;
     TRY(world_call(arg, session, message, params, &all));
-    *ret = val_map();
+    view_split(&verb, '.', &cls_view);
+    _cleanup_(freep) char *cls = view_dup(cls_view);
+    _cleanup_(filter_freep) struct filter *where = NULL;
+    TRY(filter_parse(desc_class_by_name(cls), val_str_at(params, 0), &where));
+    ret->v = mem_new_n(const struct row *, val_count(all) + 1);
     for (size_t i = 0; i < val_count(all); i++) {
-        struct val *part = val_map();
-        for (const char *const *f = fields; *f; f++)
-            val_put(part, *f, val_ref(val_map_get(val_at(all, i), *f)));
-        val_put(*ret, val_key_at(all, i), part);
+        struct row *r = make_row(cls, val_key_at(all, i), val_at(all, i));
+        vec_push(&w->rows, r);
+        if (filter_match(where, r))
+            ret->v[ret->n++] = r;
     }
     return NULL;
 }
@@ -277,6 +291,9 @@ int world_setup(void **state)
 int world_teardown(void **state)
 {
     struct world *w = *state;
+    vec_each (r, &w->rows)
+        row_unref(*r);
+    vec_done(&w->rows);
     val_unref(w->classes);
     buf_done(&w->calls);
     free(w);
@@ -371,7 +388,7 @@ static void run_client(struct world *w, bool trusted, const char *words, struct 
 {
     struct cli_backend backend = {.arg = w,
                                   .call = world_call,
-                                  .call_part = world_call_part,
+                                  .rows = world_rows,
                                   .login = world_login,
                                   .logout = world_logout,
                                   .serves = w->serves};

@@ -15,6 +15,7 @@
 
 struct world {
     struct val *classes;       /* name -> map ref -> record */
+    VEC(struct row *) rows;    /* handed out */
     struct buf calls;          /* one line a call that changes something */
     const char *fail;          /* message that fails … */
     struct err *(*with)(void); /* … with this */

@@ -492,24 +492,27 @@ static void test_long_poll_ends(void **state)
 }
 
 /* What is kept encoded is what a value would have been, also after a change. */
-/* In process some fields of records may do; what the class does not have is not there. */
-static void test_parts_of_records(void **state)
+/* In process records may come as rows; what is no record does not. */
+static void test_records_as_rows(void **state)
 {
     struct world *w = *state;
-    static const char *const fields[] = {"power_state", "no_such", "uuid", NULL};
-    _cleanup_(val_unrefp) struct val *where = val_set(), *all = NULL, *part = NULL;
+    _cleanup_(val_unrefp) struct val *where = val_set(), *all = NULL;
+    _cleanup_(api_rows_done) struct api_rows rows = {0};
     val_add_str(where, "field \"is_a_template\" = \"false\"");
     assert_null(api_call(w->api, w->root, "VM.get_all_records_where", where, &all));
-    assert_null(api_call_part(w->api, w->root, "VM.get_all_records_where", where, fields, &part));
-    assert_true(val_count(all) > 0);
-    assert_int_equal(val_count(part), val_count(all));
-    for (size_t i = 0; i < val_count(all); i++) {
-        const struct val *whole = val_at(all, i), *some = val_map_get(part, val_key_at(all, i));
-        assert_int_equal(val_count(some), 2);
-        assert_string_equal(val_map_str(some, "uuid", ""), val_map_str(whole, "uuid", "-"));
-        assert_string_equal(val_map_str(some, "power_state", ""),
-                            val_map_str(whole, "power_state", "-"));
+    assert_null(api_call_rows(w->api, w->root, "VM.get_all_records_where", where, &rows));
+    assert_true(rows.n > 0);
+    assert_int_equal(rows.n, val_count(all));
+    for (size_t i = 0; i < rows.n; i++) {
+        _cleanup_(val_unrefp) struct val *record = row_record(rows.v[i]);
+        assert_true(val_equal(record, val_map_get(all, rows.v[i]->ref)));
     }
+    struct api_rows none = {0};
+    _cleanup_(err_freep) struct err *e = api_call_rows(w->api, w->root, "VM.get_all", NULL, &none);
+    assert_true(err_is(e, "INTERNAL_ERROR"));
+    _cleanup_(err_freep) struct err *stranger =
+        api_call_rows(w->api, "OpaqueRef:none", "VM.get_all_records", NULL, &none);
+    assert_true(err_is(stranger, "SESSION_INVALID"));
 }
 
 static void test_encoded_records(void **state)
@@ -584,7 +587,7 @@ int main(void)
         TEST(test_next),
         TEST(test_long_poll),
         TEST(test_long_poll_ends),
-        TEST(test_parts_of_records),
+        TEST(test_records_as_rows),
         TEST(test_encoded_records),
         cmocka_unit_test(test_kept_encodings),
         TEST(test_unreadable_bodies),
