@@ -21,9 +21,26 @@
 static const struct {
     const char *name;
     int en;
-} codes[] = {{"ENOENT", ENOENT}, {"EINVAL", EINVAL}, {"EBUSY", EBUSY},   {"ENOSPC", ENOSPC},
-             {"EIO", EIO},       {"EAGAIN", EAGAIN}, {"EEXIST", EEXIST}, {"EACCES", EACCES},
-             {"EPERM", EPERM},   {"EROFS", EROFS},   {"EFBIG", EFBIG}};
+} codes[] = {{"ENOENT", ENOENT},
+             {"EINVAL", EINVAL},
+             {"EBUSY", EBUSY},
+             {"ENOSPC", ENOSPC},
+             {"EIO", EIO},
+             {"EAGAIN", EAGAIN},
+             {"EEXIST", EEXIST},
+             {"EACCES", EACCES},
+             {"EPERM", EPERM},
+             {"EROFS", EROFS},
+             {"EFBIG", EFBIG},
+             {"ENOTEMPTY", ENOTEMPTY},
+             {"EDQUOT", EDQUOT},
+             {"EHOSTUNREACH", EHOSTUNREACH},
+             {"ETIMEDOUT", ETIMEDOUT},
+             {"ENOTSUP", EOPNOTSUPP},
+             {"EOPNOTSUPP", EOPNOTSUPP},
+             {"ENOTDIR", ENOTDIR},
+             {"EPROTONOSUPPORT", EPROTONOSUPPORT},
+             {"EKEYREJECTED", EKEYREJECTED}};
 
 struct err *disk_answer_error(const struct val *answer)
 {

@@ -34,6 +34,7 @@
 #define START_WAIT (10 * USEC_PER_SEC)
 #define END_WAIT   (30 * USEC_PER_SEC)
 #define POLL_US    20000
+#define MODULES    8 /* kinds of storage on servers at most */
 #define TOOL_WAIT  (60 * USEC_PER_SEC)
 #define RECORD_MAX (1U << 20)
 
@@ -108,7 +109,10 @@ static void on_end(void *arg, const struct child_exit *how)
     struct disk_set *s = arg;
     child_free(s->child);
     s->child = NULL;
-    if (!s->ending) {
+    if (s->renewing && !s->ending) {
+        s->renewing = false;
+        disk_revive(s);
+    } else if (!s->ending) {
         char reason[64];
         snprintf(reason, sizeof(reason), "cairn-diskd died (code %d, signal %d)", how->code,
                  how->signal);
@@ -125,10 +129,20 @@ struct err *diskctl_spawn(struct disk_set *s)
     _cleanup_(freep) char *socket = set_path(s->dc, s->owner, "ctl.sock");
     _cleanup_(freep) char *control = mem_printf("--control=%s", socket);
     _cleanup_(freep) char *log = mem_printf("%s/diskd.log", h->log_dir);
-    const char *argv[] = {s->dc->program, control, NULL};
+    _cleanup_(freep) char *locks = mem_printf("--locks=%s/disk-locks", h->run_dir);
+    char with[MODULES][32];
+    const char *argv[4 + MODULES] = {s->dc->program, control, locks};
+    unsigned n = 3;
+    for (unsigned i = 0; i < MODULES && disk_schemes[i]; i++) {
+        if (!(s->needs & 1u << i))
+            continue;
+        snprintf(with[i], sizeof(with[i]), "--with=%s", disk_schemes[i]);
+        argv[n++] = with[i];
+    }
     struct child_spec spec = {.argv = argv, .log_file = log, .new_session = true};
     (void)unlink(socket);
     s->spawned = clock_now();
+    s->has = s->needs;
     return child_spawn(h->mon, &spec, on_end, s, &s->child);
 }
 
@@ -141,12 +155,19 @@ struct errand {
     struct err *e;
 };
 
+/* A process cannot be given more modules: another takes its place, while its guest waits. */
 static void do_spawn(void *arg)
 {
     struct errand *d = arg;
-    d->s->ending = false;
-    if (!d->s->child)
-        d->e = diskctl_spawn(d->s);
+    struct disk_set *s = d->s;
+    s->ending = false;
+    if (!s->child && !s->renewing)
+        d->e = diskctl_spawn(s);
+    d->alive = s->child && !(s->needs & ~s->has);
+    if (d->alive || d->e || s->renewing || !s->child)
+        return;
+    s->renewing = true;
+    (void)child_kill(s->child, SIGKILL);
 }
 
 static void do_adopt(void *arg)
@@ -187,10 +208,13 @@ static struct err *ensure_running(struct diskctl *dc, const struct verb *v, stru
     if (r < 0)
         return err_errno(-r, "cannot make '%s'", dir);
     struct errand d = {.s = s};
-    mon_run(dc->host->mon, do_spawn, &d);
-    TRY(d.e);
-    _cleanup_(freep) char *socket = set_path(dc, s->owner, "ctl.sock");
     usec_t end = clock_now() + START_WAIT;
+    for (mon_run(dc->host->mon, do_spawn, &d); !d.alive && clock_now() < end;
+         mon_run(dc->host->mon, do_spawn, &d)) {
+        TRY(d.e);
+        usleep(POLL_US / 10);
+    }
+    _cleanup_(freep) char *socket = set_path(dc, s->owner, "ctl.sock");
     for (;;) {
         _cleanup_(fd_closep) int fd = fd_connect_unix(socket);
         if (fd >= 0)
@@ -303,6 +327,7 @@ static struct err *dc_attach(void *data, const struct verb *v, const char *owner
 {
     struct diskctl *dc = data;
     struct disk_set *s = find_or_make(dc, owner);
+    s->needs |= disk_needs(d->image.path);
     TRY(ensure_running(dc, v, s));
     pthread_mutex_lock(&dc->lock);
     boot_set_disk(s->record, d);
@@ -501,6 +526,10 @@ struct err *diskctl_alone(struct diskctl *dc, const struct verb *v, struct val *
     char owner[UUID_SIZE];
     str_uuid(owner);
     struct disk_set *s = find_or_make(dc, owner);
+    _cleanup_(buf_done) struct buf text;
+    buf_init(&text, 65536);
+    json_put_val(&text, request_taken);
+    s->needs = disk_needs(buf_str(&text));
     struct err *e = ensure_running(dc, v, s);
     if (e)
         val_unref(request_taken);
@@ -540,6 +569,7 @@ static void take_up(struct diskctl *dc, const char *owner)
         boot_free(s->record);
         s->record = steal(&record);
     }
+    s->needs = s->has = disk_needs_of(s);
     _cleanup_(freep) char *socket = set_path(dc, owner, "ctl.sock");
     _cleanup_(freep) char *control = mem_printf("--control=%s", socket);
     struct errand d = {.s = s};
@@ -595,6 +625,7 @@ static const struct disk_ops diskctl_ops = {
     .resize = dc_resize,
     .info = diskctl_info,
     .child = disk_child,
+    .at = disk_at,
     .set_hidden = disk_set_hidden,
     .set_parent = disk_set_parent,
     .coalesce = disk_coalesce,
@@ -607,6 +638,10 @@ static const struct disk_ops diskctl_ops = {
 
 struct err *diskctl_new(struct host *h)
 {
+    _cleanup_(freep) char *locks = mem_printf("%s/disk-locks", h->run_dir);
+    int r = fd_mkdirs(locks, 0700);
+    if (r < 0)
+        return err_errno(-r, "cannot make '%s'", locks);
     struct diskctl *dc = mem_new(struct diskctl);
     dc->host = h;
     dc->program = h->diskd ? mem_strdup(h->diskd) : proc_beside("cairn-diskd");

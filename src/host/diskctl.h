@@ -17,6 +17,8 @@ struct disk_set {
     struct child *child; /* NULL: no process */
     bool ending;         /* its end is wanted */
     usec_t spawned;
+    unsigned needs, has;   /* modules: bits by disk_schemes; has: those of the process */
+    bool renewing;         /* it was ended for one with more of them */
     struct revive *revive; /* under way, or NULL */
 };
 
@@ -70,6 +72,15 @@ struct err *disk_coalesce(void *dc, const struct verb *v, const char *path, uint
 struct err *disk_pause(void *dc, const struct verb *v, const char *path);
 struct err *disk_resume(void *dc, const struct verb *v, const char *path);
 struct err *disk_reopen(void *dc, const struct verb *v, const char *path);
+
+/* ---- disk_at.c: storage on servers ---- */
+
+extern const char *const disk_schemes[]; /* NULL-terminated */
+/* The modules for the URLs in a text, and for the disks of a set (under dc->lock). */
+unsigned disk_needs(const char *text);
+unsigned disk_needs_of(const struct disk_set *s);
+struct err *disk_at(void *dc, const char *verb, const char *path, const char *more,
+                    struct val **ret) _must_use_;
 
 /* ---- disk_sample.c ---- */
 void disk_sample(void *disks, const char *owner, struct disk_sample *list, size_t n);

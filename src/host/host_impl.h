@@ -56,6 +56,11 @@ struct disk_ops {
     struct err *(*resume)(void *disks, const struct verb *v, const char *path);
     /* Whoever has that image somewhere in his chain opens his chain anew. */
     struct err *(*reopen)(void *disks, const struct verb *v, const char *path);
+    /* What cairn-diskd knows of a server's storage besides images (docs/diskd.md, `at`): the answer
+     * to a verb about a URL, the caller's. NULL in the simulator. The error's errno is the
+     * server's. */
+    struct err *(*at)(void *disks, const char *verb, const char *path, const char *more,
+                      struct val **ret);
     /* What they have done so far: fills in those of the list that it knows. */
     void (*sample)(void *disks, const char *owner, struct disk_sample *list, size_t n);
     /* Watches what runs already; called by host_start. */
@@ -133,4 +138,4 @@ struct err *sim_new(struct host *h, const char *world_dir) _must_use_; /* sets h
 struct err *qemu_new(struct host *h) _must_use_;                       /* sets hv */
 struct err *diskctl_new(struct host *h) _must_use_;                    /* sets disks */
 
-extern const struct sr_kind sr_kind_ext, sr_kind_file, sr_kind_iso, sr_kind_udev;
+extern const struct sr_kind sr_kind_ext, sr_kind_file, sr_kind_iso, sr_kind_nfs, sr_kind_udev;

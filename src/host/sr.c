@@ -11,7 +11,7 @@
 #include "host/sr_impl.h"
 
 static const struct sr_kind *const kinds[] = {&sr_kind_ext, &sr_kind_file, &sr_kind_iso,
-                                              &sr_kind_udev, NULL};
+                                              &sr_kind_nfs, &sr_kind_udev, NULL};
 
 const struct sr_kind *const *sr_kinds(void)
 {

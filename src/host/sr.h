@@ -55,6 +55,9 @@ struct sr_kind {
     const char *const *features;    /* "SR_PROBE", … NULL-terminated; goes to SM.features */
     const char *const (*config)[2]; /* device-config key, what it is; ends with NULL */
     bool shared;
+
+    /* Where the files are, for kinds whose volumes are files: a path or a URL, the caller's. */
+    char *(*folder)(struct host *h, const struct sr_ref *sr);
     const char *chain_suffix; /* a volume of a chain is at its uuid and this; NULL: no chains */
 
     /* What could be (or is) a repository there, as XenAPI's probe XML; owned by the caller. */

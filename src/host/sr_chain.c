@@ -9,11 +9,10 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "base/str.h"
 #include "host/sr_chain.h"
+#include "host/sr_store.h"
 
 /* The two names of a volume and its base, or of any two volumes. */
 struct pair {
@@ -45,15 +44,10 @@ static struct err *pair_of_uuid(struct host *h, const struct sr_ref *sr, const c
     return pair_of(h, sr, location, name, ret);
 }
 
-static bool exists(const char *path)
+static struct err *renamed(struct host *h, const char *from, const char *to)
 {
-    return access(path, F_OK) == 0;
-}
-
-static bool is_one_file(const char *a, const char *b)
-{
-    struct stat x, y;
-    return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_ino == y.st_ino && x.st_dev == y.st_dev;
+    int r = store_rename(h, from, to);
+    return r < 0 ? err_errno(-r, "cannot rename '%s'", from) : NULL;
 }
 
 static struct err *wrap(struct err *e, int code, const char *reason)
@@ -66,14 +60,15 @@ static struct err *wrap(struct err *e, int code, const char *reason)
 
 static struct err *split(struct host *h, const struct verb *v, const struct pair *p)
 {
-    if (!exists(p->other) && link(p->path, p->other) < 0)
-        return err_errno(errno, "cannot link '%s' to '%s'", p->path, p->other);
-    if (!is_one_file(p->path, p->other))
+    int r = store_exists(h, p->other) ? 0 : store_link(h, p->path, p->other);
+    if (r < 0)
+        return err_errno(-r, "cannot link '%s' to '%s'", p->path, p->other);
+    if (!store_is_one(h, p->path, p->other))
         return NULL; /* it has been done before */
     TRY(h->disks->set_hidden(h->disks_data, v, p->other, true));
-    (void)unlink(p->part);
+    (void)store_unlink(h, p->part);
     TRY(h->disks->child(h->disks_data, v, p->part, p->other));
-    return rename(p->part, p->path) < 0 ? err_errno(errno, "cannot rename '%s'", p->part) : NULL;
+    return renamed(h, p->part, p->path);
 }
 
 struct err *sr_file_split(struct host *h, const struct verb *v, const struct sr_ref *sr,
@@ -88,12 +83,13 @@ struct err *sr_file_split(struct host *h, const struct verb *v, const struct sr_
 
 static struct err *unsplit(struct host *h, const struct verb *v, const struct pair *p)
 {
-    (void)unlink(p->part);
-    if (!exists(p->other))
+    (void)store_unlink(h, p->part);
+    if (!store_exists(h, p->other))
         return NULL;
-    bool one = is_one_file(p->path, p->other);
-    if ((one ? unlink(p->other) : rename(p->other, p->path)) < 0)
-        return err_errno(errno, "cannot rename '%s'", p->other);
+    bool one = store_is_one(h, p->path, p->other);
+    int r = one ? store_unlink(h, p->other) : store_rename(h, p->other, p->path);
+    if (r < 0)
+        return err_errno(-r, "cannot rename '%s'", p->other);
     return h->disks->set_hidden(h->disks_data, v, p->path, false);
 }
 
@@ -110,14 +106,14 @@ struct err *sr_file_unsplit(struct host *h, const struct verb *v, const struct s
 static struct err *child(struct host *h, const struct verb *v, const struct pair *p)
 {
     _cleanup_(freep) char *part = mem_printf("%s" SR_FILE_PART, p->other);
-    if (exists(p->other))
+    if (store_exists(h, p->other))
         return NULL;
-    (void)unlink(part);
+    (void)store_unlink(h, part);
     struct err *e = h->disks->child(h->disks_data, v, part, p->path);
-    if (!e && rename(part, p->other) < 0)
-        e = err_errno(errno, "cannot rename '%s'", part);
+    if (!e)
+        e = renamed(h, part, p->other);
     if (e)
-        (void)unlink(part);
+        (void)store_unlink(h, part);
     return e;
 }
 
@@ -141,10 +137,10 @@ struct err *sr_file_relink(struct host *h, const struct verb *v, const struct sr
 /* The file is one of a disk before it has its name. */
 static struct err *replace(struct host *h, const struct verb *v, const struct pair *p)
 {
-    if (!exists(p->other))
+    if (!store_exists(h, p->other))
         return NULL; /* it has been done before */
     TRY(h->disks->set_hidden(h->disks_data, v, p->other, false));
-    return rename(p->other, p->path) < 0 ? err_errno(errno, "cannot rename '%s'", p->other) : NULL;
+    return renamed(h, p->other, p->path);
 }
 
 struct err *sr_file_replace(struct host *h, const struct verb *v, const struct sr_ref *sr,

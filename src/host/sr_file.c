@@ -9,11 +9,8 @@
  *
  * Called through sr.c on operation threads.
  */
-#include <dirent.h>
 #include <errno.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -21,6 +18,8 @@
 #include "host/host_impl.h"
 #include "host/priv.h"
 #include "host/sr_chain.h"
+#include "host/sr_file.h"
+#include "host/sr_store.h"
 
 #define MARKER  ".cairn-sr" /* holds the uuid of the repository that was made here */
 #define PART    SR_FILE_PART
@@ -39,6 +38,11 @@ static bool is_device(const struct sr_ref *sr)
 }
 
 static char *folder(struct host *h, const struct sr_ref *sr)
+{
+    return sr_kind(sr->type)->folder(h, sr);
+}
+
+static char *local_folder(struct host *h, const struct sr_ref *sr)
 {
     return is_device(sr) ? mem_printf("%s/sr-mount/%s", h->run_dir, sr->uuid)
                          : mem_strdup(config(sr, "location"));
@@ -103,26 +107,21 @@ static struct err *file_create(struct host *h, const struct verb *v, const struc
     return is_device(sr) ? err_first(e, priv_umount(h->privd, dir)) : e;
 }
 
-typedef struct err *(*entry_fn)(void *arg, const char *dir, const char *name);
-
-static struct err *each_entry(const char *dir, entry_fn fn, void *arg)
+static struct err *list(struct host *h, const char *dir, struct store_list *ret)
 {
-    DIR *d = opendir(dir);
-    if (!d)
-        return sr_error(SR_UNAVAILABLE, "The folder cannot be read", strerror(errno));
-    struct err *e = NULL;
-    struct dirent *entry;
-    while (!e && (entry = readdir(d)))
-        e = fn(arg, dir, entry->d_name);
-    closedir(d);
-    return e;
+    int r = store_list(h, dir, ret);
+    return r < 0 ? sr_error(SR_UNAVAILABLE, "The folder cannot be read", strerror(-r)) : NULL;
 }
 
-static struct err *remove_part(void *arg, const char *dir, const char *name)
+struct err *sr_file_tidy(struct host *h, const char *dir)
 {
-    _cleanup_(freep) char *path = mem_printf("%s/%s", dir, name);
-    if (str_ends(name, PART))
-        (void)unlink(path);
+    _cleanup_(store_list_done) struct store_list l = {0};
+    TRY(list(h, dir, &l));
+    vec_each (entry, &l.entries) {
+        _cleanup_(freep) char *path = mem_printf("%s/%s", dir, entry->name);
+        if (str_ends(entry->name, PART))
+            (void)store_unlink(h, path);
+    }
     return NULL;
 }
 
@@ -135,7 +134,7 @@ static struct err *file_attach(struct host *h, const struct verb *v, const struc
                     "The file system cannot be mounted"));
     if (access(dir, R_OK | W_OK | X_OK) < 0)
         return sr_error(SR_UNAVAILABLE, "The folder cannot be used", strerror(errno));
-    return each_entry(dir, remove_part, NULL);
+    return sr_file_tidy(h, dir);
 }
 
 static struct err *file_detach(struct host *h, const struct verb *v, const struct sr_ref *sr)
@@ -166,10 +165,11 @@ static struct err *read_volume(struct host *h, const struct verb *v, const char 
                                const char *name, struct sr_volume *ret)
 {
     struct disk_info info = {0};
-    struct stat st;
+    uint64_t file_bytes = 0;
     _cleanup_(freep) char *path = mem_printf("%s/%s", dir, name);
-    if (stat(path, &st) < 0)
-        return sr_error(SR_VDI_UNAVAILABLE, "The VDI is not available", strerror(errno));
+    int r = store_size(h, path, &file_bytes);
+    if (r < 0)
+        return sr_error(SR_VDI_UNAVAILABLE, "The VDI is not available", strerror(-r));
     _cleanup_(err_freep) struct err *e = h->disks->info(h->disks_data, v, path, &info);
     *ret = (struct sr_volume){.uuid = mem_strndup(name, strlen(name) - strlen(".vhd")),
                               .location = mem_strdup(name),
@@ -178,7 +178,7 @@ static struct err *read_volume(struct host *h, const struct verb *v, const char 
                               .format = mem_strdup(e ? format_of(name) : info.image.format),
                               .problem = mem_strdup(e ? err_param(e, 0) : ""),
                               .virtual_bytes = e ? 0 : info.image.size_bytes,
-                              .physical_bytes = (uint64_t)st.st_size,
+                              .physical_bytes = file_bytes,
                               .parent = e ? mem_strdup("") : location_of(info.parent),
                               .hidden = !e && info.hidden,
                               .is_written = e || info.is_written};
@@ -188,48 +188,47 @@ static struct err *read_volume(struct host *h, const struct verb *v, const char 
     return NULL;
 }
 
-struct scan {
-    struct host *h;
-    const struct verb *v;
-    VEC(struct sr_volume) found;
+struct volumes {
+    VEC(struct sr_volume) list;
 };
 
-static struct err *scan_entry(void *arg, const char *dir, const char *name)
+static struct err *scan_list(struct host *h, const struct verb *v, const char *dir,
+                             const struct store_list *l, struct volumes *found)
 {
-    struct scan *s = arg;
-    struct sr_volume vol;
-    if (name[0] == '.' || !format_of(name))
-        return NULL;
-    TRY(verb_check(s->v, "scanning the repository"));
-    TRY(read_volume(s->h, s->v, dir, name, &vol));
-    vec_push(&s->found, vol);
+    for (size_t i = 0; i < l->entries.n; i++) {
+        const char *name = l->entries.v[i].name;
+        struct sr_volume vol;
+        if (name[0] == '.' || !format_of(name))
+            continue;
+        TRY(verb_check(v, "scanning the repository"));
+        TRY(read_volume(h, v, dir, name, &vol));
+        vec_push(&found->list, vol);
+    }
     return NULL;
 }
 
-static struct err *file_scan(struct host *h, const struct verb *v, const struct sr_ref *sr,
-                             struct sr_volume **ret, size_t *ret_n)
+struct err *sr_file_scan(struct host *h, const struct verb *v, const struct sr_ref *sr,
+                         struct sr_volume **ret, size_t *ret_n)
 {
     _cleanup_(freep) char *dir = folder(h, sr);
-    struct scan s = {.h = h, .v = v};
-    struct err *e = each_entry(dir, scan_entry, &s);
+    _cleanup_(store_list_done) struct store_list l = {0};
+    struct volumes found = {0};
+    TRY(list(h, dir, &l));
+    struct err *e = scan_list(h, v, dir, &l, &found);
     if (e) {
-        sr_volumes_free(s.found.v, s.found.n);
+        sr_volumes_free(found.list.v, found.list.n);
         return e;
     }
-    *ret = s.found.v;
-    *ret_n = s.found.n;
+    *ret = found.list.v;
+    *ret_n = found.list.n;
     return NULL;
 }
 
-static struct err *file_stat(struct host *h, const struct sr_ref *sr, struct sr_stat *ret)
+struct err *sr_file_stat(struct host *h, const struct sr_ref *sr, struct sr_stat *ret)
 {
     _cleanup_(freep) char *dir = folder(h, sr);
-    struct statvfs st;
-    if (statvfs(dir, &st) < 0)
-        return sr_error(SR_UNAVAILABLE, "The folder cannot be read", strerror(errno));
-    ret->size_bytes = (uint64_t)st.f_blocks * st.f_frsize;
-    ret->used_bytes = ret->size_bytes - (uint64_t)st.f_bavail * st.f_frsize;
-    return NULL;
+    int r = store_space(h, dir, ret);
+    return r < 0 ? sr_error(SR_UNAVAILABLE, "The folder cannot be read", strerror(-r)) : NULL;
 }
 
 /* Names with a slash or a leading dot come from outside; they never leave the folder. */
@@ -243,8 +242,8 @@ struct err *sr_file_path(struct host *h, const struct sr_ref *sr, const char *lo
     return NULL;
 }
 
-static struct err *file_vdi_info(struct host *h, const struct sr_ref *sr, const char *location,
-                                 struct sr_volume *ret)
+struct err *sr_file_vdi_info(struct host *h, const struct sr_ref *sr, const char *location,
+                             struct sr_volume *ret)
 {
     _cleanup_(freep) char *dir = NULL;
     _cleanup_(freep) char *path = NULL;
@@ -259,9 +258,9 @@ static int code_of(const struct err *e, int otherwise)
     return en == ENOSPC || en == EDQUOT ? SR_NO_SPACE : otherwise;
 }
 
-static struct err *file_vdi_create(struct host *h, const struct verb *v, const struct sr_ref *sr,
-                                   const char *uuid, uint64_t size, const struct val *sm_config,
-                                   struct sr_volume *ret)
+struct err *sr_file_vdi_create(struct host *h, const struct verb *v, const struct sr_ref *sr,
+                               const char *uuid, uint64_t size, const struct val *sm_config,
+                               struct sr_volume *ret)
 {
     bool raw = sm_config && str_eq(val_map_str(sm_config, "type", ""), "raw");
     if (!size || size > (raw ? INT64_MAX : VHD_MAX))
@@ -270,33 +269,35 @@ static struct err *file_vdi_create(struct host *h, const struct verb *v, const s
     _cleanup_(freep) char *dir = NULL;
     _cleanup_(freep) char *path = NULL;
     TRY(sr_file_path(h, sr, name, &dir, &path));
-    if (access(path, F_OK) == 0)
+    if (store_exists(h, path))
         return read_volume(h, v, dir, name, ret);
     _cleanup_(freep) char *part = mem_printf("%s" PART, path);
-    (void)unlink(part);
+    (void)store_unlink(h, part);
     struct err *e = h->disks->create(h->disks_data, v, part, raw ? "raw" : "vhd", size);
-    if (!e && rename(part, path) < 0)
-        e = err_errno(errno, "cannot rename '%s'", part);
+    int r = e ? 0 : store_rename(h, part, path);
+    if (r < 0)
+        e = err_errno(-r, "cannot rename '%s'", part);
     if (e) {
-        (void)unlink(part);
+        (void)store_unlink(h, part);
         return sr_wrap(e, code_of(e, SR_VDI_CREATE), "VDI Creation failed");
     }
     return read_volume(h, v, dir, name, ret);
 }
 
-static struct err *file_vdi_delete(struct host *h, const struct verb *v, const struct sr_ref *sr,
-                                   const char *location)
+struct err *sr_file_vdi_delete(struct host *h, const struct verb *v, const struct sr_ref *sr,
+                               const char *location)
 {
     _cleanup_(freep) char *dir = NULL;
     _cleanup_(freep) char *path = NULL;
     TRY(sr_file_path(h, sr, location, &dir, &path));
-    if (unlink(path) < 0 && errno != ENOENT)
-        return sr_error(SR_VDI_DELETE, "VDI Deletion failed", strerror(errno));
+    int r = store_unlink(h, path);
+    if (r < 0 && r != -ENOENT)
+        return sr_error(SR_VDI_DELETE, "VDI Deletion failed", strerror(-r));
     return NULL;
 }
 
-static struct err *file_vdi_resize(struct host *h, const struct verb *v, const struct sr_ref *sr,
-                                   const char *location, uint64_t size, struct sr_volume *ret)
+struct err *sr_file_vdi_resize(struct host *h, const struct verb *v, const struct sr_ref *sr,
+                               const char *location, uint64_t size, struct sr_volume *ret)
 {
     _cleanup_(freep) char *dir = NULL;
     _cleanup_(freep) char *path = NULL;
@@ -314,12 +315,19 @@ static struct err *file_vdi_resize(struct host *h, const struct verb *v, const s
     return read_volume(h, v, dir, location, ret);
 }
 
-static struct err *remove_volume(void *arg, const char *dir, const char *name)
+struct err *sr_file_clear(struct host *h, const char *dir)
 {
-    _cleanup_(freep) char *path = mem_printf("%s/%s", dir, name);
-    bool ours = str_eq(name, MARKER) || str_ends(name, PART) || (name[0] != '.' && format_of(name));
-    if (ours && unlink(path) < 0 && errno != ENOENT)
-        return sr_error(SR_VDI_DELETE, "A disk cannot be removed", strerror(errno));
+    _cleanup_(store_list_done) struct store_list l = {0};
+    TRY(list(h, dir, &l));
+    vec_each (entry, &l.entries) {
+        const char *name = entry->name;
+        bool ours =
+            str_eq(name, MARKER) || str_ends(name, PART) || (name[0] != '.' && format_of(name));
+        _cleanup_(freep) char *path = mem_printf("%s/%s", dir, name);
+        int r = ours ? store_unlink(h, path) : 0;
+        if (r < 0 && r != -ENOENT)
+            return sr_error(SR_VDI_DELETE, "A disk cannot be removed", strerror(-r));
+    }
     return NULL;
 }
 
@@ -328,7 +336,7 @@ static struct err *file_destroy(struct host *h, const struct verb *v, const stru
 {
     TRY(file_attach(h, v, sr));
     _cleanup_(freep) char *dir = folder(h, sr);
-    struct err *e = each_entry(dir, remove_volume, NULL);
+    struct err *e = sr_file_clear(h, dir);
     return err_first(e, file_detach(h, v, sr));
 }
 
@@ -368,9 +376,8 @@ static const char *const ext_config[][2] = {
 
 #define VERBS                                                                                      \
     .content_type = "user", .features = features, .probe = file_probe, .create = file_create,      \
-    .destroy = file_destroy, .attach = file_attach, .detach = file_detach, .scan = file_scan,      \
-    .stat = file_stat, .vdi_create = file_vdi_create, .vdi_delete = file_vdi_delete,               \
-    .vdi_resize = file_vdi_resize, .vdi_info = file_vdi_info, SR_FILE_CHAINS
+    .destroy = file_destroy, .attach = file_attach, .detach = file_detach, .folder = local_folder, \
+    SR_FILE_VOLUMES
 
 const struct sr_kind sr_kind_file = {
     .type = "file",

@@ -3,6 +3,7 @@
 The guest is tests/disk/guest.S: it boots from a VHD that diskd serves, writes and reads back
 without end, and says so on its serial line: '.' a good round, 'E' an I/O error, 'D' a difference.
 """
+import contextlib
 import glob
 import os
 import shutil
@@ -56,9 +57,9 @@ class Host(Daemon):
 
     x_uuid = {}
 
-    def make_vm(self, name="guest", **fields):
-        sr = self.x.SR.get_by_name_label("Local storage")[0]
-        vdi = install_guest(self, sr)
+    def make_vm(self, name="guest", sr=None, folder=None, **fields):
+        sr = sr or self.x.SR.get_by_name_label("Local storage")[0]
+        vdi = install_guest(self, sr, folder)
         vm = self.x.VM.clone(self.x.VM.get_by_name_label("Other install media")[0], name)
         self.x.VM.provision(vm)
         self.x.VM.set_memory_limits(vm, *[str(32 * MIB)] * 4)
@@ -122,7 +123,7 @@ class Host(Daemon):
         return found
 
 
-def install_guest(host, sr):
+def install_guest(host, sr, folder=None):
     """A VHD with the guest in its first sector, put where the SR finds it."""
     name = str(uuid.uuid4())
     scratch = os.path.join(host.folder, "scratch")
@@ -133,13 +134,13 @@ def install_guest(host, sr):
                     image, obj], check=True)
     shutil.copy(image, raw)
     os.truncate(raw, 32 * MIB)
-    folder = os.path.join(host.folder, "sr", host.x.SR.get_uuid(sr))
+    folder = folder or os.path.join(host.folder, "sr", host.x.SR.get_uuid(sr))
     if not os.path.isdir(folder):
         folder = os.path.join(host.folder, "sr")
     part = os.path.join(scratch, "guest.vhd")
     subprocess.run(["qemu-img", "convert", "-f", "raw", "-O", "vpc", "-o",
                     "subformat=dynamic,force_size=on", raw, part], check=True)
-    os.rename(part, os.path.join(folder, name + ".vhd"))
+    shutil.move(part, os.path.join(folder, name + ".vhd"))
     host.x.SR.scan(sr)
     return host.x.VDI.get_by_uuid(name)
 
@@ -167,3 +168,17 @@ def run_vm(host):
     ref = host.make_vm()
     yield ref
     host.remove_vm(ref)
+
+
+@contextlib.contextmanager
+def run_vm_on(host, sr, folder=None):
+    """A VM whose disk is in that repository, whose files are in that folder."""
+    ref = host.make_vm(sr=sr, folder=folder)
+    yield ref
+    host.remove_vm(ref)
+
+
+def make_disk(host, sr, size):
+    return host.x.VDI.create({"name_label": "disk", "name_description": "", "SR": sr,
+                              "virtual_size": str(size), "type": "user", "sharable": False,
+                              "read_only": False, "other_config": {}, "sm_config": {}})

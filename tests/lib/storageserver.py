@@ -135,7 +135,7 @@ class Nfs(Server):
         os.makedirs(os.path.join(self.folder, "recovery"), exist_ok=True)
         conf = os.path.join(self.folder, "ganesha.conf")
         with open(conf, "w", encoding="utf-8") as f:
-            f.write('NFS_CORE_PARAM { NFS_Port=2049; MNT_Port=12050; Protocols=3,4; Enable_UDP=false;'
+            f.write('MDCACHE { Dir_Chunk=0; }\nNFS_CORE_PARAM { NFS_Port=2049; MNT_Port=12050; Protocols=3,4; Enable_UDP=false;'
                     ' Enable_NLM=false; Enable_RQUOTA=false; mount_path_pseudo=false;'
                     ' Plugins_Dir="/usr/lib/x86_64-linux-gnu/ganesha"; }\n'
                     'NFS_KRB5 { Active_krb5=false; }\n'
@@ -143,7 +143,7 @@ class Nfs(Server):
                     f' RecoveryRoot="{self.folder}/recovery"; }}\n')
             for i, path in enumerate(self.exports.values(), 1):
                 f.write(f'EXPORT {{ Export_Id={i}; Path="{path}"; Pseudo=/e{i}; Access_Type=RW;'
-                        ' Squash=No_Root_Squash; SecType=sys; Protocols=3,4; Transports=TCP;'
+                        ' Squash=No_Root_Squash; SecType=sys; Attr_Expiration_Time=0; Protocols=3,4; Transports=TCP;'
                         ' FSAL { Name=VFS; } }\n')
         pid = os.path.join(self.folder, "pid")
         return (f"mount -t tmpfs t /run; rpcbind -w -f & "

@@ -1,0 +1,182 @@
+/* sr_store.c: see sr_store.h. Nothing is kept between calls. */
+#include "host/sr_store.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "base/str.h"
+
+bool store_is_remote(const char *path)
+{
+    return strstr(path, "://") && path[0] != '/';
+}
+
+static int64_t number(const struct val *map, const char *key)
+{
+    const struct val *v = val_map_get(map, key);
+    return v && val_kind(v) == VAL_INT ? val_get_int(v) : 0;
+}
+
+static bool truth(const struct val *map, const char *key)
+{
+    const struct val *v = val_map_get(map, key);
+    return v && val_kind(v) == VAL_BOOL && val_get_bool(v);
+}
+
+/* `ret` NULL: nobody asks for the answer. */
+static int ask(struct host *h, const char *verb, const char *path, const char *more,
+               struct val **ret)
+{
+    _cleanup_(val_unrefp) struct val *answer = NULL;
+    if (!h->disks->at)
+        return -EOPNOTSUPP;
+    _cleanup_(err_freep) struct err *e = h->disks->at(h->disks_data, verb, path, more, &answer);
+    if (e)
+        return err_get_errno(e) ? -err_get_errno(e) : -EIO;
+    if (ret)
+        *ret = steal(&answer);
+    return 0;
+}
+
+static int done(int r)
+{
+    return r < 0 ? -errno : 0;
+}
+
+/* ---- what there is ---- */
+
+struct facts {
+    uint64_t size, inode, device;
+};
+
+static int look(struct host *h, const char *path, struct facts *ret)
+{
+    struct stat st;
+    _cleanup_(val_unrefp) struct val *answer = NULL;
+    if (!store_is_remote(path)) {
+        if (stat(path, &st) < 0)
+            return -errno;
+        *ret = (struct facts){(uint64_t)st.st_size, st.st_ino, st.st_dev};
+        return 0;
+    }
+    int r = ask(h, "stat", path, NULL, &answer);
+    if (r == 0)
+        *ret =
+            (struct facts){(uint64_t)number(answer, "size"), (uint64_t)number(answer, "inode"), 0};
+    return r;
+}
+
+bool store_exists(struct host *h, const char *path)
+{
+    struct facts f;
+    return look(h, path, &f) == 0;
+}
+
+bool store_is_one(struct host *h, const char *a, const char *b)
+{
+    struct facts x, y;
+    return look(h, a, &x) == 0 && look(h, b, &y) == 0 && x.inode == y.inode && x.device == y.device;
+}
+
+int store_size(struct host *h, const char *path, uint64_t *ret_bytes)
+{
+    struct facts f;
+    int r = look(h, path, &f);
+    if (r == 0)
+        *ret_bytes = f.size;
+    return r;
+}
+
+int store_space(struct host *h, const char *folder, struct sr_stat *ret)
+{
+    struct statvfs st;
+    _cleanup_(val_unrefp) struct val *answer = NULL;
+    if (!store_is_remote(folder)) {
+        if (statvfs(folder, &st) < 0)
+            return -errno;
+        uint64_t size = (uint64_t)st.f_blocks * st.f_frsize;
+        *ret = (struct sr_stat){size, size - (uint64_t)st.f_bavail * st.f_frsize};
+        return 0;
+    }
+    int r = ask(h, "space", folder, NULL, &answer);
+    if (r == 0)
+        *ret =
+            (struct sr_stat){(uint64_t)number(answer, "size"),
+                             (uint64_t)number(answer, "size") - (uint64_t)number(answer, "free")};
+    return r;
+}
+
+static int list_local(const char *folder, struct store_list *ret)
+{
+    DIR *d = opendir(folder);
+    if (!d)
+        return -errno;
+    struct dirent *entry;
+    while ((entry = readdir(d))) {
+        struct stat st;
+        if (str_eq(entry->d_name, ".") || str_eq(entry->d_name, "..") ||
+            fstatat(dirfd(d), entry->d_name, &st, 0) < 0)
+            continue;
+        struct store_entry e = {mem_strdup(entry->d_name), (uint64_t)st.st_size,
+                                S_ISDIR(st.st_mode)};
+        vec_push(&ret->entries, e);
+    }
+    closedir(d);
+    return 0;
+}
+
+int store_list(struct host *h, const char *folder, struct store_list *ret)
+{
+    _cleanup_(val_unrefp) struct val *answer = NULL;
+    if (!store_is_remote(folder))
+        return list_local(folder, ret);
+    int r = ask(h, "list", folder, NULL, &answer);
+    const struct val *list = r == 0 ? val_map_get(answer, "entries") : NULL;
+    for (size_t i = 0; list && i < val_count(list); i++) {
+        const struct val *item = val_at(list, i);
+        struct store_entry e = {mem_strdup(val_map_str(item, "name", "")),
+                                (uint64_t)number(item, "size"), truth(item, "folder")};
+        vec_push(&ret->entries, e);
+    }
+    return r;
+}
+
+void store_list_done(struct store_list *l)
+{
+    vec_each (e, &l->entries)
+        free(e->name);
+    vec_done(&l->entries);
+}
+
+/* ---- changes ---- */
+
+int store_rename(struct host *h, const char *from, const char *to)
+{
+    return store_is_remote(from) ? ask(h, "rename", from, to, NULL) : done(rename(from, to));
+}
+
+int store_link(struct host *h, const char *from, const char *to)
+{
+    return store_is_remote(from) ? ask(h, "link", from, to, NULL) : done(link(from, to));
+}
+
+int store_unlink(struct host *h, const char *path)
+{
+    return store_is_remote(path) ? ask(h, "unlink", path, NULL, NULL) : done(unlink(path));
+}
+
+int store_mkdir(struct host *h, const char *folder)
+{
+    return store_is_remote(folder) ? ask(h, "mkdir", folder, NULL, NULL)
+                                   : done(mkdir(folder, 0755));
+}
+
+int store_rmdir(struct host *h, const char *folder)
+{
+    return store_is_remote(folder) ? ask(h, "rmdir", folder, NULL, NULL) : done(rmdir(folder));
+}
