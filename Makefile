@@ -1,5 +1,5 @@
 # The front door; the work is done by Meson and tools/. `make help` lists the targets.
-.PHONY: help deps build up down test bench bench-control bench-storage fuzz torture-real docs install check-all clean
+.PHONY: help deps build up down test bench bench-control bench-storage bench-flood fuzz torture-real docs install check-all clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -40,6 +40,11 @@ bench-storage: ## the data path beside fio, qemu-storage-daemon and qemu-nbd
 	@[ -f build/build.ninja ] || meson setup build >/dev/null
 	@ninja -C build >/dev/null
 	@bench/storage/run
+
+bench-flood: ## a normal client beside ten thousand connections that say next to nothing
+	@[ -f build/build.ninja ] || meson setup build >/dev/null
+	@ninja -C build >/dev/null
+	@bench/flood
 
 fuzz: ## each fuzz target for 60 s (clang)
 	@CAIRN_DEPS=extra tools/deps

@@ -12,8 +12,9 @@
 #include "base/log.h"
 #include "net/conn_impl.h"
 
-#define FRESH (2 * USEC_PER_SEC) /* as long after a milestone it counts as active */
-#define SMALL 65536u             /* who holds no more than that never holds too much */
+#define FRESH (2 * USEC_PER_SEC)    /* as long after a milestone it counts as active */
+#define TAKES (200 * USEC_PER_MSEC) /* who takes his answer has taken some of it by then */
+#define SMALL 65536u                /* who holds no more than that never holds too much */
 #define STAYS UINT_MAX
 
 static bool is_stranger(const struct conn *c)
@@ -46,12 +47,12 @@ void conn_delist(struct conn *c)
 /* The lower, the sooner. Who is owed an answer stays; who does not take it goes. */
 static unsigned rank_of(const struct conn *c, usec_t now)
 {
-    bool fresh = now - c->milestone < FRESH;
-    if (c->running || c->state == OWED || (c->state == SEND && fresh))
+    bool fresh = now - c->milestone < (c->state == SEND ? TAKES : FRESH);
+    if (c->running || c->state == OWED)
         return STAYS;
     if (!fresh || c->state == LINGER)
         return 0;
-    return 1 + (c->shook ? 1 : 0) + (c->served ? 2 : 0);
+    return c->state == SEND ? STAYS - 1 : 1u + c->shook + 2u * c->served;
 }
 
 bool conn_evict(struct net_thread *t, const char *crowd, uint64_t before)

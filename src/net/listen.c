@@ -127,7 +127,17 @@ static void count_out(struct net *n, const struct net_peer *peer)
  * (conn_crowd.c). What cannot be made up for that way (all are owed an answer) is refused at twice
  * the limit.
  */
-enum admission { REFUSED, ADMITTED, ADMITTED_FOR_ANOTHER };
+enum admission {
+    REFUSED,
+    ADMITTED,
+    ADMITTED_FOR_ANOTHER,
+    ADMITTED_AT_ONCE /* the same, but the other threads lag behind with it */
+};
+
+static bool is_far_over(unsigned n, unsigned limit)
+{
+    return n >= limit + (limit + 3) / 4;
+}
 
 static enum admission enter(struct net *n, const struct net_peer *peer,
                             char ret_crowd[NET_CROWD_SIZE])
@@ -140,8 +150,10 @@ static enum admission enter(struct net *n, const struct net_peer *peer,
     if (n->stopping || from_here >= 2 * c->max_per_peer || n->n_peers >= 2 * c->max_peers)
         result = REFUSED;
     else if (from_here >= c->max_per_peer || n->n_peers >= c->max_peers)
-        result = ADMITTED_FOR_ANOTHER;
-    if (result == ADMITTED_FOR_ANOTHER)
+        result = is_far_over(from_here, c->max_per_peer) || is_far_over(n->n_peers, c->max_peers)
+                     ? ADMITTED_AT_ONCE
+                     : ADMITTED_FOR_ANOTHER;
+    if (result > ADMITTED)
         strcpy(ret_crowd,
                from_here >= c->max_per_peer ? peer->crowd : peers_most_crowded(n->peers));
     if (result != REFUSED)
@@ -265,7 +277,9 @@ static void adopt(struct listener *l, int fd, const struct sockaddr_storage *fro
     struct conn *c = conn_new(n, t, fd, &peer, l->tls);
     uint64_t serial = conn_serial(c);
     conn_send_off(c);
-    if (how == ADMITTED_FOR_ANOTHER)
+    if (how == ADMITTED_AT_ONCE && conn_evict(n->threads[0], crowd, serial))
+        return;
+    if (how > ADMITTED)
         make_room(n, crowd, serial);
 }
 

@@ -1,13 +1,15 @@
 """A thousand clients who wait, and crowds of strangers: what they cost, whom they hinder."""
 import json
+import os
 import re
 import resource
 import socket
+import subprocess
 import time
 
 import pytest
 
-from simhost import PASSWORD, run_daemon
+from simhost import BUILD, PASSWORD, run_daemon
 
 SUBSCRIBERS = 1000
 RSS_EACH = 48 << 10  # bytes; parked calls and their connections' buffers
@@ -108,3 +110,39 @@ def test_strangers_do_not_hinder(house, where):
             assert reply["result"].startswith("OpaqueRef:")
         for s in crowd:
             s.close()
+
+
+def net_facts(house):
+    from test_cancel import ctl
+    return {k: int(v) for k, v in re.findall(r"(\w+)=(\d+)", ctl(house, "dump", "net"))}
+
+
+def descriptors(house):
+    return len(os.listdir(f"/proc/{house.process.pid}/fd"))
+
+
+@pytest.mark.parametrize("sources", ["spread", "same"])
+def test_slow_strangers_of_all_kinds(house, sources):
+    """Silence, half a handshake, bytes one by one, answers not taken: all of it is bounded."""
+    with house.connect() as x:
+        before = descriptors(house)
+        p = subprocess.Popen([os.path.join(BUILD, "bench", "floodload"), "127.0.0.1", str(house.port),
+                              str(house.port), "1500", "3000", sources],
+                             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert p.stdout.readline() == "ready\n"
+        for _ in range(5):
+            assert x.VM.get_all()
+            reply = house.json("session.login_with_password", "root", PASSWORD)
+            assert reply["result"].startswith("OpaqueRef:")
+        end = time.monotonic() + 60
+        while net_facts(house)["evicted"] < 300:  # the host may be behind with accepting
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        facts = net_facts(house)
+        assert facts["strangers"] <= (2000 if sources == "spread" else 500)
+        assert facts["bytes"] < 64 << 20
+        assert "opened=" in p.communicate("\n", timeout=60)[0]
+        while descriptors(house) > before + 2:
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        assert x.VM.get_all()
