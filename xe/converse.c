@@ -84,6 +84,7 @@ static int greet(struct client *c)
         return r;
     if (thin_get_hello(hello, &minor) < 0)
         return -EPROTO;
+    c->greeted = true;
     buf_init(&b, THIN_HELLO_SIZE);
     thin_put_hello(&b);
     return link_write(c->link, b.data, b.size);
@@ -173,36 +174,64 @@ static int converse(struct client *c, int *ret_status)
 
 static int open_and_converse(struct client *c, const struct options *o, int *ret_status)
 {
+    _cleanup_(freep) char *why = NULL;
     _cleanup_(buf_done) struct buf request;
+    c->link = link_open(&c->place, &why);
+    if (!c->link) {
+        fprintf(stderr, "xe: %s\n", why);
+        return -EHOSTUNREACH;
+    }
     buf_init(&request, 2 << 20);
     put_request(&request, o);
     int r = buf_ok(&request) ? link_write(c->link, request.data, request.size) : -E2BIG;
     return r < 0 ? r : converse(c, ret_status);
 }
 
+/* Nobody answered in words that are understood: perhaps it speaks TLS. */
+static bool try_with_tls(struct client *c, int r)
+{
+    bool deaf = r == -ENODATA || r == -EPROTO || r == -ECONNRESET || r == -EPIPE;
+    if (!deaf || c->greeted || !place_is_doubtful(&c->place))
+        return false;
+    link_close(c->link);
+    c->link = NULL;
+    c->place.tls = true;
+    return true;
+}
+
+static void explain(const struct client *c, int r)
+{
+    const char *server = c->place.server, *port = c->place.port ? c->place.port : "";
+    if (r == -EHOSTUNREACH)
+        return; /* told */
+    if (c->place.tls && !c->greeted)
+        fprintf(stderr,
+                "xe: what listens at '%s' port %s speaks the command-line protocol neither plainly "
+                "nor by TLS; is it the port of cairnd (listen_http, listen_https)?\n",
+                server, port);
+    else if (r == -EPROTO)
+        fprintf(stderr, "xe: '%s' does not speak the command-line protocol there\n", server);
+    else if (r == -ENODATA)
+        fprintf(stderr, "xe: lost connection to the server\n");
+    else
+        fprintf(stderr, "xe: the connection to '%s' failed: %s\n", server, strerror(-r));
+}
+
 int converse_run(struct options *o, FILE *out)
 {
-    _cleanup_(freep) char *why = NULL;
     int status = 1;
     struct client c = {.options = o, .out = out};
-    c.place = (struct place){o->server ? o->server : XE_LOCAL_SOCKET, o->port, o->plain};
+    c.place = (struct place){
+        .server = o->server ? o->server : XE_LOCAL_SOCKET, .port = o->port, .plain = o->plain};
     if (!words_are_sound(o))
         return 1;
     complete_login(o, &c.place);
-    c.link = link_open(&c.place, &why);
-    if (!c.link) {
-        fprintf(stderr, "xe: %s\n", why);
-        return 1;
-    }
     int r = open_and_converse(&c, o, &status);
+    if (try_with_tls(&c, r))
+        r = open_and_converse(&c, o, &status);
     fflush(out);
     link_close(c.link);
-    if (r == -EPROTO)
-        fprintf(stderr, "xe: '%s' does not speak the command-line protocol there\n",
-                c.place.server);
-    else if (r == -ENODATA)
-        fprintf(stderr, "xe: lost connection to the server\n");
-    else if (r < 0)
-        fprintf(stderr, "xe: the connection to '%s' failed: %s\n", c.place.server, strerror(-r));
+    if (r < 0)
+        explain(&c, r);
     return r < 0 ? 1 : status;
 }

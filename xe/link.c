@@ -126,8 +126,13 @@ static bool wants_tls(const struct place *p)
 {
     if (p->plain || place_is_local(p))
         return false;
-    return !is_loopback(p->server) ||
+    return p->tls || !is_loopback(p->server) ||
            (p->port && (strcmp(p->port, "443") == 0 || strcmp(p->port, "8443") == 0));
+}
+
+bool place_is_doubtful(const struct place *p)
+{
+    return !p->plain && !place_is_local(p) && p->port && !wants_tls(p);
 }
 
 static char *start_tls(struct link *l, const char *server)

@@ -20,10 +20,14 @@ struct place {
     const char *server; /* name, address, "[v6]" or the path of a unix socket */
     const char *port;   /* NULL: 443 or 80 */
     bool plain;         /* no TLS even to another machine */
+    bool tls;           /* TLS even to this one */
 };
 
 /* Whether the place is this machine itself (a unix socket). */
 bool place_is_local(const struct place *p);
+
+/* Is it this machine by TCP, at a port of which nobody said whether TLS is spoken there? */
+bool place_is_doubtful(const struct place *p);
 
 /* NULL and a sentence in *ret_why (free) when it cannot be reached within ten seconds. The peer's
  * certificate is checked if XE_CACERT names a file of authorities. */

@@ -18,6 +18,7 @@ struct client {
     struct place place;
     struct link *link; /* the conversation */
     FILE *out;         /* where the server's text goes */
+    bool greeted;      /* the server has said its hello */
 };
 
 /* Whether a word of the command line names this file. */

@@ -65,14 +65,19 @@ struct net_arg {
 
 void network_free_bridge(struct txn *t, char out[24])
 {
-    for (unsigned n = 0;; n++) {
-        bool taken = false;
-        snprintf(out, 24, "xapi%u", n);
-        txn_each (row, t, CLASS_network)
-            taken = taken || str_eq(rec_network(row)->bridge, out);
-        if (!taken)
-            return;
+    size_t n = 1;
+    txn_each (row, t, CLASS_network)
+        n++;
+    _cleanup_(freep) bool *taken = mem_new_n(bool, n); /* of n numbers one is free */
+    txn_each (row, t, CLASS_network) {
+        const char *bridge = rec_network(row)->bridge;
+        uint64_t number;
+        if (str_starts(bridge, "xapi") && str_u64(view_of(bridge + 4), 0, n - 1, &number) == 0)
+            taken[number] = true;
     }
+    for (n = 0; taken[n];)
+        n++;
+    snprintf(out, 24, "xapi%zu", n);
 }
 
 static struct err *net_create_txn(struct txn *t, void *arg)

@@ -3,6 +3,7 @@ import gzip
 import hashlib
 import http.server
 import io
+import re
 import subprocess
 import tarfile
 import threading
@@ -341,7 +342,6 @@ def edited(archive, change):
 
 
 def number(name, value):
-    import re
     return lambda text: re.sub(f"(<name>{name}</name><value>)[^<]*", rf"\g<1>{value}", text)
 
 
@@ -422,6 +422,21 @@ def test_metadata_without_disks(web, x, vm):
     x.VM.destroy(new)
     bare = web.get("/export_metadata", ref=vm, excluded_device_types="vbd,vif")[2]
     assert b"<value>VBD</value>" not in bare and b"<value>VIF</value>" not in bare
+
+
+def test_an_id_of_another_class_names_nothing(web, x, vm):
+    """Devices of a "VM" that is a network here are nobody's, and not left about."""
+    archive = web.get("/export_metadata", ref=vm)[2]
+    text = dict(members(archive))["ova.xml"].decode()
+    network = re.search(r"<value>network</value>.*?<name>id</name><value>(Ref:\d+)", text).group(1)
+    wrong = re.sub(r"(<name>VM</name><value>)Ref:0", rf"\g<1>{network}", text)
+    assert wrong != text
+    web.put("/import_metadata", packed([("ova.xml", wrong.encode())]))
+    new = [v for v in x.VM.get_by_name_label("traveller") if v != vm][0]
+    assert x.VM.get_VIFs(new) == [] and x.VM.get_VBDs(new) == []
+    owners = {x.VIF.get_VM(v) for v in x.VIF.get_all()} | {x.VBD.get_VM(v) for v in x.VBD.get_all()}
+    assert owners <= set(x.VM.get_all())
+    x.VM.destroy(new)
 
 
 def test_metadata_of_all(web, x, vm):

@@ -44,7 +44,9 @@ static void read_description(struct view text)
     struct err *e = ova_parse(text, &o);
     for (size_t i = 0; !e && i < ova_count(&o); i++) {
         struct ova_object obj = ova_at(&o, i);
-        val_put_str(refs, obj.id, "OpaqueRef:found");
+        const struct class_desc *c = desc_class_by_name(obj.cls);
+        _cleanup_(freep) char *key = ova_key(c ? c->num : -1, obj.id);
+        val_put_str(refs, key, "OpaqueRef:found");
         take_all(&obj, refs);
     }
     err_free(e);

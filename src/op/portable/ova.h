@@ -58,8 +58,11 @@ const char *ova_text(const struct val *rec, const char *name);
 bool ova_bool(const struct val *rec, const char *name);
 int64_t ova_int(const struct val *rec, const char *name); /* 0 */
 
-/* Sets a field of a private row from the record; references are looked up in `refs` (id -> ref),
- * unknown ones are null or left out, unknown values of an enum leave the field as it is.
+/* Where `refs` has the reference of an object: an id that an archive uses for another class than it
+ * has names nothing. The caller frees. */
+char *ova_key(int cls, const char *id);
+/* Sets a field of a private row from the record; references are looked up in `refs` (ova_key() ->
+ * ref), unknown ones are null or left out, unknown values of an enum leave the field as it is.
  * IMPORT_ERROR naming the field. A member that is missing is left as it is. */
 struct err *ova_take(struct row *row, const struct field_desc *f, const struct val *rec,
                      const struct val *refs) _must_use_;

@@ -128,12 +128,26 @@ static int convert_enum(const struct val *v, const struct type *t, struct val **
     return 0;
 }
 
-static int convert_ref(const struct val *v, const struct val *refs, struct val **ret)
+char *ova_key(int cls, const char *id)
 {
-    const char *id;
+    return mem_printf("%d %s", cls, id);
+}
+
+/* NULL if it is none of ours. */
+static const char *ref_of(const struct val *refs, const struct type *t, const char *id)
+{
+    _cleanup_(freep) char *key = ova_key(t->cls, id);
+    return val_map_str(refs, key, NULL);
+}
+
+static int convert_ref(const struct val *v, const struct type *t, const struct val *refs,
+                       struct val **ret)
+{
+    const char *id, *ref;
     if (rpc_to_str(v, &id) < 0)
         return -EINVAL;
-    *ret = val_str(val_map_str(refs, id, REF_NULL));
+    ref = ref_of(refs, t, id);
+    *ret = val_str(ref ? ref : REF_NULL);
     return 0;
 }
 
@@ -172,7 +186,7 @@ static int convert_map(const struct val *v, const struct type *t, const struct v
         struct val *item = NULL;
         const char *key = val_key_at(v, i);
         if (t->key->kind == TYPE_REF)
-            key = val_map_str(refs, key, NULL);
+            key = ref_of(refs, t->key, key);
         if (key && t->key->kind == TYPE_ENUM && desc_enum_value(t->key->enm, key) < 0)
             key = NULL;
         int r = convert(val_at(v, i), t->elem, refs, &item);
@@ -214,7 +228,7 @@ static int convert(const struct val *v, const struct type *t, const struct val *
     case TYPE_ENUM:
         return convert_enum(v, t, ret);
     case TYPE_REF:
-        return convert_ref(v, refs, ret);
+        return convert_ref(v, t, refs, ret);
     case TYPE_SET:
         return convert_set(v, t, refs, ret);
     case TYPE_MAP:

@@ -13,8 +13,22 @@ struct adding {
     struct txn *t;
     struct op *op;
     struct importing *im;
-    struct val *refs; /* id in the archive -> reference here */
+    struct val *refs;    /* as for ova_take() */
+    struct val *devices; /* "VM device" of the disks so far */
 };
+
+static void place(struct adding *a, enum class_num cls, const char *id, const char *ref)
+{
+    _cleanup_(freep) char *key = ova_key(cls, id);
+    val_put_str(a->refs, key, ref);
+}
+
+/* The reference here; NULL if there is none of that class. */
+static const char *placed(const struct adding *a, enum class_num cls, const char *id)
+{
+    _cleanup_(freep) char *key = ova_key(cls, id);
+    return val_map_str(a->refs, key, NULL);
+}
 
 /* ---- who is who ---- */
 
@@ -64,21 +78,28 @@ static const char *make_network(struct txn *t, const struct val *rec)
     return n->row.ref;
 }
 
+/* The ids of the networks that VIFs are on. */
+static struct val *used_networks(const struct ova_in *o)
+{
+    struct val *used = val_map();
+    for (size_t i = 0; i < ova_count(o); i++) {
+        struct ova_object vif = ova_at(o, i);
+        const char *id = str_eq(vif.cls, "VIF") ? ova_text(vif.rec, "network") : "";
+        if (*id)
+            val_put_str(used, id, "");
+    }
+    return used;
+}
+
 static void place_networks(struct adding *a)
 {
+    _cleanup_(val_unrefp) struct val *used = used_networks(&a->im->ova);
     for (size_t i = 0; i < ova_count(&a->im->ova); i++) {
-        struct ova_object obj = ova_at(&a->im->ova, i), vif;
-        bool used = false;
-        if (!str_eq(obj.cls, "network"))
-            continue;
-        for (size_t v = 0; v < ova_count(&a->im->ova) && !used; v++) {
-            vif = ova_at(&a->im->ova, v);
-            used = str_eq(vif.cls, "VIF") && str_eq(ova_text(vif.rec, "network"), obj.id);
-        }
-        if (!used)
+        struct ova_object obj = ova_at(&a->im->ova, i);
+        if (!str_eq(obj.cls, "network") || !val_map_get(used, obj.id))
             continue;
         const struct rec_network *n = find_network(a->t, obj.rec);
-        val_put_str(a->refs, obj.id, n ? n->row.ref : make_network(a->t, obj.rec));
+        place(a, CLASS_network, obj.id, n ? n->row.ref : make_network(a->t, obj.rec));
     }
 }
 
@@ -116,7 +137,7 @@ static bool is_iso(const struct ova_in *o, const struct val *vdi)
 static void place_vdis(struct adding *a)
 {
     for (size_t i = 0; i < (size_t)op_get_int(a->op, "disks"); i++)
-        val_put_str(a->refs, import_disk(a->op, i, "id"), import_disk(a->op, i, "vdi"));
+        place(a, CLASS_VDI, import_disk(a->op, i, "id"), import_disk(a->op, i, "vdi"));
     for (size_t i = 0; i < ova_count(&a->im->ova); i++) {
         struct ova_object obj = ova_at(&a->im->ova, i);
         const struct rec_VDI *vdi = NULL;
@@ -125,11 +146,11 @@ static void place_vdis(struct adding *a)
         else if (str_eq(obj.cls, "VDI") && a->im->in->metadata)
             vdi = find_disk(a, obj.rec);
         if (vdi)
-            val_put_str(a->refs, obj.id, vdi->row.ref);
+            place(a, CLASS_VDI, obj.id, vdi->row.ref);
         const struct rec_SR *sr =
             str_eq(obj.cls, "SR") ? txn_SR_by_uuid(a->t, ova_text(obj.rec, "uuid")) : NULL;
         if (sr)
-            val_put_str(a->refs, obj.id, sr->row.ref);
+            place(a, CLASS_SR, obj.id, sr->row.ref);
     }
 }
 
@@ -162,9 +183,10 @@ static struct err *finish_vm(struct adding *a, struct rec_VM *vm)
 
 static void note_asleep(struct adding *a, const char *ref, const struct val *rec)
 {
+    const char *vdi = placed(a, CLASS_VDI, ova_text(rec, "suspend_VDI"));
     op_put(a->op, "asleep", ref);
     op_put(a->op, "asleep.boot", ova_text(rec, "last_booted_record"));
-    op_put(a->op, "asleep.vdi", val_map_str(a->refs, ova_text(rec, "suspend_VDI"), REF_NULL));
+    op_put(a->op, "asleep.vdi", vdi ? vdi : REF_NULL);
 }
 
 static struct err *add_vm(struct adding *a, const struct ova_object *obj)
@@ -179,7 +201,7 @@ static struct err *add_vm(struct adding *a, const struct ova_object *obj)
     struct rec_VM *vm = (struct rec_VM *)txn_add(a->t, CLASS_VM, NULL, keep ? uuid : NULL);
     TRY(take_vm_fields(a, vm, obj->rec));
     TRY(finish_vm(a, vm));
-    val_put_str(a->refs, obj->id, vm->row.ref);
+    place(a, CLASS_VM, obj->id, vm->row.ref);
     val_add_str(a->im->vms, vm->row.ref);
     if (!a->im->in->metadata && import_is_asleep(obj))
         note_asleep(a, vm->row.ref, obj->rec);
@@ -196,16 +218,13 @@ static struct err *take_named(struct row *row, const char *const *names, const s
     return NULL;
 }
 
-/* Is the number of this device free among those of its VM? */
-static bool is_free(struct txn *t, const struct rec_VBD *vbd, unsigned number)
+/* Is the number of this device free among those of its VM, which is as new as it? Takes it. */
+static bool take_number(struct adding *a, const struct rec_VBD *vbd, unsigned number)
 {
-    txn_each (row, t, CLASS_VBD) {
-        const struct rec_VBD *other = rec_VBD(row);
-        unsigned theirs;
-        if (other != vbd && str_eq(other->VM, vbd->VM) && !str_eq(row->ref, vbd->row.ref) &&
-            device_number(other->userdevice, &theirs) && theirs == number)
-            return false;
-    }
+    _cleanup_(freep) char *key = mem_printf("%s %u", vbd->VM, number);
+    if (val_map_get(a->devices, key))
+        return false;
+    val_put_str(a->devices, key, "");
     return true;
 }
 
@@ -213,7 +232,7 @@ static struct err *check_vbd(struct adding *a, struct rec_VBD *vbd)
 {
     unsigned number;
     char name[16];
-    if (!device_number(vbd->userdevice, &number) || !is_free(a->t, vbd, number))
+    if (!device_number(vbd->userdevice, &number) || !take_number(a, vbd, number))
         return import_error("the device '%s' of a disk is none, or taken", vbd->userdevice);
     device_name(number, name, sizeof(name));
     rstr_set(&vbd->device, name);
@@ -238,7 +257,7 @@ static struct err *add_vbd(struct adding *a, const struct ova_object *obj)
         "VM",   "VDI",         "userdevice",   "bootable",           "mode",
         "type", "unpluggable", "other_config", "qos_algorithm_type", "qos_algorithm_params",
         NULL};
-    if (!val_map_get(a->refs, ova_text(obj->rec, "VM")))
+    if (!placed(a, CLASS_VM, ova_text(obj->rec, "VM")))
         return NULL;
     struct rec_VBD *vbd = txn_add_VBD(a->t);
     TRY(take_named(&vbd->row, names, obj->rec, a->refs));
@@ -270,7 +289,7 @@ static struct err *add_vif(struct adding *a, const struct ova_object *obj)
                                         "ipv6_allowed",
                                         NULL};
     uint64_t number;
-    if (!val_map_get(a->refs, ova_text(obj->rec, "VM")))
+    if (!placed(a, CLASS_VM, ova_text(obj->rec, "VM")))
         return NULL;
     struct rec_VIF *vif = txn_add_VIF(a->t);
     TRY(take_named(&vif->row, names, obj->rec, a->refs));
@@ -306,8 +325,8 @@ static void say_created(struct adding *a)
 struct err *import_add_txn(struct txn *t, void *arg)
 {
     struct op *op = arg;
-    _cleanup_(val_unrefp) struct val *refs = val_map();
-    struct adding a = {.t = t, .op = op, .im = op_lent(op), .refs = refs};
+    _cleanup_(val_unrefp) struct val *refs = val_map(), *devices = val_map();
+    struct adding a = {.t = t, .op = op, .im = op_lent(op), .refs = refs, .devices = devices};
     place_vdis(&a);
     place_networks(&a);
     TRY(add_each(&a, "VM", add_vm));
