@@ -175,7 +175,7 @@ static int converse(struct client *c, int *ret_status)
 static int open_and_converse(struct client *c, const struct options *o, int *ret_status)
 {
     _cleanup_(freep) char *why = NULL;
-    _cleanup_(buf_done) struct buf request;
+    _cleanup_(buf_done) struct buf request = {0};
     c->link = link_open(&c->place, &why);
     if (!c->link) {
         fprintf(stderr, "xe: %s\n", why);

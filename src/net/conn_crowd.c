@@ -7,15 +7,17 @@
  * client that speaks at once gets through a flood of those who do not, from wherever they come.
  */
 #include <limits.h>
+#include <sys/ioctl.h>
 
 #define LOG_MODULE "net"
 #include "base/log.h"
 #include "net/conn_impl.h"
 
-#define FRESH (2 * USEC_PER_SEC)    /* as long after a milestone it counts as active */
-#define TAKES (200 * USEC_PER_MSEC) /* who takes his answer has taken some of it by then */
-#define SMALL 65536u                /* who holds no more than that never holds too much */
-#define STAYS UINT_MAX
+#define FRESH      (2 * USEC_PER_SEC)    /* as long after a milestone it counts as active */
+#define TAKES      (200 * USEC_PER_MSEC) /* who takes his answer has taken some of it by then */
+#define SMALL      65536u                /* who holds no more than that never holds too much */
+#define STAYS      UINT_MAX
+#define SPARED_MAX 16 /* at once */
 
 static bool is_stranger(const struct conn *c)
 {
@@ -55,7 +57,7 @@ static unsigned rank_of(const struct conn *c, usec_t now)
     return c->state == SEND ? STAYS - 1 : 1u + c->shook + 2u * c->served;
 }
 
-bool conn_evict(struct net_thread *t, const char *crowd, uint64_t before)
+static struct conn *find_victim(struct net_thread *t, const char *crowd, uint64_t before)
 {
     struct conn *victim = NULL;
     unsigned lowest = STAYS;
@@ -70,6 +72,26 @@ bool conn_evict(struct net_thread *t, const char *crowd, uint64_t before)
             victim = c;
         }
     }
+    return victim;
+}
+
+/* What it has said may be all that is missing; it is we who are late. That counts once. */
+static bool is_spared(struct conn *c)
+{
+    int unread = 0;
+    if (c->spared || c->state == SEND || c->state == LINGER)
+        return false;
+    c->spared = ioctl(c->fd, FIONREAD, &unread) == 0 && unread > 0;
+    if (c->spared)
+        c->milestone = clock_now();
+    return c->spared;
+}
+
+bool conn_evict(struct net_thread *t, const char *crowd, uint64_t before)
+{
+    struct conn *victim = find_victim(t, crowd, before);
+    for (unsigned spared = 0; victim && spared < SPARED_MAX && is_spared(victim); spared++)
+        victim = find_victim(t, crowd, before);
     if (!victim)
         return false;
     t->net->n_evicted++;

@@ -40,6 +40,7 @@ struct conn {
     bool overdue;  /* the time for what is awaited is up */
     bool shook;    /* hands, by TLS */
     bool served;   /* it has had an answer */
+    bool spared;   /* it was to give way, but had said something that was not read yet */
     size_t held;   /* bytes counted in net->n_held */
     struct buf in; /* what came and is not used yet, decrypted */
     size_t scanned;

@@ -65,7 +65,7 @@ struct net_arg {
 
 void network_free_bridge(struct txn *t, char out[24])
 {
-    size_t n = 1;
+    unsigned n = 1;
     txn_each (row, t, CLASS_network)
         n++;
     _cleanup_(freep) bool *taken = mem_new_n(bool, n); /* of n numbers one is free */
@@ -77,7 +77,7 @@ void network_free_bridge(struct txn *t, char out[24])
     }
     for (n = 0; taken[n];)
         n++;
-    snprintf(out, 24, "xapi%zu", n);
+    snprintf(out, 24, "xapi%u", n);
 }
 
 static struct err *net_create_txn(struct txn *t, void *arg)
