@@ -30,10 +30,15 @@ static struct err *allowed(const struct place *p)
     return p->etc_dir ? NULL : err_internal("the settings of this machine are not Cairn's to make");
 }
 
+static const char *tools(const struct place *p)
+{
+    return p->tools_dir ? p->tools_dir : TOOLS;
+}
+
 /* Runs a tool with up to four words; what it complains of becomes the error. */
 static struct err *tool(const struct place *p, const char *name, const char *const *words)
 {
-    _cleanup_(freep) char *path = mem_printf("%s/%s", p->tools_dir ? p->tools_dir : TOOLS, name);
+    _cleanup_(freep) char *path = mem_printf("%s/%s", tools(p), name);
     const char *argv[6] = {path};
     for (unsigned i = 0; i < 4 && words[i]; i++)
         argv[i + 1] = words[i];
@@ -122,6 +127,22 @@ struct err *verb_set_ssh(const struct place *p, const struct request *r, struct 
         return err_first(e, other);
     err_free(e);
     return NULL;
+}
+
+/* Where there is no firewalld, nobody has to be told. */
+struct err *verb_set_firewall(const struct place *p, const struct request *r, struct val *answer,
+                              int *ret_fd)
+{
+    (void)answer, (void)ret_fd;
+    bool on = str_eq(request_str(r, "state"), "enabled");
+    _cleanup_(freep) char *path = mem_printf("%s/firewall-cmd", tools(p));
+    _cleanup_(freep) char *change =
+        mem_printf("--%s-service=%s", on ? "add" : "remove", request_str(r, "service"));
+    TRY(allowed(p));
+    if (access(path, X_OK) < 0)
+        return NULL;
+    TRY(TOOL(p, "firewall-cmd", "--permanent", change));
+    return TOOL(p, "firewall-cmd", "--reload");
 }
 
 struct err *verb_set_console_timeout(const struct place *p, const struct request *r,

@@ -166,6 +166,15 @@ const char *rule_server(const char *text)
     return strchr(text, ' ') ? "must be one host name or address" : rule_servers(text);
 }
 
+const char *rule_service(const char *text)
+{
+    static const char *const known[] = {"http", "https", "ssh"};
+    for (unsigned i = 0; i < sizeof(known) / sizeof(known[0]); i++)
+        if (strcmp(known[i], text) == 0)
+            return NULL;
+    return "must be 'http', 'https' or 'ssh'";
+}
+
 const char *rule_switch(const char *text)
 {
     bool known = strcmp(text, "enabled") == 0 || strcmp(text, "disabled") == 0;

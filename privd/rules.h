@@ -22,6 +22,7 @@ const char *rule_hostname(const char *text); /* labels with dots, at most 64 byt
 const char *rule_zone(const char *text);     /* Europe/Paris: a path below the zone folder */
 const char *rule_server(const char *text);   /* a host name or an address, or nothing */
 const char *rule_servers(const char *text);  /* several, with a blank between two; or nothing */
+const char *rule_service(const char *text);  /* of a firewall: http, https, ssh */
 const char *rule_switch(const char *text);   /* enabled, disabled */
 const char *rule_power(const char *text);    /* poweroff, reboot */
 const char *rule_any(const char *text);      /* the size of the request is the limit */

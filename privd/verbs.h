@@ -53,6 +53,7 @@ VERB(set_timezone);
 VERB(set_ntp);
 VERB(set_clock);
 VERB(set_ssh);
+VERB(set_firewall);
 VERB(set_console_timeout);
 VERB(set_syslog);
 VERB(power);

@@ -170,6 +170,11 @@ static void restart(void *arg)
     loop_post(d->loop, stop_again_soon, d);
 }
 
+static void audit_line(void *arg, const char *line)
+{
+    audit_append(((struct daemon *)arg)->audit, line);
+}
+
 static struct err *open_state(struct daemon *d)
 {
     struct store *store = NULL;
@@ -245,6 +250,7 @@ static struct err *open_operations(struct daemon *d)
         .reload_tls = reload_tls,
         .https_only = https_only,
         .network_stats = network_stats,
+        .audit_line = audit_line,
         .restart_arg = d,
     };
     TRY(ops_new(&oc, &d->ops));

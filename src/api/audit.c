@@ -195,6 +195,20 @@ static void put_expression(struct buf *b, const struct audit_entry *en)
     buf_puts(b, "))\n");
 }
 
+/* One that finds no room is counted. */
+static void put_line(struct audit *a, struct buf *line)
+{
+    mutex_lock(&a->mutex);
+    if (buf_ok(line) && line->size <= WAITING_MAX - a->waiting.size)
+        buf_put(&a->waiting, buf_str(line), line->size);
+    else
+        a->lost++;
+    bool wake = !a->gathering || a->waiting.size > WAITING_MAX / 2;
+    mutex_unlock(&a->mutex);
+    if (wake)
+        pthread_cond_signal(&a->work);
+}
+
 void audit_put(struct audit *a, const struct audit_entry *en)
 {
     if (!a)
@@ -203,15 +217,18 @@ void audit_put(struct audit *a, const struct audit_entry *en)
     buf_init(&line, LINE_BYTES);
     put_head(&line, a, en);
     put_expression(&line, en);
-    mutex_lock(&a->mutex);
-    if (buf_ok(&line) && line.size <= WAITING_MAX - a->waiting.size)
-        buf_put(&a->waiting, buf_str(&line), line.size);
-    else
-        a->lost++;
-    bool wake = !a->gathering || a->waiting.size > WAITING_MAX / 2;
-    mutex_unlock(&a->mutex);
-    if (wake)
-        pthread_cond_signal(&a->work);
+    put_line(a, &line);
+}
+
+void audit_append(struct audit *a, const char *text)
+{
+    if (!a)
+        return;
+    _cleanup_(buf_done) struct buf line;
+    buf_init(&line, LINE_BYTES);
+    buf_puts(&line, text);
+    buf_putc(&line, '\n');
+    put_line(a, &line);
 }
 
 /* ---- the thread ---- */

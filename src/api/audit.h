@@ -56,6 +56,8 @@ struct audit_entry {
 };
 /* NULL is fine for the audit: nobody keeps a log. */
 void audit_put(struct audit *, const struct audit_entry *entry);
+/* A line that another host has made; without a line feed. */
+void audit_append(struct audit *, const char *line);
 /* Waits until all that was put is written, or there is trouble. */
 void audit_flush(struct audit *);
 

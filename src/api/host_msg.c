@@ -66,45 +66,6 @@ struct err *msg_pool_sync_database(struct op *op, const struct args_pool_sync_da
     return NULL;
 }
 
-static struct err *edit_pool(struct txn *t, const char *ref, struct rec_pool **ret)
-{
-    *ret = txn_edit_pool(t, ref);
-    return *ret ? NULL : err_HANDLE_INVALID("pool", ref);
-}
-
-static struct err *add_agent_key(struct txn *t, void *arg)
-{
-    const struct args_pool_add_to_guest_agent_config *a = arg;
-    struct rec_pool *pool;
-    TRY(edit_pool(t, a->self, &pool));
-    if (val_map_get(pool->guest_agent_config, a->key))
-        return err_MAP_DUPLICATE_KEY("pool", "guest_agent_config", a->self, a->key);
-    val_assign(&pool->guest_agent_config, val_with(pool->guest_agent_config, a->key, a->value));
-    return NULL;
-}
-
-struct err *msg_pool_add_to_guest_agent_config(struct op *op,
-                                               const struct args_pool_add_to_guest_agent_config *a,
-                                               struct val **ret)
-{
-    return op_write(op, "guest_agent_config", add_agent_key, (void *)a);
-}
-
-static struct err *remove_agent_key(struct txn *t, void *arg)
-{
-    const struct args_pool_remove_from_guest_agent_config *a = arg;
-    struct rec_pool *pool;
-    TRY(edit_pool(t, a->self, &pool));
-    val_assign(&pool->guest_agent_config, val_without(pool->guest_agent_config, a->key));
-    return NULL;
-}
-
-struct err *msg_pool_remove_from_guest_agent_config(
-    struct op *op, const struct args_pool_remove_from_guest_agent_config *a, struct val **ret)
-{
-    return op_write(op, "guest_agent_config", remove_agent_key, (void *)a);
-}
-
 /* ---- secrets ---- */
 
 struct introduce {

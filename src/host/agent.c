@@ -3,6 +3,7 @@
  *
  *     closed --port opened--> sync --its number comes back--> info -> os -> networks -> idle
  *                              ^                                                          |
+ *                              |            '-> asked (what somebody wants to know) -----> |
  *                              '--------------------- 5 s later, or no answer in 5 s -----'
  *
  * Answers carry no id, so each round begins with guest-sync and a fresh number: what comes before
@@ -32,7 +33,15 @@
 #define NETS_MAX     32
 #define ADDRS_MAX    32
 
-enum agent_state { AGENT_CLOSED, AGENT_SYNC, AGENT_INFO, AGENT_OS, AGENT_NETS, AGENT_IDLE };
+enum agent_state {
+    AGENT_CLOSED,
+    AGENT_SYNC,
+    AGENT_INFO,
+    AGENT_OS,
+    AGENT_NETS,
+    AGENT_IDLE,
+    AGENT_ASKED,
+};
 
 struct agent {
     struct loop *loop;
@@ -47,6 +56,10 @@ struct agent {
     struct buf in;
     struct val *info, *os, *nets;
     struct val *told; /* what on_data was last given */
+
+    char *question; /* NULL: nobody asks; `answer` is told then */
+    agent_answer_fn answer;
+    void *answer_arg;
 };
 
 static void on_input(void *arg, int fd, unsigned events);
@@ -67,10 +80,22 @@ struct agent *agent_new(struct loop *l, int fd, agent_data_fn on_data, void *arg
     return a;
 }
 
+/* Takes e over. */
+static void answer(struct agent *a, struct err *e, const struct val *result)
+{
+    if (!a->question) {
+        err_free(e);
+        return;
+    }
+    free(steal(&a->question));
+    a->answer(a->answer_arg, e, result);
+}
+
 void agent_free(struct agent *a)
 {
     if (!a)
         return;
+    answer(a, err_internal("the guest has ended"), NULL);
     loop_fd_del(a->watch);
     loop_timer_free(a->timer);
     fd_close(a->fd);
@@ -121,8 +146,11 @@ static void on_timer(void *arg)
     struct agent *a = arg;
     if (a->state == AGENT_CLOSED)
         return;
+    if (a->state == AGENT_ASKED)
+        answer(a, err_internal("the guest agent gives no answer"), NULL);
     if (a->heard && clock_now() - a->heard >= SILENCE) {
         a->heard = 0;
+        answer(a, err_internal("the guest agent is silent"), NULL);
         tell(a, val_map());
     }
     begin_round(a);
@@ -138,6 +166,7 @@ void agent_set_open(struct agent *a, bool open)
     }
     a->state = AGENT_CLOSED;
     a->heard = 0;
+    answer(a, err_internal("the guest agent has gone"), NULL);
     loop_timer_stop(a->timer);
     tell(a, val_map());
 }
@@ -154,44 +183,98 @@ struct err *agent_shutdown(struct agent *a, bool reboot)
     return NULL;
 }
 
-static void keep(struct val **slot, const struct val *answer)
+void agent_ask(struct agent *a, const char *line, agent_answer_fn fn, void *arg)
 {
-    const struct val *result = val_map_get(answer, "return");
+    if (!agent_is_alive(a) || a->question) {
+        fn(arg, err_internal(a->question ? "the guest agent is busy" : "no guest agent answers"),
+           NULL);
+        return;
+    }
+    a->question = mem_printf("%s\n", line);
+    a->answer = fn;
+    a->answer_arg = arg;
+    if (a->state == AGENT_IDLE)
+        begin_round(a);
+}
+
+void agent_forget(struct agent *a)
+{
+    if (a)
+        free(steal(&a->question));
+}
+
+static void send_question(struct agent *a)
+{
+    a->state = AGENT_ASKED;
+    if (!send_text(a, a->question))
+        answer(a, err_internal("the guest agent takes no request"), NULL);
+}
+
+static void keep(struct val **slot, const struct val *reply)
+{
+    const struct val *result = val_map_get(reply, "return");
     val_unref(*slot);
     *slot = result ? val_ref(result) : NULL;
 }
 
-static void end_round(struct agent *a)
+/* What somebody wants to know goes first. */
+static void rest(struct agent *a)
 {
     a->state = AGENT_IDLE;
-    tell(a, agent_data(a->info, a->os, a->nets));
     loop_timer_set(a->timer, clock_now() + PERIOD);
+    if (a->question)
+        begin_round(a);
 }
 
-static void take(struct agent *a, const struct val *answer)
+static void end_round(struct agent *a)
 {
-    const struct val *result = val_map_get(answer, "return");
+    tell(a, agent_data(a->info, a->os, a->nets));
+    rest(a);
+}
+
+static void take_answer(struct agent *a, const struct val *reply)
+{
+    const struct val *result = val_map_get(reply, "return"), *error = val_map_get(reply, "error");
+    bool told = error && val_kind(error) == VAL_MAP;
+    if (!result && !told)
+        return;
+    answer(a,
+           result ? NULL : err_internal("the guest agent: %.200s", val_map_str(error, "desc", "")),
+           result);
+    rest(a);
+}
+
+static void take(struct agent *a, const struct val *reply)
+{
+    const struct val *result = val_map_get(reply, "return");
     switch (a->state) {
     case AGENT_SYNC:
         if (!result || val_kind(result) != VAL_INT || val_get_int(result) != a->sync)
             return;
         a->heard = clock_now();
+        if (a->question) {
+            send_question(a);
+            return;
+        }
         a->state = AGENT_INFO;
         (void)send_text(a, "{\"execute\":\"guest-info\"}\n");
         return;
     case AGENT_INFO:
-        keep(&a->info, answer);
+        keep(&a->info, reply);
         a->state = AGENT_OS;
         (void)send_text(a, "{\"execute\":\"guest-get-osinfo\"}\n");
         return;
     case AGENT_OS:
-        keep(&a->os, answer);
+        keep(&a->os, reply);
         a->state = AGENT_NETS;
         (void)send_text(a, "{\"execute\":\"guest-network-get-interfaces\"}\n");
         return;
     case AGENT_NETS:
-        keep(&a->nets, answer);
+        keep(&a->nets, reply);
         end_round(a);
+        return;
+    case AGENT_ASKED:
+        take_answer(a, reply);
         return;
     case AGENT_CLOSED:
     case AGENT_IDLE:
@@ -201,12 +284,12 @@ static void take(struct agent *a, const struct val *answer)
 
 static void take_line(struct agent *a, struct view line)
 {
-    _cleanup_(val_unrefp) struct val *answer = NULL;
+    _cleanup_(val_unrefp) struct val *reply = NULL;
     /* guest-sync may be answered with a leading 0xff */
     while (line.size && (unsigned char)line.p[0] == 0xff)
         line = view_cut(line, 1);
-    if (json_parse(line, &answer) == 0 && val_kind(answer) == VAL_MAP)
-        take(a, answer);
+    if (json_parse(line, &reply) == 0 && val_kind(reply) == VAL_MAP)
+        take(a, reply);
 }
 
 static void on_input(void *arg, int fd, unsigned events)

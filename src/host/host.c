@@ -284,6 +284,12 @@ struct err *host_vm_trigger(struct host *h, const struct verb *v, const char *vm
     VM_VERB(h, v, "trigger", vm, h->hv->trigger(h->hv_data, v, vm, what));
 }
 
+struct err *host_vm_ask_agent(struct host *h, const struct verb *v, const char *vm,
+                              const char *command, const struct val *args, struct val **ret)
+{
+    VM_VERB(h, v, command, vm, h->hv->ask_agent(h->hv_data, v, vm, command, args, ret));
+}
+
 struct err *host_vm_save(struct host *h, const struct verb *v, const char *vm,
                          const struct image *to)
 {

@@ -104,6 +104,10 @@ struct err *host_vm_set_memory(struct host *h, const struct verb *v, const char 
     _must_use_;
 struct err *host_vm_trigger(struct host *h, const struct verb *v, const char *vm,
                             enum guest_trigger what) _must_use_;
+/* Always executed (v->id.op is ""), for a repetition could not give the answer again. */
+struct err *host_vm_ask_agent(struct host *h, const struct verb *v, const char *vm,
+                              const char *command, const struct val *args, struct val **ret)
+    _must_use_;
 struct err *host_vm_save(struct host *h, const struct verb *v, const char *vm,
                          const struct image *to) _must_use_;
 struct err *host_vm_save_size(struct host *h, const char *vm, uint64_t *ret_bytes) _must_use_;

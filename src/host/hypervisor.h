@@ -145,6 +145,11 @@ struct hypervisor_ops {
     /* Presses a button or raises an interrupt. */
     struct err *(*trigger)(void *hv, const struct verb *v, const char *vm, enum guest_trigger what);
 
+    /* Asks the guest's agent something in the words of QEMU's agent (guest-exec …) and waits for
+     * its answer; an error if none answers. `args` is a borrowed map, *ret the caller's. */
+    struct err *(*ask_agent)(void *hv, const struct verb *v, const char *vm, const char *command,
+                             const struct val *args, struct val **ret);
+
     /* Stops the guest, writes its memory and devices to the image, takes it away. If it fails the
      * guest runs on as before. */
     struct err *(*save)(void *hv, const struct verb *v, const char *vm, const struct image *to);

@@ -224,6 +224,20 @@ struct err *machine_set_ssh(struct host *h, bool on)
                           : ask(h, "set-ssh", "state", on ? "enabled" : "disabled");
 }
 
+struct err *machine_set_firewall(struct host *h, const char *service, bool on)
+{
+    const char *state = on ? "enabled" : "disabled";
+    if (h->machine_dir) {
+        _cleanup_(freep) char *name = mem_printf("firewall-%s", service);
+        return write_down(h, name, state);
+    }
+    struct val *v = val_map();
+    val_put_str(v, "verb", "set-firewall");
+    val_put_str(v, "service", service);
+    val_put_str(v, "state", state);
+    return priv_do(h->privd, v);
+}
+
 struct err *machine_set_console_timeout(struct host *h, unsigned seconds)
 {
     char text[16];

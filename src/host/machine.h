@@ -51,6 +51,8 @@ char *machine_ntp_server(const struct host *h);
 struct err *machine_set_clock(struct host *h, int64_t seconds) _must_use_;
 
 struct err *machine_set_ssh(struct host *h, bool on) _must_use_;
+/* Whether the machine's firewall, if it has one, lets "ssh", "http" or "https" through. */
+struct err *machine_set_firewall(struct host *h, const char *service, bool on) _must_use_;
 /* Of shells on the machine's consoles; 0: none. */
 struct err *machine_set_console_timeout(struct host *h, unsigned seconds) _must_use_;
 /* Where the machine's log goes besides; "": nowhere. */

@@ -15,15 +15,17 @@
 #include "base/log.h"
 #include "base/rstr.h"
 #include "base/str.h"
+#include "codec/json.h"
 #include "host/mon.h"
 #include "host/qemu_vm.h"
 
 #undef LOG_MODULE
-#define LOG_MODULE "qemu"
+#define LOG_MODULE  "qemu"
 
-#define CONNECT_US 2000
-#define LOG_MAX    (4U << 20)
-#define WORDS_MAX  300
+#define CONNECT_US  2000
+#define LOG_MAX     (4U << 20)
+#define WORDS_MAX   300
+#define REQUEST_MAX (64U << 10) /* to an agent */
 
 static void on_event(void *arg, const char *event, const struct val *data);
 static void on_end(void *arg, const struct child_exit *how);
@@ -245,18 +247,77 @@ struct err *guest_attach_console(struct guest *g, int *ret_fd)
     return NULL;
 }
 
-static void do_ask_agent(void *arg)
+static void do_ask_shutdown(void *arg)
 {
     struct errand *d = arg;
     d->e = d->g->agent ? agent_shutdown(d->g->agent, d->reboot)
                        : err_internal("guest '%s' is gone", d->g->vm);
 }
 
-struct err *guest_ask_agent(struct guest *g, bool reboot)
+struct err *guest_ask_shutdown(struct guest *g, bool reboot)
 {
     struct errand d = {.g = g, .reboot = reboot};
-    mon_run(mon(g), do_ask_agent, &d);
+    mon_run(mon(g), do_ask_shutdown, &d);
     return d.e;
+}
+
+/* A request on its way; what came of it is under qemu->lock. */
+struct question {
+    struct guest *g;
+    const char *line;
+    bool answered;
+    struct err *e;
+    struct val *result;
+};
+
+static void on_answer(void *arg, struct err *e, const struct val *result)
+{
+    struct question *q = arg;
+    pthread_mutex_lock(&q->g->qemu->lock);
+    q->answered = true;
+    q->e = e;
+    q->result = result ? val_ref(result) : NULL;
+    pthread_cond_broadcast(&q->g->qemu->changed);
+    pthread_mutex_unlock(&q->g->qemu->lock);
+}
+
+static void do_ask(void *arg)
+{
+    struct question *q = arg;
+    if (q->g->agent)
+        agent_ask(q->g->agent, q->line, on_answer, q);
+    else
+        on_answer(q, err_internal("guest '%s' is gone", q->g->vm), NULL);
+}
+
+static void do_forget(void *arg)
+{
+    agent_forget(((struct question *)arg)->g->agent);
+}
+
+static bool is_answered(const struct guest *g, const void *arg)
+{
+    return ((const struct question *)arg)->answered;
+}
+
+struct err *guest_ask_agent(struct guest *g, const struct verb *v, const char *command,
+                            const struct val *args, struct val **ret)
+{
+    _cleanup_(val_unrefp) struct val *request = val_map();
+    _cleanup_(buf_done) struct buf line;
+    buf_init(&line, REQUEST_MAX);
+    val_put_str(request, "execute", command);
+    val_put(request, "arguments", val_ref(args));
+    json_put_val(&line, request);
+    struct question q = {.g = g, .line = buf_str(&line)};
+    mon_run(mon(g), do_ask, &q);
+    struct err *late = guest_wait(g, v, "asking the guest's agent", is_answered, &q);
+    mon_run(mon(g), do_forget, &q);
+    *ret = q.result;
+    if (late && !q.answered)
+        return late;
+    err_free(late);
+    return q.e;
 }
 
 /* --- what happens, on the loop --- */

@@ -328,10 +328,18 @@ static struct err *qemu_shutdown(void *hv, const struct verb *v, const char *vm,
     if (guest_state(g) != GUEST_RUNNING)
         return err_internal("guest '%s' is %s", vm, guest_state_name(guest_state(g)));
     if (how == SHUTDOWN_AGENT)
-        return guest_ask_agent(g, reboot);
+        return guest_ask_shutdown(g, reboot);
     if (reboot)
         return err_internal("ACPI has no button for a reboot");
     return guest_qmp(g, v, "system_powerdown", NULL, NULL);
+}
+
+static struct err *qemu_ask_agent(void *hv, const struct verb *v, const char *vm,
+                                  const char *command, const struct val *args, struct val **ret)
+{
+    _cleanup_(guest_unrefp) struct guest *g = NULL;
+    TRY(guest_get(hv, vm, &g));
+    return guest_ask_agent(g, v, command, args, ret);
 }
 
 static struct err *store_domid(struct guest *g, int64_t domid)
@@ -509,6 +517,7 @@ static const struct hypervisor_ops qemu_ops = {
     .unplug_nic = qemu_unplug_nic,
     .set_cpus = qemu_set_cpus,
     .set_cpu_mask = qemu_set_cpu_mask,
+    .ask_agent = qemu_ask_agent,
     .set_memory = qemu_set_memory,
     .trigger = qemu_trigger,
     .save = qemu_save,

@@ -92,7 +92,10 @@ void guest_let_go(struct guest *g);
 void guest_post(struct guest *g, enum host_fact_kind kind, const char *reason, int64_t rtc,
                 const struct val *data);
 struct err *guest_attach_console(struct guest *g, int *ret_fd) _must_use_;
-struct err *guest_ask_agent(struct guest *g, bool reboot) _must_use_;
+struct err *guest_ask_shutdown(struct guest *g, bool reboot) _must_use_;
+/* One request to its agent. */
+struct err *guest_ask_agent(struct guest *g, const struct verb *v, const char *command,
+                            const struct val *args, struct val **ret) _must_use_;
 
 /* --- qemu_plug.c --- */
 struct err *qemu_plug_disk(void *hv, const struct verb *v, const char *vm,

@@ -550,6 +550,7 @@ const struct hypervisor_ops sim_ops = {
     .unplug_nic = sim_unplug_nic,
     .set_cpus = sim_set_cpus,
     .set_cpu_mask = sim_set_cpu_mask,
+    .ask_agent = sim_ask_agent,
     .set_memory = sim_set_memory,
     .trigger = sim_trigger,
     .save = sim_save,

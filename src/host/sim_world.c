@@ -49,6 +49,7 @@ void sim_guest_freep(struct sim_guest **g)
     if (!*g)
         return;
     boot_free((*g)->boot);
+    val_unref((*g)->inside);
     free(*g);
     *g = NULL;
 }
@@ -68,6 +69,8 @@ struct err *world_guest(const struct sim *s, const char *vm, struct sim_guest **
     g->memory_bytes = (uint64_t)val_get_int(val_map_get(v, "memory_bytes"));
     g->agent = val_get_int(val_map_get(v, "agent"));
     g->deaf = val_get_bool(val_map_get(v, "deaf"));
+    const struct val *inside = val_map_get(v, "inside");
+    g->inside = inside ? val_ref(inside) : NULL;
     TRY(boot_parse(val_map_str(v, "boot", ""), &g->boot));
     *ret = steal(&g);
     return NULL;
@@ -83,6 +86,8 @@ struct err *world_put_guest(const struct sim *s, const struct sim_guest *g)
     val_put_int(v, "memory_bytes", (int64_t)g->memory_bytes);
     val_put_int(v, "agent", g->agent);
     val_put_bool(v, "deaf", g->deaf);
+    if (g->inside)
+        val_put(v, "inside", val_ref(g->inside));
     val_put_str(v, "boot", boot);
     return save(s, g->boot->vm, "guest", v);
 }

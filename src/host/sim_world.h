@@ -11,6 +11,7 @@ struct sim_guest {
     uint64_t memory_bytes; /* that it uses */
     int64_t agent;         /* last part of its address, 0: no agent */
     bool deaf;
+    struct val *inside; /* what its agent has done there, see sim_agent.c; NULL: nothing */
     struct boot *boot;
 };
 
@@ -42,6 +43,10 @@ struct err *world_names(const char *dir, const char *suffix, char ***ret, size_t
 
 /* The error that a test has asked for, if this call is the one. */
 struct err *sim_fault(struct sim *s, const char *verb) _must_use_;
+
+/* ---- sim_agent.c ---- */
+struct err *sim_ask_agent(void *hv, const struct verb *v, const char *vm, const char *command,
+                          const struct val *args, struct val **ret);
 
 /* ---- sim_sample.c ---- */
 void sim_sample(void *hv, const char *vm, struct guest_sample *s);

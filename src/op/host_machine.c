@@ -302,6 +302,21 @@ struct err *host_ssh_expire(struct ops *ops)
     return db_write(ops->cfg.db, "ssh expiry", change_txn, &c);
 }
 
+/* ---- the firewall ---- */
+
+/* What the machine lets through is what this host listens for. */
+struct err *msg_host_update_firewalld_service_status(
+    struct op *op, const struct args_host_update_firewalld_service_status *a, struct val **ret)
+{
+    _cleanup_(snap_unrefp) struct snap *s = snap_get(op->db);
+    const struct rec_host *h = snap_host(s, ops_of(op)->host_ref);
+    if (!h)
+        return err_HOST_STILL_BOOTING();
+    TRY(machine_set_firewall(op->host, "ssh", h->ssh_enabled));
+    TRY(machine_set_firewall(op->host, "http", !h->https_only));
+    return machine_set_firewall(op->host, "https", true);
+}
+
 /* ---- consoles ---- */
 
 static void put_console_timeout(struct txn *t, struct rec_host *h, const void *seconds)

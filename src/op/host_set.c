@@ -124,26 +124,6 @@ bool host_wants_https_only(struct ops *ops)
     return h && h->https_only;
 }
 
-/* ---- guests that do not do what they are told ---- */
-
-/* A guest's memory is what it was given: none lags behind a target. */
-struct err *msg_host_get_uncooperative_resident_VMs(
-    struct op *op, const struct args_host_get_uncooperative_resident_VMs *a, struct val **ret)
-{
-    TRY(need_host(op, a->self));
-    *ret = val_set();
-    return NULL;
-}
-
-struct err *msg_host_get_uncooperative_domains(struct op *op,
-                                               const struct args_host_get_uncooperative_domains *a,
-                                               struct val **ret)
-{
-    TRY(need_host(op, a->self));
-    *ret = val_set();
-    return NULL;
-}
-
 /* ---- room for a guest that is to come ---- */
 
 struct allocate {
@@ -195,16 +175,19 @@ struct err *msg_host_tickle_heartbeat(struct op *op, const struct args_host_tick
 
 struct err *msg_host_notify(struct op *op, const struct args_host_notify *a, struct val **ret)
 {
+    if (!*a->ty)
+        return err_INVALID_VALUE("ty", "");
     log_info("event=notified type='%s' params='%s'", a->ty, a->params);
     return NULL;
 }
 
-/* What answers is healthy: there is no state in which it would not be. */
+/* What answers is healthy once it knows which host it is. */
 struct err *msg_host_local_assert_healthy(struct op *op,
                                           const struct args_host_local_assert_healthy *a,
                                           struct val **ret)
 {
-    return NULL;
+    _cleanup_(snap_unrefp) struct snap *s = snap_get(op->db);
+    return snap_host(s, ops_of(op)->host_ref) ? NULL : err_HOST_STILL_BOOTING();
 }
 
 static struct err *localdb_txn(struct txn *t, void *arg)

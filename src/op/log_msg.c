@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -79,4 +80,28 @@ struct err *msg_host_bugreport_upload(struct op *op, const struct args_host_bugr
         return err_errno(errno, "cannot write into '%s'", dir ? dir : "");
     TRY(report_write(op, NULL, PACK_TAR_BZ2, put_to_file, &fd));
     return upload_fd(op, fd, a->url, a->options);
+}
+
+/* ---- lines of other members ---- */
+
+#define LINE_MAX_BYTES (16u << 10)
+
+/* A line begins as those of the log do, so that whoever reads it finds its date. */
+static bool is_line(const char *line)
+{
+    for (const char *c = line; *c; c++)
+        if ((unsigned char)*c < 0x20 || *c == 0x7f)
+            return false;
+    return line[0] == '[' && strspn(line + 1, "0123456789") == 8 && strlen(line) <= LINE_MAX_BYTES;
+}
+
+struct err *msg_pool_audit_log_append(struct op *op, const struct args_pool_audit_log_append *a,
+                                      struct val **ret)
+{
+    const struct ops_config *c = &ops_of(op)->cfg;
+    if (!is_line(a->line))
+        return err_INVALID_VALUE("line", "not a line of an audit log");
+    if (c->audit_line)
+        c->audit_line(c->restart_arg, a->line);
+    return NULL;
 }

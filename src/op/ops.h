@@ -58,6 +58,8 @@ struct ops_config {
     /* Adds a row (method, path, requests) for each handler of HTTP that fits; "" fits all. NULL:
      * there are none. Any thread. */
     void (*network_stats)(void *arg, const char *method, const char *path, struct val *rows);
+    /* Adds a line to the audit log. NULL: there is none. Any thread. */
+    void (*audit_line)(void *arg, const char *line);
     /* The host's certificates are others now: the listening sockets take them. NULL: nobody does.
      */
     struct err *(*reload_tls)(void *arg);

@@ -338,6 +338,39 @@ struct err *msg_VM_get_cooperative(struct op *op, const struct args_VM_get_coope
     return NULL;
 }
 
+/* The guests of a host that have not obeyed: by ref or, for domains, by uuid. */
+static struct err *uncooperative(struct op *op, const char *host, bool uuids, struct val **ret)
+{
+    _cleanup_(snap_unrefp) struct snap *s = snap_get(op->db);
+    _cleanup_(val_unrefp) struct val *found = val_set();
+    if (!snap_host(s, host))
+        return err_HANDLE_INVALID("host", host);
+    snap_each (row, s, CLASS_VM) {
+        const struct rec_VM *vm = rec_VM(row);
+        bool obeyed = true;
+        if (vm->power_state == VM_POWER_STATE_RUNNING && !vm->is_control_domain &&
+            str_eq(vm->resident_on, host))
+            TRY(has_obeyed(op, vm, &obeyed));
+        if (!obeyed)
+            val_add_str(found, uuids ? vm->uuid : row->ref);
+    }
+    *ret = steal(&found);
+    return NULL;
+}
+
+struct err *msg_host_get_uncooperative_resident_VMs(
+    struct op *op, const struct args_host_get_uncooperative_resident_VMs *a, struct val **ret)
+{
+    return uncooperative(op, a->self, false, ret);
+}
+
+struct err *msg_host_get_uncooperative_domains(struct op *op,
+                                               const struct args_host_get_uncooperative_domains *a,
+                                               struct val **ret)
+{
+    return uncooperative(op, a->self, true, ret);
+}
+
 /* ---- buttons ---- */
 
 struct err *msg_VM_send_trigger(struct op *op, const struct args_VM_send_trigger *a,

@@ -83,3 +83,20 @@ def test_plugins_for_those_who_look_after_vms(daemon, x, plugin, guest):
     assert failure(x.VM.call_host_plugin, guest, plugin, "echo", {"text": "a"}) == \
         ["VM_BAD_POWER_STATE", guest, "running, paused", "halted"]
     os.unlink(os.path.join(folder, "vm-tests"))
+
+
+def test_scripts_in_guests_need_permission_and_role(daemon, x):
+    vm = x.VM.clone(x.VM.get_by_name_label("Other install media")[0], "scripted")
+    x.VM.provision(vm)
+    x.VM.start(vm, False, False)
+    pool, key = x.pool.get_all()[0], "allow_guest_agent_run_script"
+    call = (vm, "guest-agent-operation", "run-script",
+            {"username": "root", "password": "p", "script": "true"})
+    with daemon.connect("vm-operator") as low:
+        assert failure(low.VM.call_plugin, *call) == ["FEATURE_RESTRICTED"]
+        x.pool.add_to_other_config(pool, key, "true")
+        assert failure(low.VM.call_plugin, *call)[0] == "RBAC_PERMISSION_DENIED"
+    assert failure(x.VM.call_plugin, *call)[:2] == ["XENAPI_PLUGIN_FAILURE", "failed to execute fn"]
+    x.pool.remove_from_other_config(pool, key)
+    x.VM.hard_shutdown(vm)
+    x.VM.destroy(vm)

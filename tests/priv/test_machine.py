@@ -16,7 +16,7 @@ def machine(privd):
     privd.etc, privd.tools = os.path.join(privd.folder, "etc"), os.path.join(privd.folder, "tools")
     os.makedirs(privd.etc)
     os.makedirs(privd.tools)
-    for name in ("hostnamectl", "timedatectl", "systemctl"):
+    for name in ("hostnamectl", "timedatectl", "systemctl", "firewall-cmd"):
         path = os.path.join(privd.tools, name)
         with open(path, "w", encoding="ascii") as f:
             f.write(TOOL)
@@ -49,6 +49,7 @@ def read(privd, name):
 VERBS = [("set-hostname", {"name": "a"}), ("set-timezone", {"zone": "UTC"}),
          ("set-ntp", {"enabled": True, "servers": ""}), ("set-clock", {"seconds": 1}),
          ("set-ssh", {"state": "enabled"}), ("set-console-timeout", {"seconds": 1}),
+         ("set-firewall", {"service": "ssh", "state": "enabled"}),
          ("set-syslog", {"server": "a"}), ("power", {"action": "reboot"})]
 
 
@@ -68,6 +69,16 @@ def test_not_ours_to_make_without_the_option(privd, verb, members):
 def test_what_the_tools_are_told(machine, verb, members, told):
     assert machine.ask(verb, **members) == {"ok": True}
     assert calls(machine) == [told] and settings(machine) == []
+
+
+def test_the_firewall(machine):
+    assert machine.ask("set-firewall", service="ssh", state="disabled") == {"ok": True}
+    assert machine.ask("set-firewall", service="https", state="enabled") == {"ok": True}
+    assert calls(machine) == ["firewall-cmd --permanent --remove-service=ssh", "firewall-cmd --reload",
+                              "firewall-cmd --permanent --add-service=https", "firewall-cmd --reload"]
+    os.unlink(os.path.join(machine.tools, "firewall-cmd"))
+    assert machine.ask("set-firewall", service="ssh", state="enabled") == {"ok": True}
+    assert calls(machine) == []
 
 
 def test_time_servers(machine):
@@ -97,7 +108,8 @@ def test_syslog_and_consoles(machine):
     ("set-hostname", {"name": "-a"}), ("set-hostname", {"name": "a;b"}),
     ("set-timezone", {"zone": "../../etc/passwd\n"}), ("set-timezone", {"zone": "--help"}),
     ("set-ntp", {"enabled": True, "servers": "a\nb"}), ("set-clock", {"seconds": -1}),
-    ("set-ssh", {"state": "on"}), ("set-syslog", {"server": "a b"}),
+    ("set-ssh", {"state": "on"}), ("set-firewall", {"service": "telnet", "state": "enabled"}),
+    ("set-syslog", {"server": "a b"}),
     ("set-syslog", {"server": "a\n*.* /etc/passwd"}), ("set-console-timeout", {"seconds": -1}),
     ("power", {"action": "kexec"})])
 def test_what_is_refused_before_any_tool_runs(machine, verb, members):

@@ -12,6 +12,7 @@
 /* ---- opening ---- */
 
 unsigned lab_wait_s = 1;
+const char *lab_privd;
 
 static char *under(const char *dir, const char *name)
 {
@@ -22,7 +23,10 @@ static struct err *open_host(struct lab *w)
 {
     _cleanup_(freep) char *run = under(w->dir, "run");
     _cleanup_(freep) char *state = under(w->dir, "state");
+    _cleanup_(freep) char *machine = under(w->dir, "machine");
     struct host_config c = {.run_dir = run,
+                            .privd = lab_privd,
+                            .machine_dir = lab_privd ? NULL : machine,
                             .state_dir = state,
                             .simulate = true,
                             .memory_bytes = UINT64_C(4) << 30,

@@ -35,6 +35,8 @@ struct lab {
 /* How many seconds guests of labs opened from now on may take to obey; 1 unless a test says else.
  */
 extern unsigned lab_wait_s;
+/* Where cairn-privd is asked for settings of the machine; NULL: they are files of <dir>/machine. */
+extern const char *lab_privd;
 
 /* Opens the folder's world; whatever a dead process left there is recovered. */
 struct err *lab_open(const char *dir, struct lab *ret) _must_use_;

@@ -17,7 +17,9 @@
 #include "lab.h"
 
 #define NOBODY "OpaqueRef:nobody"
-#define MIB    (INT64_C(1) << 20)
+#ifndef MIB
+#define MIB (INT64_C(1) << 20)
+#endif
 
 extern struct lab w;
 extern char lab_dir[64]; /* where it lives, to open it again */

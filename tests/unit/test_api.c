@@ -4,8 +4,10 @@
 #include <stddef.h>
 
 #include <cmocka.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "api/api.h"
 #include "api/auth.h"
@@ -38,9 +40,13 @@ struct world {
     const char *vm;
 };
 
+static void (*dwell)(void); /* on the auth thread, while it checks; NULL: nothing */
+
 static struct err *check(void *arg, const char *user, const char *password, struct auth_facts *ret)
 {
     *(int *)arg += 1;
+    if (dwell)
+        dwell();
     if (!str_eq(password, "right"))
         return auth_refused(user);
     enum role role = desc_role_by_name(user);
@@ -567,6 +573,61 @@ static void test_unreadable_bodies(void **state)
     free(a.text);
 }
 
+/* ---- checks of passwords at once ---- */
+
+static atomic_int inside, most, ended, patience_ms;
+
+/* Stays until somebody else is in, too, but not for ever. */
+static void stay(void)
+{
+    int n = ++inside;
+    if (n > most)
+        most = n;
+    for (int i = 0; i < patience_ms && most < 2; i++)
+        usleep(1000);
+    inside--;
+}
+
+static void count_end(void *arg, struct err *e, const struct auth_facts *facts)
+{
+    err_free(e);
+    ended++;
+}
+
+static int checked_at_once(struct world *w, int ms)
+{
+    static const char *const users[] = {"a", "b", "c", "d"};
+    inside = most = ended = 0;
+    patience_ms = ms;
+    for (size_t i = 0; i < ARRAY_LEN(users); i++)
+        auth_check_async(w->auth, users[i], "wrong", count_end, NULL);
+    while (ended < (int)ARRAY_LEN(users))
+        usleep(1000);
+    return most;
+}
+
+static struct err *add_pool(struct txn *t, void *arg)
+{
+    txn_add(t, CLASS_pool, "OpaqueRef:pool", NULL);
+    return NULL;
+}
+
+static void test_so_many_passwords_are_checked_at_once(void **state)
+{
+    struct world *w = *state;
+    assert_null(db_write(w->db, "pool", add_pool, NULL));
+    dwell = stay;
+    assert_string_equal(call(w, "pool.set_local_auth_max_threads", "[\"OpaqueRef:pool\", 1]"),
+                        "null");
+    assert_int_equal(checked_at_once(w, 50), 1);
+    assert_string_equal(call(w, "pool.set_local_auth_max_threads", "[\"OpaqueRef:pool\", 8]"),
+                        "null");
+    assert_int_equal(checked_at_once(w, 10000), 2);
+    dwell = NULL;
+    assert_memory_equal(call(w, "pool.set_local_auth_max_threads", "[\"OpaqueRef:pool\", 9]"),
+                        "VALUE_NOT_SUPPORTED local_auth_max_threads 9", 44);
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
@@ -576,6 +637,7 @@ int main(void)
         TEST(test_maps_and_sets),
         TEST(test_create_and_destroy),
         TEST(test_passwords),
+        TEST(test_so_many_passwords_are_checked_at_once),
         TEST(test_sessions_end),
         TEST(test_roles),
         TEST(test_role_objects),

@@ -60,6 +60,16 @@ static void put(struct audit *a, const char *action, struct err *e)
     err_free(e);
 }
 
+static void test_a_line_of_another_host(void **state)
+{
+    struct audit *a = audit_new(&(struct audit_config){.path = path, .hostname = "host1"});
+    _cleanup_(buf_done) struct buf text;
+    audit_append(a, "[20260322T10:11:12.123Z|info|host2|unix|x|audit] ()");
+    read_all(a, "", &text);
+    assert_string_equal(buf_str(&text), "[20260322T10:11:12.123Z|info|host2|unix|x|audit] ()\n");
+    audit_free(a);
+}
+
 static void test_a_line(void **state)
 {
     struct audit *a = audit_new(&(struct audit_config){.path = path, .hostname = "host1"});
@@ -184,11 +194,8 @@ int main(void)
     clock_fake((usec_t)1000000000 * USEC_PER_SEC);
 #define T(f) cmocka_unit_test_setup_teardown(f, make_folder, remove_folder)
     const struct CMUnitTest tests[] = {
-        T(test_a_line),
-        T(test_outcomes),
-        T(test_files_take_turns),
-        T(test_reading_since),
-        T(test_a_disk_that_takes_nothing),
+        T(test_a_line_of_another_host), T(test_a_line),        T(test_outcomes),
+        T(test_files_take_turns),       T(test_reading_since), T(test_a_disk_that_takes_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -375,6 +375,89 @@ static void an_agent_is_asked_in_turn(void **state)
     assert_int_equal(val_count(x->data), 0);
 }
 
+/* One question and what came of it. */
+static char answered[200];
+
+static void on_answer(void *arg, struct err *e, const struct val *result)
+{
+    snprintf(answered, sizeof(answered), "%s",
+             e ? err_param(e, 0) : val_map_str(result, "word", "no word"));
+    err_free(e);
+}
+
+static void ask(void *arg)
+{
+    struct fixture *x = arg;
+    answered[0] = '\0';
+    agent_ask(x->agent, "{\"execute\":\"guest-word\"}", on_answer, x);
+}
+
+static void forget(void *arg)
+{
+    agent_forget(((struct fixture *)arg)->agent);
+}
+
+static void settle(void *arg)
+{
+    (void)arg;
+}
+
+/* Reads a question of the agent's and answers guest-sync with its number, others with `text`. */
+static void reply(struct fixture *x, const char *text)
+{
+    _cleanup_(freep) char *line = read_line(x->theirs);
+    _cleanup_(val_unrefp) struct val *v = NULL;
+    char number[64];
+    assert_int_equal(json_parse(view_of(line), &v), 0);
+    bool sync = str_eq(val_map_str(v, "execute", ""), "guest-sync");
+    assert_int_equal(sync, text == NULL);
+    if (sync)
+        snprintf(number, sizeof(number), "{\"return\":%lld}\n",
+                 (long long)val_get_int(val_map_get(val_map_get(v, "arguments"), "id")));
+    write_text(x->theirs, sync ? number : text);
+}
+
+static void a_question_waits_for_the_end_of_a_round(void **state)
+{
+    struct fixture *x = *state;
+    mon_run(x->l, make_agent, x);
+    mon_run(x->l, ask, x);
+    assert_string_equal(answered, "no guest agent answers");
+    reply(x, NULL);
+    _cleanup_(freep) char *info = read_line(x->theirs);
+    mon_run(x->l, ask, x); /* in the middle of a round */
+    mon_run(x->l, ask, x);
+    assert_string_equal(answered, "the guest agent is busy");
+    write_text(x->theirs, "{\"return\":{}}\n");
+    reply(x, "{\"return\":{}}\n");
+    reply(x, "{\"return\":[]}\n");
+    reply(x, NULL);
+    reply(x, "{\"return\":{\"word\":\"yes\"}}\n");
+    assert_true(reached(x, &x->told, 1));
+    while (!str_eq(answered, "yes"))
+        mon_run(x->l, settle, x);
+    mon_run(x->l, ask, x);
+    reply(x, NULL);
+    reply(x, "{\"error\":{\"desc\":\"never heard of it\"}}\n");
+    while (!str_eq(answered, "the guest agent: never heard of it"))
+        mon_run(x->l, settle, x);
+    mon_run(x->l, ask, x);
+    mon_run(x->l, forget, x);
+    mon_run(x->l, close_port, x);
+    assert_string_equal(answered, "");
+}
+
+static void who_asks_is_told_of_the_end(void **state)
+{
+    struct fixture *x = *state;
+    mon_run(x->l, make_agent, x);
+    reply(x, NULL);
+    free(read_line(x->theirs));
+    mon_run(x->l, ask, x);
+    mon_run(x->l, close_port, x);
+    assert_string_equal(answered, "the guest agent has gone");
+}
+
 static void addresses_are_numbered_by_interface(void **state)
 {
     static const char text[] =
@@ -411,6 +494,8 @@ int main(void)
         TEST(a_console_remembers_the_last_64_kib),
         TEST(the_ring_outlives_the_daemon),
         TEST(an_agent_is_asked_in_turn),
+        TEST(a_question_waits_for_the_end_of_a_round),
+        TEST(who_asks_is_told_of_the_end),
         TEST(addresses_are_numbered_by_interface),
     };
     return cmocka_run_group_tests_name("monitor", tests, NULL, NULL);
