@@ -21,6 +21,14 @@ struct val_shape {
     uint32_t n_slots;
 };
 
+/* The pairs of sets that were grown from one another, oldest item first; each shows as many of them
+ * as it has. Counted by those sets; what is in it lives as long as the last of them. */
+struct grown {
+    atomic_uint refs;
+    uint32_t used, cap;
+    struct pair pairs[];
+};
+
 /* Scalars are allocated without what lies behind their member. */
 struct val {
     atomic_uint refs;
@@ -36,6 +44,7 @@ struct val {
             uint32_t *slots; /* index+1 into pairs, 0 is free; NULL while small */
             uint32_t n_slots;
             const struct val_shape *shape; /* owns the keys and the index; or NULL */
+            struct grown *grown;           /* owns the pairs; or NULL */
         } c;
     };
 };
@@ -139,11 +148,22 @@ static bool is_container(const struct val *v)
     return v->kind == VAL_SET || v->kind == VAL_MAP;
 }
 
+static void grown_unref(struct grown *g)
+{
+    if (atomic_fetch_sub_explicit(&g->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    for (uint32_t i = 0; i < g->used; i++)
+        val_unref(g->pairs[i].item);
+    free(g);
+}
+
 static void free_val(struct val *v)
 {
     if (v->kind == VAL_STRING)
         rstr_unref(v->s);
-    if (is_container(v)) {
+    if (is_container(v) && v->c.grown) {
+        grown_unref(v->c.grown);
+    } else if (is_container(v)) {
         for (uint32_t i = 0; i < v->c.n; i++) {
             if (!v->c.shape)
                 rstr_unref(v->c.pairs[i].key);
@@ -264,9 +284,23 @@ struct val *val_shaped(const struct val_shape *shape, struct val *const *items)
     return v;
 }
 
+/* Before a set is changed it gets pairs of its own. */
+static void leave_grown(struct val *v)
+{
+    struct grown *g = v->c.grown;
+    v->c.grown = NULL;
+    v->c.cap = v->c.n;
+    v->c.pairs = mem_new_n(struct pair, v->c.n);
+    for (uint32_t i = 0; i < v->c.n; i++)
+        v->c.pairs[i] = (struct pair){NULL, val_ref(g->pairs[i].item)};
+    grown_unref(g);
+}
+
 /* Before a map is changed it gets keys and an index of its own. */
 static void leave_shape(struct val *v)
 {
+    if (v->c.grown)
+        leave_grown(v);
     if (!v->c.shape)
         return;
     v->c.shape = NULL;
@@ -458,6 +492,49 @@ struct val *val_without(const struct val *v, const char *key)
     if (i >= 0)
         remove_at(c, (uint32_t)i);
     return c;
+}
+
+#define GROWN_FROM 16 /* smaller ones are copied */
+
+/* Pairs like those of the set, with room for more. */
+static struct grown *grown_copy(const struct val *set)
+{
+    uint32_t cap = set->c.n + set->c.n / 2 + 1;
+    struct grown *g = mem_zalloc(1, sizeof(*g) + cap * sizeof(struct pair));
+    atomic_init(&g->refs, 0);
+    g->cap = cap;
+    g->used = set->c.n;
+    for (uint32_t i = 0; i < g->used; i++)
+        g->pairs[i].item = val_ref(set->c.pairs[i].item);
+    return g;
+}
+
+/* Whether the place behind the set is free, or holds that very string already. */
+static bool has_place(const struct val *set, const char *r)
+{
+    const struct grown *g = set->c.grown;
+    if (!g || set->c.n == g->cap)
+        return false;
+    return set->c.n == g->used || g->pairs[set->c.n].item->s == r;
+}
+
+struct val *val_set_grown(const struct val *set, const char *r)
+{
+    assert(set->kind == VAL_SET && set->c.n < UINT32_MAX / 4);
+    if (set->c.n < GROWN_FROM) {
+        struct val *c = val_copy(set);
+        val_add(c, val_rstr(r));
+        return c;
+    }
+    struct grown *g = has_place(set, r) ? set->c.grown : grown_copy(set);
+    if (set->c.n == g->used)
+        g->pairs[g->used++].item = val_rstr(r);
+    atomic_fetch_add_explicit(&g->refs, 1, memory_order_relaxed);
+    struct val *v = new_val(VAL_SET);
+    v->c.grown = g;
+    v->c.pairs = g->pairs;
+    v->c.n = v->c.cap = set->c.n + 1;
+    return v;
 }
 
 struct val *val_set_with(const struct val *set, const char *s)

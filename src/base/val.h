@@ -102,7 +102,11 @@ struct val *val_copy(const struct val *v);
 struct val *val_with(const struct val *map, const char *key, const char *s);
 struct val *val_without(const struct val *map_or_set, const char *key);
 struct val *val_set_with(const struct val *set, const char *s); /* the same if it is in already */
-bool val_equal(const struct val *a, const struct val *b);       /* maps: order does not matter */
+/* A set of strings with one more, the rstr r, whether it is in already or not. What both have is
+ * shared, so that growing a large set again and again costs little. Sets that are grown from one
+ * another are grown by one thread. */
+struct val *val_set_grown(const struct val *set, const char *r);
+bool val_equal(const struct val *a, const struct val *b); /* maps: order does not matter */
 
 /* for each item of a set of strings: val_each (ref, vm->VBDs) … */
 #define val_each(s, v)                                                                             \

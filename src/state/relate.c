@@ -83,50 +83,90 @@ static int by_set(const void *x, const void *y)
     return a->seq < b->seq ? -1 : a->seq > b->seq;
 }
 
-static bool leaves(const struct pmap *leaving, const char *ref)
-{
-    return leaving && pmap_get(leaving, pmap_hash(ref), ref);
-}
-
-static struct pmap *leaving_of(const struct belong *b, size_t n)
-{
-    static const struct pmap_type plain = {NULL, NULL};
-    struct pmap *m = NULL;
-    for (size_t i = 0; i < n && !b[i].add; i++)
-        pmap_set(&m, &plain, pmap_hash(b[i].member), b[i].member, (void *)(uintptr_t)1);
-    return m;
-}
-
 static uint64_t seq_of(const struct snap *s, int cls, const char *ref)
 {
     const struct row *r = snap_row(s, cls, ref);
     return r ? r->seq : 0;
 }
 
-/* The set without those that leave and with those that come, in order of creation. Mostly they are
- * younger than all that is in it; only otherwise the members' numbers are looked up. */
-static struct val *set_after(const struct snap *s, const struct val *set, const struct belong *b,
-                             size_t n)
+#define FEW_LEAVE 8
+
+/* Who leaves a set: a few are compared with, many are looked up. */
+struct leaving {
+    const struct belong *b;
+    size_t n;
+    struct pmap *refs; /* if they are many */
+};
+
+static struct leaving leaving_of(const struct belong *b, size_t n)
+{
+    static const struct pmap_type plain = {NULL, NULL};
+    struct leaving l = {.b = b};
+    while (l.n < n && !b[l.n].add)
+        l.n++;
+    for (size_t i = 0; l.n > FEW_LEAVE && i < l.n; i++)
+        pmap_set(&l.refs, &plain, pmap_hash(b[i].member), b[i].member, (void *)(uintptr_t)1);
+    return l;
+}
+
+static bool leaves(const struct leaving *l, const char *ref)
+{
+    if (l->refs)
+        return pmap_get(l->refs, pmap_hash(ref), ref);
+    for (size_t i = 0; i < l->n; i++)
+        if (l->b[i].member == ref || strcmp(l->b[i].member, ref) == 0)
+            return true;
+    return false;
+}
+
+/* The set without those that leave, of which some are there. */
+static struct val *set_without(const struct val *set, const struct leaving *l)
 {
     struct val *out = val_set();
-    struct pmap *leaving = leaving_of(b, n);
-    size_t next = pmap_count(leaving), count = val_count(set);
-    size_t kept = count;
-    while (kept && leaves(leaving, val_str_at(set, kept - 1)))
-        kept--;
-    bool mixed =
-        kept && next < n && seq_of(s, b->member_cls, val_str_at(set, kept - 1)) > b[next].seq;
-    for (size_t i = 0; i < count; i++) {
-        const char *ref = val_str_at(set, i);
-        uint64_t seq = mixed ? seq_of(s, b->member_cls, ref) : 0;
-        for (; mixed && next < n && b[next].seq < seq; next++)
-            val_add(out, val_rstr(b[next].member));
-        if (!leaves(leaving, ref))
+    for (size_t i = 0; i < val_count(set); i++)
+        if (!leaves(l, val_str_at(set, i)))
             val_add(out, val_ref(val_at(set, i)));
+    return out;
+}
+
+/* The set with those that come, in order of creation, where one that is in it is younger. */
+static struct val *set_merged(const struct snap *s, const struct val *set, const struct belong *b,
+                              size_t n)
+{
+    struct val *out = val_set();
+    size_t next = 0;
+    for (size_t i = 0; i < val_count(set); i++) {
+        uint64_t seq = seq_of(s, b->member_cls, val_str_at(set, i));
+        for (; next < n && b[next].seq < seq; next++)
+            val_add(out, val_rstr(b[next].member));
+        val_add(out, val_ref(val_at(set, i)));
     }
     for (; next < n; next++)
         val_add(out, val_rstr(b[next].member));
-    pmap_unref(leaving);
+    return out;
+}
+
+/* The set without those that leave and with those that come, in order of creation. Mostly they are
+ * younger than all that is in it, and then the set only grows. */
+static struct val *set_after(const struct snap *s, const struct val *set, const struct belong *b,
+                             size_t n)
+{
+    struct leaving l = leaving_of(b, n);
+    struct val *out = l.n ? set_without(set, &l) : val_ref(set);
+    size_t count = val_count(out);
+    b += l.n;
+    n -= l.n;
+    pmap_unref(l.refs);
+    if (n && count && seq_of(s, b->member_cls, val_str_at(out, count - 1)) > b->seq) {
+        struct val *merged = set_merged(s, out, b, n);
+        val_unref(out);
+        return merged;
+    }
+    for (size_t i = 0; i < n; i++) {
+        struct val *more = val_set_grown(out, b[i].member);
+        val_unref(out);
+        out = more;
+    }
     return out;
 }
 
@@ -333,8 +373,9 @@ static struct err *check_refs(const struct txn *t, const struct edit *e)
 {
     struct check c = {t, NULL};
     desc_each_field (f, e->now->cls) {
-        if (!field_has_refs(f) || (e->before && row_field_equal(e->before, e->now, f)))
-            continue;
+        if (!field_has_refs(f) || field_relation(c.t->next, f) == REL_ONE ||
+            (e->before && row_field_equal(e->before, e->now, f)))
+            continue; /* derived ones hold what refers to the row */
         if (f->type->kind == TYPE_REF)
             check_one(&c, f->type->cls, *ref_member(e->now, f));
         else

@@ -12,6 +12,8 @@
 static size_t count_special(const char *p, size_t size)
 {
     size_t n = 0;
+    if (!memchr(p, '\'', size) && !memchr(p, '\\', size))
+        return 0;
     for (size_t i = 0; i < size; i++)
         n += p[i] == '\'' || p[i] == '\\';
     return n;

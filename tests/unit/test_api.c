@@ -476,6 +476,33 @@ static void test_long_poll(void **state)
     free(a.text);
 }
 
+/* What many are told of a change is encoded once, and is what a caller in process is told. */
+static void test_many_poll(void **state)
+{
+    enum { N = 1000 };
+    static struct answer answers[N];
+    struct world *w = *state;
+    _cleanup_(freep) char *token = token_of(call(w, "event.from", "[[\"VM\"],\"\",0]"));
+    for (size_t i = 0; i < N; i++) {
+        answers[i] = (struct answer){0};
+        assert_non_null(post_from(w, w->root, &answers[i]));
+    }
+    assert_call(w, "VM.set_name_label", "[\"$\",\"polled\"]", "null");
+    turn(w);
+    _cleanup_(freep) char *from = mem_printf("[[\"vm\"],\"%s\",0]", token);
+    const char *value = call(w, "event.from", from);
+    assert_non_null(strstr(value, "\"name_label\":\"polled\""));
+    for (size_t i = 0; i < N; i++) {
+        assert_non_null(answers[i].text);
+        assert_non_null(strstr(answers[i].text, value));
+        free(answers[i].text);
+    }
+    _cleanup_(buf_done) struct buf dump;
+    buf_init(&dump, 1 << 16);
+    api_dump(w->api, &dump);
+    assert_non_null(strstr(buf_str(&dump), "batches encoded 1, given again 999"));
+}
+
 static void test_long_poll_ends(void **state)
 {
     struct world *w = *state;
@@ -648,6 +675,7 @@ int main(void)
         TEST(test_inject),
         TEST(test_next),
         TEST(test_long_poll),
+        TEST(test_many_poll),
         TEST(test_long_poll_ends),
         TEST(test_records_as_rows),
         TEST(test_encoded_records),

@@ -2,6 +2,7 @@
 #include "state_fixture.h"
 
 #include <pthread.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -428,10 +429,66 @@ static void a_second_writer_ends_the_first(void **state)
     db_close(first);
 }
 
+/* A VM's VBDs as its set says, against those that say they are the VM's. */
+static void check_owned(struct fixture *f)
+{
+    _cleanup_(snap_unrefp) struct snap *s = snap_get(f->db);
+    const struct val *set = vm_of(s, "OpaqueRef:v")->VBDs;
+    size_t n = 0;
+    snap_each (r, s, CLASS_VBD) {
+        if (strcmp(((const struct rec_VBD *)r)->VM, "OpaqueRef:v") != 0)
+            continue;
+        assert_true(n < val_count(set));
+        assert_string_equal(val_str_at(set, n++), r->ref);
+    }
+    assert_int_equal(n, val_count(set));
+}
+
+static struct err *delete_vbd(struct txn *t, void *arg)
+{
+    txn_delete(t, CLASS_VBD, ((struct ask *)arg)->vbd);
+    return NULL;
+}
+
+static struct err *make_vbd_in_vain(struct txn *t, void *arg)
+{
+    err_free(make_vbd(t, arg));
+    return err_make("OPERATION_NOT_ALLOWED", __FILE__, __LINE__, 0);
+}
+
+/* Large sets grow and shrink; what a snapshot saw of them stays. */
+static void large_sets_are_kept_in_order(void **state)
+{
+    struct fixture *f = *state;
+    char ref[32];
+    WRITE(f, make_vm, .vm = "OpaqueRef:v");
+    for (int i = 0; i < 60; i++) {
+        _cleanup_(snap_unrefp) struct snap *before = snap_get(f->db);
+        snprintf(ref, sizeof(ref), "OpaqueRef:%d", i);
+        struct ask lost = {.vbd = "OpaqueRef:lost", .vm = "OpaqueRef:v"};
+        write_fails(f, make_vbd_in_vain, &lost, "OPERATION_NOT_ALLOWED");
+        WRITE(f, make_vbd, .vbd = ref, .vm = "OpaqueRef:v");
+        assert_int_equal(val_count(vm_of(before, "OpaqueRef:v")->VBDs), i);
+    }
+    check_owned(f);
+    WRITE(f, delete_vbd, .vbd = "OpaqueRef:30");
+    WRITE(f, delete_vbd, .vbd = "OpaqueRef:59");
+    WRITE(f, make_vbd, .vbd = "OpaqueRef:30", .vm = "OpaqueRef:v");
+    check_owned(f);
+    WRITE(f, move_vbd, .vbd = "OpaqueRef:20", .vm = REF_NULL);
+    check_owned(f);
+    WRITE(f, move_vbd, .vbd = "OpaqueRef:20", .vm = "OpaqueRef:v"); /* into the middle */
+    check_owned(f);
+    restart(f);
+    WRITE(f, make_vbd, .vbd = "OpaqueRef:last", .vm = "OpaqueRef:v");
+    check_owned(f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         CASE(snapshots_never_change),
+        CASE(large_sets_are_kept_in_order),
         CASE(indexes_follow),
         THREADED(indexes_follow),
         CASE(references_are_checked),

@@ -200,6 +200,50 @@ static void parked_watches_wake_once(void **state)
     watch_set_done(&first);
 }
 
+static void count(void *arg, enum watch_why why)
+{
+    ((int *)arg)[why]++;
+}
+
+/* Many waiters for the same classes, some of whom leave or are late, beside others. */
+static void many_wait_for_the_same(void **state)
+{
+    enum { N = 300 };
+    struct fixture *f = *state;
+    int vm[3] = {0}, vdi[3] = {0};
+    uint64_t ids[N];
+    struct watch_set vms = {0}, vdis = {0};
+    watch_set_add_class(&vms, CLASS_VM);
+    watch_set_add_class(&vdis, CLASS_VDI);
+    clock_fake(1000 * USEC_PER_SEC);
+    struct token t = token_of(f);
+    for (usec_t i = 0; i < N; i++) {
+        bool late = i % 3 == 0;
+        /* The deadlines of the late ones come in another order than they did. */
+        usec_t deadline = late ? clock_now() + 1 + i * 7 % N : USEC_NEVER;
+        ids[i] = watch_park(f->db, t, i % 2 ? &vms : &vdis, deadline, count, i % 2 ? vm : vdi);
+        assert_true(ids[i]);
+    }
+    for (size_t i = 0; i < N; i += 10)
+        assert_true(watch_cancel(f->db, ids[i]));
+    for (usec_t i = 0; i < N / 2; i++) {
+        clock_advance(1);
+        watch_run_due(f->db);
+    }
+    int late = vm[WATCH_TIMEOUT] + vdi[WATCH_TIMEOUT];
+    assert_in_range(late, 30, 60); /* half of 100, less those who left */
+    WRITE(f, make_vm, .vm = "OpaqueRef:1");
+    assert_int_equal(vm[WATCH_CHANGED] + vm[WATCH_TIMEOUT], N / 2);
+    assert_int_equal(vdi[WATCH_CHANGED], 0);
+    WRITE(f, make_vm, .vm = "OpaqueRef:2");
+    clock_advance(N);
+    watch_run_due(f->db);
+    assert_int_equal(vm[WATCH_CHANGED] + vm[WATCH_TIMEOUT], N / 2);
+    WRITE(f, make_vdi, .vdi = "OpaqueRef:3");
+    assert_int_equal(vdi[WATCH_CHANGED] + vdi[WATCH_TIMEOUT], N / 2 - N / 10);
+    clock_real();
+}
+
 struct follow {
     int calls;
     size_t changes;
@@ -257,6 +301,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         CASE(it_says_what_it_does),
+        CASE(many_wait_for_the_same),
         CASE(changes_come_in_order_and_once),
         CASE(a_row_that_comes_back_is_told_once),
         CASE(tokens_of_another_process_count_by_generation),
