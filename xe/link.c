@@ -139,6 +139,7 @@ static char *start_tls(struct link *l, const char *server)
 {
     _cleanup_(freep) char *host = bare_host(server);
     const char *authorities = getenv("XE_CACERT");
+    tls_start_short();
     struct err *e = tls_context_client(authorities, &l->context);
     if (e) {
         _cleanup_(freep) char *text = err_text(e);

@@ -6,10 +6,13 @@
  */
 #include <signal.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #include "base/turn.h"
 #include "codec/thin.h"
 #include "xe/converse.h"
+
+#define OUTPUT_SIZE 65536 /* of a list, at a time */
 
 static void usage(const char *program)
 {
@@ -41,6 +44,8 @@ int main(int argc, char **argv)
         usage("xe");
         status = 0;
     }
+    if (!isatty(STDOUT_FILENO))
+        setvbuf(stdout, NULL, _IOFBF, OUTPUT_SIZE);
     if (status < 0)
         status = converse_run(&o, stdout);
     options_done(&o);

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
+#include <stdlib.h>
 
 #include "base/lock.h"
 #include "base/str.h"
@@ -24,6 +25,14 @@ struct tls {
     struct buf out;
     bool server;
 };
+
+void tls_start_short(void)
+{
+    uint64_t how = OPENSSL_INIT_NO_ATEXIT;
+    if (!getenv("OPENSSL_CONF"))
+        how |= OPENSSL_INIT_NO_LOAD_CONFIG;
+    OPENSSL_init_ssl(how, NULL);
+}
 
 static void ctx_freep(SSL_CTX **ctx)
 {

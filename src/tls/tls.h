@@ -24,6 +24,11 @@
 struct tls_context;
 struct tls;
 
+/* For a program that makes one connection and ends, before anything else of TLS: it starts without
+ * the system's configuration of OpenSSL, unless OPENSSL_CONF names one, and ends without giving
+ * everything back. */
+void tls_start_short(void);
+
 /* PEM files; the certificate may be followed by its chain. */
 struct err *tls_context_server(const char *cert_path, const char *key_path,
                                struct tls_context **ret) _must_use_;
