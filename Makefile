@@ -1,5 +1,5 @@
 # The front door; the work is done by Meson and tools/. `make help` lists the targets.
-.PHONY: help deps build up down test bench bench-control bench-storage bench-flood fuzz torture-real docs install check-all clean
+.PHONY: help deps build up down test bench bench-control bench-storage bench-flood storm fuzz torture-real docs install check-all clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -45,6 +45,9 @@ bench-flood: ## a normal client beside ten thousand connections that say next to
 	@[ -f build/build.ninja ] || meson setup build >/dev/null
 	@ninja -C build >/dev/null
 	@bench/flood
+
+storm: ## ten million requests that nobody would send, at a host with sanitizers
+	@tools/storm
 
 fuzz: ## each fuzz target for 60 s (clang)
 	@CAIRN_DEPS=extra tools/deps

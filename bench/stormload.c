@@ -5,8 +5,8 @@
  * and requests of REST whose bodies are grown from a grammar and then mutated, a batch at a time;
  * beside them whole requests mutated head and all, commands, WebSockets, downloads with wild
  * parameters, and bytes at the TLS port. Every answer is waited for: a connection that neither
- * answers nor ends for PATIENCE is stuck. Prints one line of key=value at the end, and every ten
- * seconds on stderr.
+ * answers nor ends for PATIENCE is stuck. Prints one line of key=value at the end, or at SIGTERM,
+ * and every ten seconds on stderr.
  *
  *     stormload WORDS PORT TLS-PORT SOCKET REQUESTS THREADS SEED
  *
@@ -15,6 +15,7 @@
  */
 #include <errno.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
@@ -55,6 +56,8 @@ static struct {
     atomic_ulong sent, answered, refused, raw, commands, streams, tls_bytes, closed, stuck;
     atomic_bool failed;
 } job;
+
+static volatile sig_atomic_t ended;
 
 struct sender {
     pthread_t thread;
@@ -381,9 +384,14 @@ static void leave_trace(struct sender *s)
     atomic_store(&job.failed, true);
 }
 
-static int dial(struct sender *s, bool tls)
+enum way { KEPT, RAW, COMMAND, TLS };
+
+/* A quarter by the local socket; but no commands, for those would be root's there. */
+static int dial(struct sender *s, enum way way)
 {
-    int fd = !tls && s->number % 4 == 0 ? by_socket() : wire_connect(tls ? &job.tls : &job.plain);
+    bool tls = way == TLS;
+    int fd =
+        way <= RAW && s->number % 4 == 0 ? by_socket() : wire_connect(tls ? &job.tls : &job.plain);
     struct timeval patience = {.tv_sec = PATIENCE_S};
     if (fd < 0)
         leave_trace(s);
@@ -450,7 +458,7 @@ static void take_answers(struct sender *s, unsigned expected)
 static void send_batch(struct sender *s)
 {
     if (s->fd < 0)
-        s->fd = dial(s, false);
+        s->fd = dial(s, KEPT);
     if (s->fd < 0)
         return;
     buf_clear(&s->out);
@@ -462,11 +470,11 @@ static void send_batch(struct sender *s)
 }
 
 /* Whatever stands in `out`, on a connection of its own, to its end. */
-static void send_alone(struct sender *s, bool tls, bool answer_first)
+static void send_alone(struct sender *s, enum way way, bool answer_first)
 {
     char chunk[65536];
     ssize_t n;
-    int fd = dial(s, tls);
+    int fd = dial(s, way);
     if (fd < 0)
         return;
     job.sent++;
@@ -490,7 +498,7 @@ static void raw(struct sender *s)
     for (size_t n = 1 + below(s, 6); n; n--)
         mutate(s, &s->out);
     job.raw++;
-    send_alone(s, false, false);
+    send_alone(s, RAW, false);
 }
 
 static void command(struct sender *s)
@@ -506,7 +514,7 @@ static void command(struct sender *s)
     for (size_t n = below(s, 24); n; n--)
         buf_putc(&s->out, (char)chance(s));
     job.commands++;
-    send_alone(s, false, below(s, 2));
+    send_alone(s, COMMAND, below(s, 2));
 }
 
 static void stream(struct sender *s)
@@ -534,7 +542,7 @@ static void stream(struct sender *s)
     if (below(s, 4) == 0)
         mutate_some(s, &s->out);
     job.streams++;
-    send_alone(s, false, ws);
+    send_alone(s, COMMAND, ws);
 }
 
 static void at_tls(struct sender *s)
@@ -545,7 +553,7 @@ static void at_tls(struct sender *s)
         buf_putc(&s->out, (char)chance(s));
     mutate_some(s, &s->out);
     job.tls_bytes++;
-    send_alone(s, true, false);
+    send_alone(s, TLS, false);
 }
 
 /* ---- all of it ---- */
@@ -556,7 +564,7 @@ static void *sender_main(void *arg)
     buf_init(&s->out, (size_t)BATCH * REQUEST_MAX);
     buf_init(&s->body, REQUEST_MAX);
     buf_init(&s->in, REPLY_MAX + 65536);
-    while (job.sent < job.requests && !job.failed) {
+    while (job.sent < job.requests && !job.failed && !ended) {
         for (unsigned i = 0; i < 4; i++)
             send_batch(s);
         for (unsigned i = 0; i < 4 && !job.failed; i++) {
@@ -606,6 +614,11 @@ static bool read_words(const char *path)
     return job.words[MESSAGES].n && job.words[SESSIONS].n;
 }
 
+static void on_signal(int signal)
+{
+    ended = 1;
+}
+
 static bool set_up(char **argv)
 {
     job.file = argv[1];
@@ -623,6 +636,7 @@ int main(int argc, char **argv)
         fputs("usage: stormload WORDS PORT TLS-PORT SOCKET REQUESTS THREADS SEED\n", stderr);
         return 2;
     }
+    signal(SIGTERM, on_signal);
     uint64_t start = wire_now_ns();
     struct sender *all = mem_new_n(struct sender, job.threads);
     for (unsigned i = 0; i < job.threads; i++) {
@@ -632,7 +646,7 @@ int main(int argc, char **argv)
         if (pthread_create(&all[i].thread, NULL, sender_main, &all[i]) != 0)
             return 2;
     }
-    for (unsigned tick = 1; job.sent < job.requests && !job.failed; tick++) {
+    for (unsigned tick = 1; job.sent < job.requests && !job.failed && !ended; tick++) {
         usleep(100000);
         if (tick % 100 == 0)
             report(stderr, (double)(wire_now_ns() - start) / 1e9);

@@ -244,7 +244,7 @@ static ssize_t receive(struct net_stream *s, void *p, size_t size)
 
 static ssize_t read_tls(struct net_stream *s, void *p, size_t size)
 {
-    char chunk[16384];
+    char chunk[65536];
     for (;;) {
         ssize_t n = tls_read(s->tls, p, size);
         int r = send_tls(s);

@@ -33,7 +33,8 @@ struct err *import_error(const char *fmt, ...) _printf_(1, 2) _must_use_;
 
 /* ---- walk.c: a disk in pieces, the next ones read ahead ---- */
 
-#define WALK_AHEAD 4
+#define WALK_AHEAD 8 /* pieces, of WALK_BYTES together: as much as a diskio has under way */
+#define WALK_BYTES ((size_t)8 * DISKIO_PIECE)
 struct piece {
     uint64_t at;
     size_t size;

@@ -34,7 +34,7 @@ static void expect_all(struct diskio *d, const struct piece *p)
 
 static struct err *plan(struct walk *w)
 {
-    while (w->n < WALK_AHEAD && w->next < w->size) {
+    while (w->n < WALK_AHEAD && (w->n + 1) * w->unit <= WALK_BYTES && w->next < w->size) {
         struct piece p = {.at = w->next};
         p.size = w->size - w->next < w->unit ? (size_t)(w->size - w->next) : w->unit;
         TRY(is_hole(w->disk, p.at, p.size, &p.zero));
