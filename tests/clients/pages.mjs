@@ -17,6 +17,16 @@ page.on("pageerror", e => seen.errors.push(e.message));
 page.on("request", r => new URL(r.url()).host !== new URL(url).host && !r.url().startsWith("data:")
     && !r.url().startsWith("blob:") && seen.elsewhere.push(r.url()));
 page.on("console", m => /Content Security Policy/.test(m.text()) && seen.errors.push(m.text()));
+// So that a connection can be broken below the page's feet.
+await page.addInitScript(() => {
+    window.sockets = [];
+    window.WebSocket = class extends WebSocket {
+        constructor(...args) {
+            super(...args);
+            window.sockets.push(this);
+        }
+    };
+});
 const state = name => page.waitForSelector(`body[data-state=${name}]`);
 
 /** Waits until the canvas shows something: pixels that are not of the darkest colour. */
@@ -31,6 +41,23 @@ async function pixels() {
         return lit > 200;
     });
     return canvas.evaluate(c => [c.width, c.height]);
+}
+
+/** Breaks the console's connection; says how many there have been once it stands again. */
+async function broken() {
+    const notice = await page.evaluate(() => new Promise(done => {
+        const shown = document.getElementById("notice");
+        const watch = new MutationObserver(() => {
+            if (document.body.dataset.state !== "connecting" || shown.hidden)
+                return;
+            watch.disconnect();
+            done(shown.innerText);
+        });
+        watch.observe(document.body, {attributes: true, childList: true, subtree: true});
+        window.sockets.at(-1).close();
+    }));
+    await state("connected");
+    return [notice, await page.evaluate(() => window.sockets.length)];
 }
 
 /** The text of the terminal, once it has as much of `what` as was asked for. */
@@ -81,6 +108,16 @@ try {
     await page.click("#text");
     await state("connected");
     seen.again = await text("B.", 1);
+
+    // What breaks is connected again, the serial line and the screen.
+    const before = await page.evaluate(() => window.sockets.length);
+    seen.broken = [await broken()];
+    await page.click("#graphic");
+    await state("connected");
+    await pixels();
+    seen.broken.push(await broken());
+    await pixels();
+    seen.opened = seen.broken.map(([, n]) => n - before);
 
     // A guest that does not run; it is started from its page, and its console opens.
     await page.goto(`${url}/console.html?uuid=${halted}`);

@@ -47,6 +47,8 @@ def test_the_pages_work_in_a_browser(node_modules, real, tmp_path):
     assert 0.7 < picture["lit"] / picture["shown"] < 1.4  # the cursor blinks, a JPEG blurs
     assert "...." in seen["text"] and "00000040" in seen["text"]
     assert "B...." in seen["again"].replace("\n", "")
+    assert all("Connection lost" in notice for notice, _ in seen["broken"])
+    assert seen["opened"] == [1, 3]  # the line again; the screen, and that again
     assert "is not running" in seen["halted"] and "halted" in seen["halted"]
     assert sorted(seen["guests"]) == sorted([real.x_uuid[running], real.x_uuid[halted]])
     assert [v["name_label"] for v in seen["listed"]["items"]] == ["a running guest"]
