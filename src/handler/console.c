@@ -35,7 +35,7 @@ struct err *handler_console_find(const struct snap *s, const struct net_request 
     _cleanup_(freep) char *uuid = http_query_get(req->query, "uuid");
     _cleanup_(freep) char *ref = http_query_get(req->query, "ref");
     if (!uuid && !ref)
-        return err_internal("name the console: /console?uuid=… or ref=…");
+        return err_INVALID_VALUE("uuid or ref", "");
     const struct rec_console *c = uuid ? snap_console_by_uuid(s, uuid) : snap_console(s, ref);
     if (!c)
         c = of_vm(s, uuid ? snap_VM_by_uuid(s, uuid) : snap_VM(s, ref));

@@ -17,7 +17,8 @@
 
 #define CHUNKED_IN 65536 /* read at once of a body in chunks */
 #define REST_MAX   (64u << 20)
-#define REST_TIME  (2 * USEC_PER_SEC)
+#define REST_TIME  (2 * USEC_PER_SEC)  /* without a byte */
+#define REST_WHOLE (30 * USEC_PER_SEC) /* however it trickles */
 
 /* ---- session, permission, task ---- */
 
@@ -141,8 +142,9 @@ static void take_rest(struct transfer *x)
 {
     char room[65536];
     uint64_t most = x->req->head->has_length ? x->left : UINT64_MAX;
+    usec_t end = clock_now() + REST_WHOLE;
     net_stream_set_patience(x->stream, REST_TIME);
-    for (uint64_t taken = 0; taken < REST_MAX && taken < most;) {
+    for (uint64_t taken = 0; taken < REST_MAX && taken < most && clock_now() < end;) {
         ssize_t n = net_stream_read(x->stream, room, sizeof(room));
         if (n <= 0)
             return;

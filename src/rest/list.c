@@ -5,6 +5,7 @@
  * page stays right when objects before it come or go. Objects without such a number, which never
  * change, are counted.
  */
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/str.h"
@@ -109,20 +110,23 @@ static void show_one(struct page *p, struct rest_show *s, const struct row *r, u
     p->last = place;
 }
 
+static int by_seq(const void *a, const void *b)
+{
+    const struct row *const *x = a, *const *y = b;
+    return ((*x)->seq > (*y)->seq) - ((*x)->seq < (*y)->seq);
+}
+
 /* Some classes answer with records instead of rows; each stands in the database all the same. */
 static void show_records(struct page *p, struct rest_show *s, const struct val *records)
 {
     VEC(const struct row *) rows = {0};
     for (size_t i = 0; i < val_count(records); i++) {
         const struct row *r = api_row(s->api, s->snap, p->cls->num, val_key_at(records, i));
-        size_t at = rows.n;
-        if (!r)
-            continue;
-        vec_push(&rows, r);
-        for (; at && rows.v[at - 1]->seq > r->seq; at--)
-            rows.v[at] = rows.v[at - 1];
-        rows.v[at] = r;
+        if (r)
+            vec_push(&rows, r);
     }
+    if (rows.n)
+        qsort(rows.v, rows.n, sizeof(*rows.v), by_seq);
     for (size_t i = 0; i < rows.n; i++)
         show_one(p, s, rows.v[i], rows.v[i]->seq);
     vec_done(&rows);
