@@ -637,6 +637,7 @@ int main(int argc, char **argv)
         return 2;
     }
     signal(SIGTERM, on_signal);
+    signal(SIGPIPE, SIG_IGN);
     uint64_t start = wire_now_ns();
     struct sender *all = mem_new_n(struct sender, job.threads);
     for (unsigned i = 0; i < job.threads; i++) {

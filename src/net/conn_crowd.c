@@ -57,14 +57,15 @@ static unsigned rank_of(const struct conn *c, usec_t now)
     return c->state == SEND ? STAYS - 1 : 1u + c->shook + 2u * c->served;
 }
 
-static struct conn *find_victim(struct net_thread *t, const char *crowd, uint64_t before)
+static struct conn *find_victim(struct net_thread *t, const char *crowd, uint64_t before,
+                                usec_t age)
 {
     struct conn *victim = NULL;
     unsigned lowest = STAYS;
     usec_t now = clock_now();
     for (struct conn *c = t->strangers; c; c = c->next) {
         unsigned rank = rank_of(c, now);
-        if (rank > lowest || rank == STAYS || c->serial >= before ||
+        if (rank > lowest || rank == STAYS || c->serial >= before || now - c->milestone < age ||
             (*crowd && !str_eq(c->peer.crowd, crowd)))
             continue;
         if (rank < lowest || c->milestone <= victim->milestone) {
@@ -87,11 +88,11 @@ static bool is_spared(struct conn *c)
     return c->spared;
 }
 
-bool conn_evict(struct net_thread *t, const char *crowd, uint64_t before)
+bool conn_evict(struct net_thread *t, const char *crowd, uint64_t before, usec_t age)
 {
-    struct conn *victim = find_victim(t, crowd, before);
+    struct conn *victim = find_victim(t, crowd, before, age);
     for (unsigned spared = 0; victim && spared < SPARED_MAX && is_spared(victim); spared++)
-        victim = find_victim(t, crowd, before);
+        victim = find_victim(t, crowd, before, age);
     if (!victim)
         return false;
     t->net->n_evicted++;

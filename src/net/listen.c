@@ -21,6 +21,8 @@
 #include "net/net_impl.h"
 
 #define FULL_PAUSE (100 * USEC_PER_MSEC)
+#define LAG        4                     /* so many times the limit is none; see enter() */
+#define GROWN      (100 * USEC_PER_MSEC) /* who is younger is not judged by one thread alone */
 
 static _Thread_local const struct net_thread *mine;
 
@@ -97,7 +99,7 @@ struct err *net_new(const struct net_config *config, struct net **ret)
     mutex_init(&n->lock, LOCK_NET);
     pthread_cond_init(&n->work, NULL);
     n->queue_end = &n->queue;
-    n->peers = peers_new(2 * n->config.max_peers);
+    n->peers = peers_new(LAG * n->config.max_peers);
     n->threads = mem_new_n(struct net_thread *, n->config.threads);
     for (unsigned i = 0; i < n->config.threads; i++)
         n->threads[i] = thread_new(n, i);
@@ -124,8 +126,8 @@ static void count_out(struct net *n, const struct net_peer *peer)
 
 /*
  * Strangers are let in beyond the limits, and one of the crowd that is too large goes instead
- * (conn_crowd.c). What cannot be made up for that way (all are owed an answer) is refused at twice
- * the limit.
+ * (conn_crowd.c). What cannot be made up for that way (all are owed an answer, or the threads are
+ * starved of processors) is refused at a multiple of the limit.
  */
 enum admission {
     REFUSED,
@@ -147,7 +149,7 @@ static enum admission enter(struct net *n, const struct net_peer *peer,
     enum admission result = ADMITTED;
     mutex_lock(&n->lock);
     unsigned from_here = local ? 0 : peers_count(n->peers, peer->crowd);
-    if (n->stopping || from_here >= 2 * c->max_per_peer || n->n_peers >= 2 * c->max_peers)
+    if (n->stopping || from_here >= LAG * c->max_per_peer || n->n_peers >= LAG * c->max_peers)
         result = REFUSED;
     else if (from_here >= c->max_per_peer || n->n_peers >= c->max_peers)
         result = is_far_over(from_here, c->max_per_peer) || is_far_over(n->n_peers, c->max_peers)
@@ -197,7 +199,8 @@ static void evict(void *arg)
 {
     struct eviction *e = arg;
     struct net *n = e->net;
-    if (!conn_evict(n->threads[e->thread], e->crowd, e->before) && ++e->asked < n->config.threads) {
+    if (!conn_evict(n->threads[e->thread], e->crowd, e->before, 0) &&
+        ++e->asked < n->config.threads) {
         e->thread = (e->thread + 1) % n->config.threads;
         if (net_thread_post(n->threads[e->thread], "evict", evict, e))
             return;
@@ -277,7 +280,7 @@ static void adopt(struct listener *l, int fd, const struct sockaddr_storage *fro
     struct conn *c = conn_new(n, t, fd, &peer, l->tls);
     uint64_t serial = conn_serial(c);
     conn_send_off(c);
-    if (how == ADMITTED_AT_ONCE && conn_evict(n->threads[0], crowd, serial))
+    if (how == ADMITTED_AT_ONCE && conn_evict(n->threads[0], crowd, serial, GROWN))
         return;
     if (how > ADMITTED)
         make_room(n, crowd, serial);

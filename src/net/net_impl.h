@@ -123,8 +123,8 @@ void conn_feed(struct conn *c, const void *p, size_t size);
 bool conn_is_drained(const struct conn *c);
 void conn_known(struct conn *c);
 /* Closes the connection of a stranger in that crowd ("": any) that can be done without best, of
- * those made before number `before`; false if this thread has none. */
-bool conn_evict(struct net_thread *t, const char *crowd, uint64_t before);
+ * those made before number `before` and not younger than `age`; false if this thread has none. */
+bool conn_evict(struct net_thread *t, const char *crowd, uint64_t before, usec_t age);
 
 /* ---- reply.c ---- */
 

@@ -139,7 +139,7 @@ def test_slow_strangers_of_all_kinds(house, sources):
             assert time.monotonic() < end
             time.sleep(0.05)
         facts = net_facts(house)
-        assert facts["strangers"] <= (2000 if sources == "spread" else 500)
+        assert facts["strangers"] <= (4000 if sources == "spread" else 1000)
         assert facts["bytes"] < 64 << 20
         assert "opened=" in p.communicate("\n", timeout=60)[0]
         while descriptors(house) > before + 2:
