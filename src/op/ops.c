@@ -8,6 +8,7 @@
 #include "op/observer.h"
 #include "op/vdi_chain.h"
 #include "op/vm_ops.h"
+#include "op/vm_snapshot.h"
 #include "op/world.h"
 #include "task/claim.h"
 
@@ -22,7 +23,8 @@ static const struct op_kind *const all_kinds[] = {
     &kind_guest_ended,       &kind_guest_rebooted,   &kind_vm_cpus,      &kind_vm_memory,
     &kind_vdi_export,        &kind_vdi_import,       &kind_vm_mask,      &kind_appliance,
     &kind_vbd_gone,          &kind_vif_gone,         &kind_vm_export,    &kind_vm_import,
-    &kind_vdi_snapshot,      &kind_vdi_clone,
+    &kind_vdi_snapshot,      &kind_vdi_clone,        &kind_vm_snapshot,  &kind_vm_clone,
+    &kind_vm_checkpoint,     &kind_vm_revert,
 };
 
 void ops_register(void)

@@ -256,6 +256,13 @@ static void put_new(struct txn *t, struct op *op, size_t i, const struct rec_VDI
     vdi->snapshot_time = now_s();
 }
 
+/* The volume that takes the place of the old disk's is built on what this one is built on. */
+static void put_back(struct rec_VDI *back, const struct rec_VDI *vdi)
+{
+    back->virtual_size = vdi->virtual_size;
+    chain_set_parent(back, val_map_str(vdi->sm_config, CHAIN_PARENT, ""));
+}
+
 void chain_put_records(struct txn *t, struct op *op)
 {
     for (size_t i = 0; i < chain_count(op); i++) {
@@ -267,7 +274,11 @@ void chain_put_records(struct txn *t, struct op *op)
         _cleanup_(freep) char *new_at = sr_chain_location(sr->type, chain_get(op, i, "uuid"));
         if (str_eq(chain_get(op, i, "how"), "split"))
             put_base(t, op, i, old, base_at);
-        put_new(t, op, i, old, new_at);
+        struct rec_VDI *back = txn_edit_VDI(t, chain_get(op, i, "old"));
+        if (back)
+            put_back(back, old);
+        else
+            put_new(t, op, i, old, new_at);
     }
 }
 
@@ -298,7 +309,7 @@ static struct err *add_records(struct op *op)
     return op_commit(op, "VDI snapshot", records_txn, op);
 }
 
-static struct err *note_sizes(struct op *op)
+struct err *chain_finish(struct op *op)
 {
     TRY(chain_resume(op));
     for (size_t i = 0; i < chain_count(op); i++) {
@@ -313,7 +324,7 @@ static const struct step snapshot_steps[] = {
     {"pause disk", chain_pause, chain_resume, .weight = 1},
     {"split volume", chain_split, chain_unsplit, .weight = 4},
     {"add records", add_records, NULL, .weight = 1, .commit = true},
-    {"resume disk", note_sizes, NULL, .weight = 1},
+    {"resume disk", chain_finish, NULL, .weight = 1},
 };
 const struct op_kind kind_vdi_snapshot = OP_KIND("VDI.snapshot", snapshot_steps);
 
@@ -329,7 +340,7 @@ static const struct step clone_steps[] = {
     {"pause disk", chain_pause, chain_resume, .weight = 1},
     {"split volume", chain_split, chain_unsplit, .weight = 4},
     {"add records", add_records, NULL, .weight = 1, .commit = true},
-    {"resume disk", note_sizes, NULL, .weight = 1},
+    {"resume disk", chain_finish, NULL, .weight = 1},
 };
 const struct op_kind kind_vdi_clone = OP_KIND("VDI.clone", clone_steps);
 

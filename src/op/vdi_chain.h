@@ -44,7 +44,10 @@ struct err *chain_pause(struct op *op) _must_use_;
 struct err *chain_resume(struct op *op) _must_use_;
 struct err *chain_split(struct op *op) _must_use_;
 struct err *chain_unsplit(struct op *op) _must_use_;
-/* In the transaction that commits: base copies and new VDIs. */
+/* Resumes, and reads sizes into the records: behind the commit. */
+struct err *chain_finish(struct op *op) _must_use_;
+/* In the transaction that commits: base copies and new VDIs; of CHAIN_BACK with an "old" VDI, that
+ * its content is now built on the same. */
 void chain_put_records(struct txn *t, struct op *op);
 
 /* What a VDI is built on, NULL if nothing is known. */

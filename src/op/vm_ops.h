@@ -21,6 +21,13 @@ struct err *mark_rebooted(struct op *op) _must_use_; /* a commit step */
 struct err *believe_guest(struct op *op) _must_use_; /* undo of what gave it the domid */
 struct err *mark_halted(struct op *op) _must_use_;   /* a commit step */
 
+/* vm_stop.c: steps of saving a running guest: context "image.sr", "image.uuid", "suspend_VDI" */
+struct err *image_name(struct op *op) _must_use_;
+struct err *image_make(struct op *op) _must_use_;
+struct err *image_drop(struct op *op) _must_use_;
+struct err *guest_save(struct op *op) _must_use_;
+struct err *guest_unsave(struct op *op) _must_use_;
+
 /* The image of the memory: context "suspend_VDI", else the VM's. */
 struct err *suspend_image(struct op *op, struct image *ret) _must_use_;
 /* Builds the guest, paused, from its boot record and that image. */
@@ -65,7 +72,10 @@ void mac_random(char out[18]);
 bool mac_parse(const char *text, char out[18]);
 /* sr_set.c: the first xapi<N> that no network has. */
 void network_free_bridge(struct txn *t, char out[24]);
-/* vm_clone.c: a field of class VM that a copy of the VM does not take over. */
+/* vm_clone.c: a VM like this one with full copies of its disks; sr "": each where it is. */
+struct err *vm_copy_to(struct op *op, const char *name, const char *sr, struct val **ret)
+    _must_use_;
+/* vm_twin.c: a field of class VM that a copy of the VM does not take over. */
 bool vm_field_is_own(const char *name);
 
 extern const struct op_kind kind_vm_start, kind_vm_resume, kind_vm_pause, kind_vm_unpause;

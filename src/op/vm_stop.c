@@ -284,7 +284,7 @@ static struct err *suspend_sr(struct op *op, const struct snap *s, const struct 
     return NULL;
 }
 
-static struct err *name_image(struct op *op)
+struct err *image_name(struct op *op)
 {
     _cleanup_(snap_unrefp) struct snap *s = snap_get(op->db);
     const struct rec_VM *vm;
@@ -301,7 +301,7 @@ static struct err *name_image(struct op *op)
     return NULL;
 }
 
-static struct err *make_image(struct op *op)
+struct err *image_make(struct op *op)
 {
     _cleanup_(rstr_unrefp) const char *ref = NULL;
     struct vdi_make m = {.sr = op_get(op, "image.sr"),
@@ -315,12 +315,12 @@ static struct err *make_image(struct op *op)
     return NULL;
 }
 
-static struct err *drop_image(struct op *op)
+struct err *image_drop(struct op *op)
 {
     return vdi_unmake(op, op_get(op, "image.uuid"), op_get(op, "image.sr"));
 }
 
-static struct err *save_guest(struct op *op)
+struct err *guest_save(struct op *op)
 {
     _cleanup_(rstr_unrefp) const char *uuid = NULL;
     struct image to = {0};
@@ -333,7 +333,7 @@ static struct err *save_guest(struct op *op)
 }
 
 /* The guest may still run, stand still in the middle of being saved, or be saved and gone. */
-static struct err *unsave_guest(struct op *op)
+struct err *guest_unsave(struct op *op)
 {
     _cleanup_(rstr_unrefp) const char *uuid = NULL;
     struct guest_info info = {0};
@@ -343,8 +343,7 @@ static struct err *unsave_guest(struct op *op)
         return NULL;
     if (info.state == GUEST_ABSENT)
         TRY(restore_guest(op));
-    struct verb v = op_verb(op, VERB_TIME);
-    return host_vm_unpause(op->host, &v, uuid);
+    return unpause_guest(op);
 }
 
 static struct err *suspended_txn(struct txn *t, void *arg)
@@ -366,9 +365,9 @@ static struct err *mark_suspended(struct op *op)
 }
 
 static const struct step suspend_steps[] = {
-    {"name image", name_image, NULL, .weight = 1},
-    {"make image", make_image, drop_image, .weight = 1},
-    {"save guest", save_guest, unsave_guest, .weight = 20},
+    {"name image", image_name, NULL, .weight = 1},
+    {"make image", image_make, image_drop, .weight = 1},
+    {"save guest", guest_save, guest_unsave, .weight = 20},
     {"mark suspended", mark_suspended, NULL, .weight = 1, .commit = true},
     {"detach disks", detach_disks, NULL, .weight = 1},
 };

@@ -36,6 +36,17 @@ static struct err *halted_unless_control_domain(const struct claim_view *v, cons
     return err_VM_BAD_POWER_STATE(row->ref, "halted", "running");
 }
 
+/* What is suspended knows its disks; a second one that knows the same is for snapshots alone. */
+static struct err *vm_clonable(const struct claim_view *v, const struct row *row, int operation)
+{
+    const struct rec_VM *vm = rec_VM(row);
+    static const char *const names[] = {"halted", "paused", "running", "suspended"};
+    bool asleep = vm->power_state == VM_POWER_STATE_SUSPENDED && vm->is_a_snapshot;
+    if (vm->power_state == VM_POWER_STATE_HALTED || asleep)
+        return NULL;
+    return err_VM_BAD_POWER_STATE(row->ref, "halted", names[vm->power_state]);
+}
+
 /* ---- VM_appliance ---- */
 
 /* Something must be there to be done: a VM that is down can be started, one that is up shut down.
@@ -284,6 +295,7 @@ static const struct {
     {"vdi_unused", vdi_unused},
     {"vif_plug", vif_live},
     {"vif_unplug", vif_live},
+    {"vm_clonable", vm_clonable},
 };
 
 claim_rule_fn claim_rule_named(const char *name)

@@ -106,3 +106,117 @@ def test_what_cannot_be_snapshotted(x, sr, vdi):
     assert failure(x.VDI.clone, raw) == ["SR_OPERATION_NOT_SUPPORTED", sr]
     for ref in (raw, fill_me):
         x.VDI.destroy(ref)
+
+
+# ---- whole VMs ----
+
+@pytest.fixture(name="vm")
+def machine(x, client, sr):
+    """A VM with two disks that hold something, and a NIC."""
+    template = x.VM.get_by_name_label("Other install media")[0]
+    ref = x.VM.clone(template, "machine")
+    x.VM.set_is_a_template(ref, False)
+    for n in ("0", "1"):
+        disk_ref = make_vdi(x, sr, f"disk {n}")
+        fill(client, disk_ref, f"then {n}")
+        x.VBD.create({"VM": ref, "VDI": disk_ref, "userdevice": n, "bootable": n == "0",
+                      "mode": "RW", "type": "Disk", "empty": False, "other_config": {},
+                      "qos_algorithm_type": "", "qos_algorithm_params": {}})
+    network = x.network.get_all()[0]
+    x.VIF.create({"VM": ref, "network": network, "device": "0", "MAC": "", "MTU": "1500",
+                  "other_config": {}, "qos_algorithm_type": "", "qos_algorithm_params": {}})
+    yield ref
+    for each in [*x.VM.get_snapshots(ref), ref]:
+        remove(x, each)
+
+
+def remove(x, vm):
+    if x.VM.get_power_state(vm) not in ("Halted", "Suspended"):
+        x.VM.hard_shutdown(vm)
+    disks = [v for _, v in disks_of(x, vm)]
+    x.VM.destroy(vm)
+    for ref in disks:
+        x.VDI.destroy(ref)
+
+
+def disks_of(x, vm):
+    records = [x.VBD.get_record(b) for b in x.VM.get_VBDs(vm)]
+    return sorted((r["userdevice"], r["VDI"]) for r in records if r["type"] == "Disk")
+
+
+def contents(x, client, vm):
+    return {n: read(client, v) for n, v in disks_of(x, vm)}
+
+
+def macs(x, vm):
+    return sorted(x.VIF.get_MAC(v) for v in x.VM.get_VIFs(vm))
+
+
+def test_a_vm_is_snapshotted_and_reverted(x, client, vm):
+    then, ids = contents(x, client, vm), disks_of(x, vm)
+    snapshot = x.VM.snapshot(vm, "then")
+    record = x.VM.get_record(snapshot)
+    assert record["is_a_snapshot"] and record["is_a_template"] and record["snapshot_of"] == vm
+    assert record["snapshot_info"] == {"power-state-at-snapshot": "Halted",
+                                       "disk-snapshot-type": "crash_consistent"}
+    assert x.VM.get_parent(vm) == snapshot and record["children"] == [vm]
+    assert contents(x, client, snapshot) == then and macs(x, snapshot) == macs(x, vm)
+    for n, ref in ids:
+        fill(client, ref, f"now {n}")
+    x.VM.set_name_label(vm, "renamed")
+    x.VM.set_VCPUs_max(vm, 3)
+    x.VM.revert(snapshot)
+    assert contents(x, client, vm) == then and disks_of(x, vm) == ids
+    assert x.VM.get_name_label(vm) == "machine" and x.VM.get_VCPUs_max(vm) != "3"
+    assert macs(x, vm) == macs(x, snapshot) and not x.VM.get_is_a_template(vm)
+
+
+def test_a_running_vm_is_reverted_to_its_checkpoint(x, client, vm):
+    x.VM.start(vm, False, False)
+    point = x.VM.checkpoint(vm, "point")
+    assert x.VM.get_power_state(vm) == "Running"
+    assert x.VM.get_power_state(point) == "Suspended"
+    assert x.VDI.get_type(x.VM.get_suspend_VDI(point)) == "suspend"
+    later = x.VM.snapshot(vm, "later")
+    assert x.VM.get_snapshot_info(later)["power-state-at-snapshot"] == "Running"
+    assert x.VM.get_parent(later) == point
+    x.VM.revert(point)
+    assert x.VM.get_power_state(vm) == "Suspended" and x.VM.get_parent(vm) == point
+    assert x.VM.get_suspend_VDI(vm) != x.VM.get_suspend_VDI(point)
+    x.VM.resume(vm, False, False)
+    assert x.VM.get_power_state(vm) == "Running"
+
+
+def test_a_disk_can_be_left_out(x, vm):
+    (_, _), (_, second) = disks_of(x, vm)
+    snapshot = x.VM.snapshot(vm, "one disk", [second])
+    assert [n for n, _ in disks_of(x, snapshot)] == ["0"]
+
+
+def test_a_disk_that_is_gone_comes_back(x, client, vm):
+    then = contents(x, client, vm)
+    snapshot = x.VM.snapshot(vm, "then")
+    (_, _), (_, second) = disks_of(x, vm)
+    x.VDI.destroy(second)
+    x.VM.revert(snapshot)
+    assert contents(x, client, vm) == then
+
+
+def test_a_snapshot_becomes_a_vm(x, client, vm):
+    snapshot = x.VM.snapshot(vm, "then")
+    clone = x.VM.clone(snapshot, "from it")
+    assert x.VM.get_is_a_template(clone) and not x.VM.get_is_a_snapshot(clone)
+    x.VM.set_is_a_template(clone, False)
+    assert contents(x, client, clone) == contents(x, client, vm)
+    assert set(macs(x, clone)).isdisjoint(macs(x, vm))
+    x.VM.start(clone, False, False)
+    remove(x, clone)
+
+
+def test_what_vms_refuse(x, vm):
+    assert failure(x.VM.revert, vm)[0] == "OPERATION_NOT_ALLOWED"
+    assert failure(x.VM.checkpoint, vm, "off")[0] == "VM_BAD_POWER_STATE"
+    snapshot = x.VM.snapshot(vm, "then")
+    assert failure(x.VM.snapshot, snapshot, "of it")[0] == "VM_IS_SNAPSHOT"
+    assert failure(x.VM.start, snapshot, False, False)[0] == "VM_IS_SNAPSHOT"
+    assert "revert" in x.VM.get_allowed_operations(snapshot)

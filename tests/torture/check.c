@@ -137,7 +137,7 @@ static void check_vms(const struct snap *s, struct buf *out)
         suspended += rec_VM(row)->power_state == VM_POWER_STATE_SUSPENDED;
     }
     snap_each (row, s, CLASS_VDI)
-        images += rec_VDI(row)->type == VDI_TYPE_SUSPEND;
+        images += rec_VDI(row)->type == VDI_TYPE_SUSPEND && rec_VDI(row)->managed;
     if (images != suspended)
         buf_printf(out, "%zu suspend images, %zu suspended VMs\n", images, suspended);
     if (snap_count(s, CLASS_boot) > snap_count(s, CLASS_VM))

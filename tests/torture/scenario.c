@@ -154,6 +154,35 @@ static struct err *with_split_disk(struct lab *w)
                     .driver_params = val_empty_map());
 }
 
+static struct err *take_snapshot(struct lab *w)
+{
+    _cleanup_(val_unrefp) struct val *result = NULL;
+    TRY(lab_ask(w, &result, VM_snapshot, w->vm, .vm = w->vm, .new_name = "then",
+                .ignore_vdis = val_empty_set()));
+    remembered = rstr_new(val_get_str(result));
+    return NULL;
+}
+
+static struct err *take_checkpoint(struct lab *w)
+{
+    _cleanup_(val_unrefp) struct val *result = NULL;
+    TRY(lab_ask(w, &result, VM_checkpoint, w->vm, .vm = w->vm, .new_name = "then"));
+    remembered = rstr_new(val_get_str(result));
+    return NULL;
+}
+
+static struct err *with_snapshot(struct lab *w)
+{
+    TRY(running(w));
+    return take_snapshot(w);
+}
+
+static struct err *with_checkpoint(struct lab *w)
+{
+    TRY(running(w));
+    return take_checkpoint(w);
+}
+
 /* ---- runs ---- */
 
 #define RUN(name, ...)                                                                             \
@@ -237,6 +266,27 @@ static struct err *run_snapshot_vdi(struct lab *w)
 static struct err *run_clone_vdi(struct lab *w)
 {
     return lab_call(w, VDI_clone, remembered, .vdi = remembered, .driver_params = val_empty_map());
+}
+
+static struct err *run_snapshot_vm(struct lab *w)
+{
+    return lab_call(w, VM_snapshot, w->vm, .vm = w->vm, .new_name = "then",
+                    .ignore_vdis = val_empty_set());
+}
+
+static struct err *run_clone_vm(struct lab *w)
+{
+    return lab_call(w, VM_clone, w->vm, .vm = w->vm, .new_name = "clone");
+}
+
+static struct err *run_checkpoint(struct lab *w)
+{
+    return lab_call(w, VM_checkpoint, w->vm, .vm = w->vm, .new_name = "then");
+}
+
+static struct err *run_revert(struct lab *w)
+{
+    return lab_call(w, VM_revert, remembered, .snapshot = remembered);
 }
 
 static struct err *run_create_vdi(struct lab *w)
@@ -478,6 +528,12 @@ const struct scenario scenarios[] = {
     {"appliance", "VM_appliance", with_appliance, run_VM_appliance_start},
     {"provision", "VM.provision", provisionable, run_VM_provision},
     {"copy", "VM.copy", halted, run_copy_vm},
+    {"clone", "VM.clone", halted, run_clone_vm},
+    {"snapshot", "VM.snapshot", running, run_snapshot_vm},
+    {"checkpoint", "VM.checkpoint", running, run_checkpoint},
+    {"checkpoint-suspended", "VM.checkpoint", suspended, run_checkpoint},
+    {"revert", "VM.revert", with_snapshot, run_revert},
+    {"revert-checkpoint", "VM.revert", with_checkpoint, run_revert},
     {"destroy", "VM.destroy", halted, run_VM_destroy},
     {"destroy-suspended", "VM.destroy", suspended, run_VM_destroy},
     {"vbd-plug", "VBD.plug", with_disk, run_VBD_plug},

@@ -1,0 +1,13 @@
+/* vm_snapshot.h: what snapshots of VMs share with their schedules; private to src/op. */
+#pragma once
+
+#include "op/world.h"
+
+extern const struct op_kind kind_vm_snapshot, kind_vm_clone, kind_vm_checkpoint, kind_vm_revert;
+
+/* Claims a disk for an operation on its chain; waits for what the house itself does to it. */
+struct err *chain_claim(struct op *op, const char *vdi, int operation) _must_use_;
+
+/* Steps of VM.snapshot: which disks, which memory; and the records. */
+struct err *snapshot_plan(struct op *op, bool with_memory) _must_use_;
+struct err *snapshot_add(struct op *op) _must_use_;
