@@ -487,8 +487,17 @@ static void tell_all(void *arg, struct buf *out)
     err_free(dump(arg, 0, NULL, out));
 }
 
+static struct err *sr_tree(void *arg, unsigned argc, const char *const *argv, struct buf *out)
+{
+    struct daemon *d = arg;
+    if (argc != 3 || !str_eq(argv[1], "tree"))
+        return err_internal("what is known is: sr tree UUID");
+    return ops_sr_tree(d->ops, argv[2], out);
+}
+
 static struct err *open_control(struct daemon *d)
 {
+    ctl_register("sr", "tree UUID", sr_tree, d);
     ctl_register("dump", DUMPS, dump, d);
     if (d->config.development)
         fault_control();
@@ -545,6 +554,11 @@ static struct err *tick(void *arg)
     return ops_tick(((struct daemon *)arg)->ops);
 }
 
+static struct err *tidy(void *arg)
+{
+    return ops_tidy(((struct daemon *)arg)->ops);
+}
+
 static struct err *measure(void *arg)
 {
     return ops_measure(((struct daemon *)arg)->ops);
@@ -565,6 +579,7 @@ static struct err *collect(void *arg)
 enum { CHORE_TICK, CHORE_MEASURE };
 static const struct chore chores[] = {{"tick", tick, 5 * USEC_PER_SEC},
                                       {"measure", measure, 5 * USEC_PER_SEC},
+                                      {"tidy", tidy, 500 * USEC_PER_MSEC},
                                       {"collect", collect, 30 * USEC_PER_SEC},
                                       {"backup", backup, 600 * USEC_PER_SEC}};
 

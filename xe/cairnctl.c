@@ -25,6 +25,8 @@ static int usage(FILE *to, int status)
           "  log MODULE|* LEVEL         err, warn, info or debug\n"
           "  dump [WHAT]                claims, tasks, sessions, net, threads, loop, state, watch, "
           "metrics; or all\n"
+          "  sr tree UUID               the disks of an SR: who is built on what, what is tidied "
+          "next\n"
           "  loops                      what each loop ran, and its slowest callback\n"
           "  fault …                    fault points, in a development run\n"
           "  doctor                     checks of this machine; needs no daemon\n"

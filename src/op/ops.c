@@ -6,6 +6,7 @@
 #include "op/blob.h"
 #include "op/measure.h"
 #include "op/observer.h"
+#include "op/tidy.h"
 #include "op/vdi_chain.h"
 #include "op/vm_ops.h"
 #include "op/vm_snapshot.h"
@@ -24,7 +25,8 @@ static const struct op_kind *const all_kinds[] = {
     &kind_vdi_export,        &kind_vdi_import,       &kind_vm_mask,      &kind_appliance,
     &kind_vbd_gone,          &kind_vif_gone,         &kind_vm_export,    &kind_vm_import,
     &kind_vdi_snapshot,      &kind_vdi_clone,        &kind_vm_snapshot,  &kind_vm_clone,
-    &kind_vm_checkpoint,     &kind_vm_revert,
+    &kind_vm_checkpoint,     &kind_vm_revert,        &kind_tidy_delete,  &kind_tidy_coalesce,
+    &kind_tidy_join,
 };
 
 void ops_register(void)
@@ -60,6 +62,7 @@ struct err *ops_new(const struct ops_config *cfg, struct ops **ret)
     ops->cfg.log_dir = text_or_null(cfg->log_dir);
     ops->cfg.crash_dir = text_or_null(cfg->crash_dir);
     ops->cfg.store_path = text_or_null(cfg->store_path);
+    ops->tidy = tidy_new();
     ops->host_ref = rstr_new(REF_NULL);
     ops->pool_ref = rstr_new(REF_NULL);
     _cleanup_(freep) char *metrics_dir =
@@ -77,6 +80,7 @@ void ops_free(struct ops *ops)
     if (!ops)
         return;
     observers_free(ops->observers);
+    tidy_free(ops->tidy);
     rstr_unref(ops->cfg.hostname);
     rstr_unref(ops->cfg.address);
     rstr_unref(ops->cfg.version);

@@ -108,6 +108,12 @@ struct err *ops_backup(struct ops *ops) _must_use_;
  * and raises the alarms they ask for. The databases may be asked for on any thread, and written
  * into their files at the end (metrics_save_all). */
 struct err *ops_measure(struct ops *ops) _must_use_;
+/* Every second or so, always on the same thread: has chains of disks kept short. */
+struct err *ops_tidy(struct ops *ops) _must_use_;
+/* The tree of a repository's disks for people: who is built on what, who uses it, what is tidied
+ * next and why it waits. UUID_INVALID. Any thread. */
+struct err *ops_sr_tree(struct ops *ops, const char *sr_uuid, struct buf *out) _must_use_;
+
 struct metrics;
 struct metrics *ops_metrics(struct ops *ops);
 

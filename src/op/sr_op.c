@@ -9,6 +9,7 @@
 
 #include "gen/msg.h"
 #include "op/sr_ops.h"
+#include "op/tidy.h"
 #include "op/vdi_chain.h"
 #include "op/vm_ops.h"
 #include "op/world.h"
@@ -592,9 +593,14 @@ struct err *msg_PBD_unplug(struct op *op, const struct args_PBD_unplug *a, struc
     TRY(note_pbd(op, &sr));
     if (!op_get_bool(op, "attached"))
         return NULL;
-    TRY(op_claim(op, CLASS_SR, sr, STORAGE_OPERATIONS_UNPLUG));
-    TRY(check_unused(op, sr));
-    return op_run_steps(op, "PBD.unplug");
+    TRY(tidy_stop(op, sr));
+    struct err *e = op_claim(op, CLASS_SR, sr, STORAGE_OPERATIONS_UNPLUG);
+    if (!e)
+        e = check_unused(op, sr);
+    if (!e)
+        e = op_run_steps(op, "PBD.unplug");
+    tidy_allow(op, sr);
+    return e;
 }
 
 static struct err *pbd_destroy_txn(struct txn *t, void *arg)

@@ -216,9 +216,9 @@ struct err *chain_unsplit(struct op *op)
 
 /* ---- the records ---- */
 
-static void put_base(struct txn *t, struct op *op, size_t i, struct rec_VDI *old, const char *at)
+void chain_put_base(struct txn *t, struct rec_VDI *old, const char *uuid, const char *at)
 {
-    struct rec_VDI *base = (struct rec_VDI *)txn_add(t, CLASS_VDI, NULL, chain_get(op, i, "base"));
+    struct rec_VDI *base = (struct rec_VDI *)txn_add(t, CLASS_VDI, NULL, uuid);
     rstr_set(&base->name_label, "base copy");
     rstr_set(&base->SR, old->SR);
     rstr_set(&base->location, at);
@@ -227,7 +227,7 @@ static void put_base(struct txn *t, struct op *op, size_t i, struct rec_VDI *old
     base->physical_utilisation = old->physical_utilisation;
     base->read_only = true;
     base->managed = false;
-    val_assign(&base->sm_config, val_ref(old->sm_config));
+    val_assign(&base->sm_config, val_without(old->sm_config, CHAIN_SHED));
     chain_set_parent(old, base->uuid);
 }
 
@@ -248,7 +248,7 @@ static void put_new(struct txn *t, struct op *op, size_t i, const struct rec_VDI
     val_assign(&vdi->other_config, val_ref(old->other_config));
     val_assign(&vdi->xenstore_data, val_ref(old->xenstore_data));
     val_assign(&vdi->tags, val_ref(old->tags));
-    val_assign(&vdi->sm_config, val_ref(old->sm_config));
+    val_assign(&vdi->sm_config, val_without(old->sm_config, CHAIN_SHED));
     if (!str_eq(use, uses[CHAIN_SNAPSHOT]))
         return;
     vdi->is_a_snapshot = true;
@@ -273,7 +273,7 @@ void chain_put_records(struct txn *t, struct op *op)
         _cleanup_(freep) char *base_at = sr_chain_location(sr->type, chain_get(op, i, "base"));
         _cleanup_(freep) char *new_at = sr_chain_location(sr->type, chain_get(op, i, "uuid"));
         if (str_eq(chain_get(op, i, "how"), "split"))
-            put_base(t, op, i, old, base_at);
+            chain_put_base(t, old, chain_get(op, i, "base"), base_at);
         struct rec_VDI *back = txn_edit_VDI(t, chain_get(op, i, "old"));
         if (back)
             put_back(back, old);

@@ -56,6 +56,11 @@ const struct rec_VDI *chain_parent(const struct snap *s, const struct rec_VDI *v
 unsigned chain_children(const struct snap *s, const struct rec_VDI *vdi);
 /* A new value of sm_config:vhd-parent; "" takes it away. */
 void chain_set_parent(struct rec_VDI *vdi, const char *uuid);
+/* The record of a base copy of that uuid and location, on which `old` is built from now on. */
+void chain_put_base(struct txn *t, struct rec_VDI *old, const char *uuid, const char *at);
+
+/* Keys of sm_config: what a VDI is built on; how often it has shed what it had, to be joined. */
 #define CHAIN_PARENT "vhd-parent"
+#define CHAIN_SHED   "leaf-shed"
 
 extern const struct op_kind kind_vdi_snapshot, kind_vdi_clone;

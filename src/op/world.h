@@ -22,6 +22,7 @@
 
 struct measure;
 struct metrics;
+struct tidy;
 struct observers;
 
 struct ops {
@@ -34,6 +35,7 @@ struct ops {
     usec_t next_certificate_alerts; /* of the chores' thread */
     struct observers *observers;
     struct metrics *metrics;
+    struct tidy *tidy;               /* chains of disks, see tidy.h */
     struct measure *measure;         /* of the thread of ops_measure() */
     _Atomic(usec_t) save_metrics_at; /* by clock_now(); 0: nobody has asked */
 };

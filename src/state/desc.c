@@ -241,11 +241,14 @@ static bool is_among(const char *const *codes, size_t n, const char *code)
     return false;
 }
 
+#define STORAGE_ERROR "SR_BACKEND_FAILURE_" /* and a number, of which clients know a hundred */
+
 bool desc_msg_raises(const struct msg_desc *m, const char *code)
 {
     if (m->op && m->op->state_error && strcmp(m->op->state_error, code) == 0)
         return true;
     return is_among(common_errors, ARRAY_LEN(common_errors), code) ||
            is_among(m->errors, SIZE_MAX, code) || is_among(m->raises, SIZE_MAX, code) ||
-           (m->op && is_among(operation_errors, ARRAY_LEN(operation_errors), code));
+           (m->op && (is_among(operation_errors, ARRAY_LEN(operation_errors), code) ||
+                      strncmp(code, STORAGE_ERROR, sizeof(STORAGE_ERROR) - 1) == 0));
 }

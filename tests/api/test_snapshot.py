@@ -1,7 +1,11 @@
 """Snapshots and clones: what they hold stays, what they share is told."""
+import os
+import subprocess
+import time
+
 import pytest
 
-from simhost import failure
+from simhost import BUILD, failure
 from transfers import MIB, Client, pattern
 import xapi
 
@@ -18,9 +22,15 @@ def transfers(daemon, x):
     return Client(daemon, x)
 
 
-def make_vdi(x, sr, name="disk"):
-    return x.VDI.create({"name_label": name, "SR": sr, "virtual_size": str(SIZE), "type": "user",
+def make_vdi(x, sr, name="disk", size=SIZE):
+    return x.VDI.create({"name_label": name, "SR": sr, "virtual_size": str(size), "type": "user",
                          "sharable": False, "read_only": False, "other_config": {"k": "v"}})
+
+
+def cairnctl(daemon, *words):
+    return subprocess.run([os.path.join(BUILD, "cairnctl"), "-s",
+                           os.path.join(daemon.folder, "run", "cairnd.ctl"), *words],
+                          check=True, text=True, stdout=subprocess.PIPE).stdout
 
 
 def fill(client, vdi, seed):
@@ -106,6 +116,80 @@ def test_what_cannot_be_snapshotted(x, sr, vdi):
     assert failure(x.VDI.clone, raw) == ["SR_OPERATION_NOT_SUPPORTED", sr]
     for ref in (raw, fill_me):
         x.VDI.destroy(ref)
+
+
+# ---- chains are kept short ----
+
+@pytest.fixture(name="tidy")
+def at_once(x, sr):
+    """The repository is tidied at once; a function that waits until a condition holds."""
+    x.SR.add_to_other_config(sr, "gc-delay", "0")
+
+    def until(condition):
+        end = time.monotonic() + 60
+        while not condition():
+            assert time.monotonic() < end, x.VDI.get_all_records()
+            time.sleep(0.05)
+    yield until
+    x.SR.remove_from_other_config(sr, "gc-delay")
+
+
+def bases(x, sr):
+    """Base copies, and what is just being tidied."""
+    records = [(v, r) for v, r in x.VDI.get_all_records().items() if r["SR"] == sr]
+    return [v for v, r in records if not r["managed"] or r["current_operations"]]
+
+
+def test_nothing_is_left_of_deleted_snapshots(x, client, sr, vdi, tidy):
+    snapshots, content = [], None
+    for n in range(4):
+        content = fill(client, vdi, f"content {n}")
+        snapshots.append(x.VDI.snapshot(vdi))
+    x.VDI.destroy(snapshots[0])
+    x.VDI.destroy(snapshots[2])
+    tidy(lambda: len(bases(x, sr)) == 2)
+    assert read(client, snapshots[1]) == pattern("content 1", SIZE)
+    assert read(client, snapshots[3]) == read(client, vdi) == content
+    x.VDI.destroy(snapshots[1])
+    x.VDI.destroy(snapshots[3])
+    tidy(lambda: not bases(x, sr))
+    assert read(client, vdi) == content and below(x, vdi) is None
+
+
+def test_what_must_wait_waits_and_says_so(daemon, x, client, sr, vdi, tidy):
+    x.SR.add_to_other_config(sr, "leaf-coalesce", "false")
+    fill(client, vdi, "content")
+    x.VDI.destroy(x.VDI.snapshot(vdi))
+    tree = cairnctl(daemon, "sr", "tree", x.SR.get_uuid(sr))
+    uuid = x.VDI.get_uuid(vdi)
+    assert f"  disk 'disk' {uuid}  4.0 MiB" in tree and "base copy " in tree
+    assert f"next: join {uuid}, waits: leaf-coalesce=false" in tree
+    x.SR.remove_from_other_config(sr, "leaf-coalesce")
+    tidy(lambda: not bases(x, sr))
+    assert "next: nothing to do" in cairnctl(daemon, "sr", "tree", x.SR.get_uuid(sr))
+
+
+def test_a_full_chain_is_refused_before_it_hurts(x, client, sr, vdi):
+    x.SR.add_to_other_config(sr, "gc", "false")
+    snapshots = []
+    for n in range(29):
+        fill(client, vdi, f"level {n}")
+        snapshots.append(x.VDI.snapshot(vdi))
+    fill(client, vdi, "last")
+    assert failure(x.VDI.snapshot, vdi)[0] == "SR_BACKEND_FAILURE_109"
+    for ref in snapshots:
+        x.VDI.destroy(ref)
+    x.SR.remove_from_other_config(sr, "gc")
+
+
+def test_a_large_disk_sheds_what_it_has(x, client, sr, tidy):
+    ref = make_vdi(x, sr, "large", 24 * MIB)
+    content = fill(client, ref, "large")
+    x.VDI.destroy(x.VDI.snapshot(ref))
+    tidy(lambda: not bases(x, sr))
+    assert read(client, ref)[:SIZE] == content
+    assert "leaf-shed" not in x.VDI.get_sm_config(ref)
+    x.VDI.destroy(ref)
 
 
 # ---- whole VMs ----

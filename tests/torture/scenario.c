@@ -1,8 +1,12 @@
 /* scenario.c: see scenario.h. One or two lines for each step table. */
 #include "scenario.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "base/fd.h"
 #include "base/str.h"
 #include "lab.h"
 #include "op/portable/portable.h"
@@ -183,6 +187,71 @@ static struct err *with_checkpoint(struct lab *w)
     return take_checkpoint(w);
 }
 
+static struct err *at_once_txn(struct txn *t, void *arg)
+{
+    struct rec_SR *sr = txn_edit_SR(t, arg);
+    val_assign(&sr->other_config, val_with(sr->other_config, "gc-delay", "0"));
+    return NULL;
+}
+
+/* As a guest would do it. */
+static struct err *write_to(struct lab *w, const char *vdi)
+{
+    _cleanup_(snap_unrefp) struct snap *s = snap_get(w->db);
+    _cleanup_(freep) char *path = mem_printf("%s/sr/%s", w->dir, snap_VDI(s, vdi)->location);
+    _cleanup_(fd_closep) int fd = open(path, O_WRONLY | O_CLOEXEC);
+    if (fd < 0 || pwrite(fd, "written", 7, 4096) != 7)
+        return err_errno(errno, "cannot write to '%s'", path);
+    return NULL;
+}
+
+static struct err *snapshot_of(struct lab *w, const char *vdi, const char **ret)
+{
+    _cleanup_(val_unrefp) struct val *result = NULL;
+    TRY(lab_ask(w, &result, VDI_snapshot, vdi, .vdi = vdi, .driver_params = val_empty_map()));
+    *ret = rstr_new(val_get_str(result));
+    return NULL;
+}
+
+static struct err *destroy_vdi(struct lab *w, const char *vdi)
+{
+    return lab_call(w, VDI_destroy, vdi, .self = vdi);
+}
+
+/* base <- disk */
+static struct err *to_be_joined(struct lab *w)
+{
+    _cleanup_(rstr_unrefp) const char *snapshot = NULL;
+    TRY(db_write(w->db, "gc at once", at_once_txn, (void *)w->sr));
+    TRY(with_running_disk(w));
+    TRY(snapshot_of(w, remembered, &snapshot));
+    TRY(write_to(w, remembered));
+    return destroy_vdi(w, snapshot);
+}
+
+/* base <- base <- disk, snapshot */
+static struct err *to_be_coalesced(struct lab *w)
+{
+    _cleanup_(rstr_unrefp) const char *first = NULL, *second = NULL;
+    TRY(db_write(w->db, "gc at once", at_once_txn, (void *)w->sr));
+    TRY(with_running_disk(w));
+    TRY(snapshot_of(w, remembered, &first));
+    TRY(write_to(w, remembered));
+    TRY(snapshot_of(w, remembered, &second));
+    return destroy_vdi(w, first);
+}
+
+/* base */
+static struct err *to_be_deleted(struct lab *w)
+{
+    _cleanup_(rstr_unrefp) const char *snapshot = NULL;
+    TRY(db_write(w->db, "gc at once", at_once_txn, (void *)w->sr));
+    TRY(with_vdi(w));
+    TRY(snapshot_of(w, remembered, &snapshot));
+    TRY(destroy_vdi(w, snapshot));
+    return destroy_vdi(w, remembered);
+}
+
 /* ---- runs ---- */
 
 #define RUN(name, ...)                                                                             \
@@ -287,6 +356,13 @@ static struct err *run_checkpoint(struct lab *w)
 static struct err *run_revert(struct lab *w)
 {
     return lab_call(w, VM_revert, remembered, .snapshot = remembered);
+}
+
+static struct err *run_tidy(struct lab *w)
+{
+    TRY(ops_tidy(w->ops));
+    lab_settle(w);
+    return NULL;
 }
 
 static struct err *run_create_vdi(struct lab *w)
@@ -562,6 +638,9 @@ const struct scenario scenarios[] = {
     {"guest-reboots", "guest rebooted", running, run_guest_reboot},
     {"guest-drops-disk", "VBD gone", with_plugged_disk, run_drop_disk},
     {"guest-drops-nic", "VIF gone", with_plugged_nic, run_drop_nic},
+    {"tidy-join", "tidy join", to_be_joined, run_tidy},
+    {"tidy-coalesce", "tidy coalesce", to_be_coalesced, run_tidy},
+    {"tidy-delete", "tidy delete", to_be_deleted, run_tidy},
     {"sr-changed", "SR scan", running, run_sr_changed},
     {NULL, NULL, NULL, NULL},
 };

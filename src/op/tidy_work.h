@@ -1,0 +1,11 @@
+/* tidy_work.h: between tidy.c, which decides, and tidy_work.c, which does it. */
+#pragma once
+
+#include "op/tidy.h"
+
+/* Is something being tidied in that repository, by another operation than `but` (or NULL)? */
+bool tidy_is_busy(const struct snap *s, const char *sr, const char *but);
+/* How long it will be until that is begun. */
+int64_t tidy_wait_s(struct ops *ops, const struct rec_SR *sr, const struct tidy_step *step);
+/* Shall what is under way there be given up? Any thread. */
+bool tidy_is_stopped(struct ops *ops, const char *sr);
