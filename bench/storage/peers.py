@@ -110,19 +110,23 @@ class Child:
 
 
 class Qsd(Child):
-    """qemu-storage-daemon: all images, each as vhost-user-blk and NBD, in one I/O thread of its own."""
+    """qemu-storage-daemon: all images, each as vhost-user-blk in an I/O thread, or as NBD, which cannot
+    have one in QEMU 7.2 (it ends when a client goes)."""
 
-    def __init__(self, folder, images):
+    def __init__(self, folder, images, front="vhost"):
         self.folder = folder
-        argv = ["qemu-storage-daemon", "--object", "iothread,id=io",
-                "--nbd-server", f"addr.type=unix,addr.path={folder}/n"]
+        argv = ["qemu-storage-daemon"]
+        if front == "vhost":
+            argv += ["--object", "iothread,id=io"]
+        else:
+            argv += ["--nbd-server", f"addr.type=unix,addr.path={folder}/n"]
         for name, (path, fmt) in images.items():
             argv += ["--blockdev", f"driver=file,filename={path},node-name=f{name},cache.direct=on,aio=io_uring,"
                      "discard=unmap",
                      "--blockdev", f"driver={QEMU_FORMAT[fmt]},file=f{name},node-name=d{name}",
-                     "--export", f"vhost-user-blk,id=v{name},node-name=d{name},addr.type=unix,iothread=io,"
-                     f"addr.path={folder}/{name}.v,writable=on",
-                     "--export", f"nbd,id=n{name},node-name=d{name},name={name},writable=on,iothread=io"]
+                     "--export", f"nbd,id=n{name},node-name=d{name},name={name},writable=on" if front == "nbd" else
+                     f"vhost-user-blk,id=v{name},node-name=d{name},addr.type=unix,iothread=io,"
+                     f"addr.path={folder}/{name}.v,writable=on"]
         self.spawn(*argv)
 
     def vhost(self, name):

@@ -76,6 +76,7 @@ struct file {
     int fd;                  /* -1: none */
     int direct_fd;           /* the same with O_DIRECT, for data; -1: none */
     uint32_t memory_align;   /* of memory for that; offsets and sizes are multiples of 512 */
+    uint32_t split;          /* direct READs and WRITEs in parts of so many bytes; 0: whole */
     bool is_memory;          /* it lives in memory: a transfer never waits for a device */
 };
 

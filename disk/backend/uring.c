@@ -11,9 +11,11 @@
 #include <stdlib.h>
 
 #include "base/mem.h"
+#include "disk/backend/split.h"
 
 #define BOUNCE_ALIGN 4096u
 #define QUICK_MAX    (128u << 10)
+#define MEMORY_PART  (1u << 20)
 
 struct transfer {
     struct ring_op op;
@@ -70,10 +72,12 @@ static bool moves(const struct io *io)
 }
 
 /* What only copies memory is done at once: a thread of the kernel's would cost more than the copy.
- * Large ones are left to such threads, which copy side by side. */
+ * Large reads are left to such threads, which copy side by side; writers would wait for each other.
+ */
 static bool is_quick(const struct io *io)
 {
-    return io->file->is_memory && moves(io) && io->size <= QUICK_MAX && io->n_iov <= IOV_MAX;
+    return io->file->is_memory && moves(io) && io->n_iov <= IOV_MAX &&
+           (io->op == IO_WRITE || io->size <= QUICK_MAX);
 }
 
 static void do_quick(struct io *io)
@@ -91,10 +95,25 @@ static void do_quick(struct io *io)
     io->done(io, res < 0 ? res : 0);
 }
 
+static uint32_t part_size(const struct io *io)
+{
+    const struct file *f = io->file;
+    if (!moves(io) || !io->is_data)
+        return 0;
+    if (f->is_memory)
+        return MEMORY_PART;
+    return f->direct_fd >= 0 ? f->split : 0;
+}
+
 static void submit(struct backend *backend, struct io *io)
 {
     if (is_quick(io)) {
         do_quick(io);
+        return;
+    }
+    uint32_t part = part_size(io);
+    if (part && io->size > part) {
+        split_submit(backend, io, part);
         return;
     }
     struct uring_backend *b = (struct uring_backend *)backend;
