@@ -11,6 +11,7 @@
 #include <time.h>
 
 #include "base/mem.h"
+#include "disk/gate.h"
 
 /* Opening or closing, on its way through the job thread. */
 struct disk_job {
@@ -24,6 +25,7 @@ struct disk_job {
     struct image_why why;
 };
 
+static void begin(struct blk_req *req, void *arg);
 static void open_work(struct job *j);
 static void open_done(struct job *j);
 static void close_work(struct job *j);
@@ -66,6 +68,7 @@ void disk_free(struct disk *d)
 {
     if (!d)
         return;
+    gate_free(steal(&d->gate));
     while (d->waiting) {
         struct blk_req *req = d->waiting;
         d->waiting = req->next;
@@ -203,9 +206,24 @@ static void close_done(struct job *job)
     free(j);
 }
 
+void disk_limit(struct disk *d, uint64_t bytes_per_s, uint64_t ops_per_s)
+{
+    if (!d->gate && (bytes_per_s || ops_per_s))
+        d->gate = gate_new(d->ring, begin, d);
+    if (d->gate)
+        gate_set(d->gate, bytes_per_s, ops_per_s);
+}
+
 void disk_submit(struct disk *d, struct blk_req *req)
 {
     req->started_us = ring_round_us(d->ring);
+    if (!d->gate || !gate_hold(d->gate, req))
+        begin(req, d);
+}
+
+static void begin(struct blk_req *req, void *arg)
+{
+    struct disk *d = arg;
     if (d->state == DISK_ACTIVE) {
         d->in_flight++;
         engine_submit(d->engine, req);

@@ -35,6 +35,7 @@ struct disk_op_stats {
     uint64_t latency[DISK_LATENCIES];
 };
 
+struct gate;
 struct disk_error {
     int code; /* -errno; 0: none yet */
     char text[600];
@@ -58,6 +59,7 @@ struct disk {
     struct engine *engine;
     unsigned in_flight, n_waiting;
     struct blk_req *waiting, **waiting_end;
+    struct gate *gate; /* NULL while there were never limits */
 
     struct disk_op_stats stats[BLK_OPS];
     struct engine_stats engine_stats; /* of earlier activations */
@@ -86,6 +88,9 @@ int disk_activate(struct disk *d, const struct chain_item *items, unsigned n, di
                   void *arg);
 /* From ACTIVE, else -EBUSY. */
 int disk_deactivate(struct disk *d, disk_fn on_end, void *arg);
+
+/* Bytes and requests a second; 0: no limit. */
+void disk_limit(struct disk *d, uint64_t bytes_per_s, uint64_t ops_per_s);
 
 /* For front ends. The request's offset and size need not be checked before. */
 void disk_submit(struct disk *d, struct blk_req *req);

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "disk/gate.h"
 
 static json_t *uuid_of(const uint8_t u[16])
 {
@@ -100,6 +101,11 @@ json_t *report_disk(const struct disk *d)
     (void)json_object_set_new(j, "format",
                               has_image ? json_string(image_format_name(d->format)) : json_null());
     (void)json_object_set_new(j, "fronts", fronts);
+    uint64_t bytes = 0, ops = 0;
+    if (d->gate)
+        gate_limits(d->gate, &bytes, &ops);
+    (void)json_object_set_new(
+        j, "limit", json_pack("{s:I, s:I}", "bytes", (json_int_t)bytes, "ops", (json_int_t)ops));
     (void)json_object_set_new(j, "error", error_of(d));
     return j;
 }
@@ -136,6 +142,7 @@ json_t *report_stats(const struct disk *d)
         (void)json_object_set_new(j, ops[i].name, o);
         (void)json_object_set_new(errors, ops[i].name, json_integer((json_int_t)s->errors));
     }
+    (void)json_object_set_new(j, "held", json_integer(d->gate ? (int)gate_held(d->gate) : 0));
     struct engine_stats e = disk_engine_stats(d);
     (void)json_object_set_new(j, "errors", errors);
     (void)json_object_set_new(j, "last_error", error_of(d));

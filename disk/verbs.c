@@ -94,14 +94,38 @@ static bool add_front(struct call *c, struct disk *d, json_t *j)
     return r == 0;
 }
 
+/* `limit` of attach and the verb: {bytes?, ops?}, a second; what is not there is not limited. */
+static bool set_limit(struct call *c, struct disk *d, json_t *limit)
+{
+    json_int_t bytes = 0, ops = 0;
+    json_error_t e;
+    if (json_unpack_ex(limit, &e, JSON_STRICT, "{s?I, s?I}", "bytes", &bytes, "ops", &ops) < 0 ||
+        bytes < 0 || ops < 0) {
+        (void)fail(c, -EINVAL, "limit: bytes and ops are numbers a second, 0 for none");
+        return false;
+    }
+    disk_limit(d, (uint64_t)bytes, (uint64_t)ops);
+    return true;
+}
+
+static json_t *verb_limit(struct call *c)
+{
+    const char *id;
+    json_t *limit;
+    if (!unpack(c, "{s:s, s:o}", "id", &id, "limit", &limit))
+        return NULL;
+    struct entry *e = find(c, id);
+    return e && set_limit(c, e->d, limit) ? json_object() : NULL;
+}
+
 static json_t *verb_attach(struct call *c)
 {
     const char *id, *vdi, *serial = NULL;
     json_int_t size;
     int readonly = 0;
-    json_t *fronts;
-    if (!unpack(c, "{s:s, s:s, s:I, s:o, s?b, s?s}", "id", &id, "vdi", &vdi, "size", &size,
-                "fronts", &fronts, "readonly", &readonly, "serial", &serial))
+    json_t *fronts, *limit = NULL;
+    if (!unpack(c, "{s:s, s:s, s:I, s:o, s?b, s?s, s?o}", "id", &id, "vdi", &vdi, "size", &size,
+                "fronts", &fronts, "readonly", &readonly, "serial", &serial, "limit", &limit))
         return NULL;
     struct entry *old = find(c, id);
     c->fail.err = 0;
@@ -115,10 +139,11 @@ static json_t *verb_attach(struct call *c)
         return fail(c, -EINVAL, "fronts is no list, or there are too many disks");
     struct disk *d = disk_new(id, vdi, (uint64_t)size, readonly, serial ? serial : vdi,
                               c->ctl->ring, c->ctl->jobs, c->ctl->backend);
+    bool is_fine = !limit || set_limit(c, d, limit);
     size_t i;
     json_t *front;
-    json_array_foreach(fronts, i, front) if (!add_front(c, d, front))
-    {
+    json_array_foreach(fronts, i, front) is_fine = is_fine && add_front(c, d, front);
+    if (!is_fine) {
         disk_free(d);
         return NULL;
     }
@@ -355,9 +380,9 @@ json_t *verb_run(struct call *call, const char *op)
         {"activate", verb_activate}, {"attach", verb_attach}, {"cancel", verb_cancel},
         {"coalesce", verb_coalesce}, {"create", verb_create}, {"deactivate", verb_deactivate},
         {"detach", verb_detach},     {"info", verb_info},     {"job", verb_job},
-        {"log", verb_log},           {"modify", verb_modify}, {"ping", verb_ping},
-        {"query", verb_query},       {"quit", verb_quit},     {"resize", verb_resize},
-        {"stats", verb_stats},
+        {"limit", verb_limit},       {"log", verb_log},       {"modify", verb_modify},
+        {"ping", verb_ping},         {"query", verb_query},   {"quit", verb_quit},
+        {"resize", verb_resize},     {"stats", verb_stats},
     };
     for (size_t i = 0; i < ARRAY_LEN(verbs); i++)
         if (strcmp(verbs[i].name, op) == 0)

@@ -193,3 +193,25 @@ def test_log_level(diskd):
     diskd.ok("log", level="debug", module="control")
     diskd.attach("x", 512, fronts=())
     wait_for(lambda: "event=attached disk=x" in open(diskd.path("diskd.log")).read())
+
+
+def test_limit_holds_requests_back(diskd):
+    """60 requests at 100 a second take half a second, however fast the machine; then none are held."""
+    diskd.create("l.vhd", "vhd", 4 * MIB)
+    diskd.attach("l.vhd", 4 * MIB, limit={"ops": 100})
+    diskd.activate("l.vhd")
+    assert diskd.ok("query", id="l.vhd")["disks"][0]["limit"] == {"bytes": 0, "ops": 100}
+    begin = time.monotonic()
+    qemu_io(nbd_uri(diskd, "l.vhd"), *[f"write -P 1 {i * 4096} 4096" for i in range(60)])
+    assert time.monotonic() - begin >= 0.5
+    assert diskd.stats("l.vhd")["held"] == 0
+    diskd.ok("limit", id="l.vhd", limit={})
+    assert diskd.ok("query", id="l.vhd")["disks"][0]["limit"] == {"bytes": 0, "ops": 0}
+    diskd.fails("limit", "EINVAL", id="l.vhd", limit={"bytes": -1})
+    diskd.fails("limit", "ENOENT", id="none", limit={})
+
+
+def test_latencies_are_counted(diskd):
+    uri = diskd.disk("h.vhd", "vhd", 4 * MIB)
+    qemu_io(uri, *[f"write -P 1 {i * 4096} 4096" for i in range(7)])
+    assert sum(diskd.stats("h.vhd")["write"]["latency"]) == 7
