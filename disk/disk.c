@@ -139,6 +139,7 @@ static void open_done(struct job *job)
         remember_error(d, j->err, j->why.text);
     } else {
         d->chain = j->chain;
+        chain_leaf(d->chain)->file->split = d->split;
         d->engine = engine_new(d->chain, d->backend, on_req_done, d);
         d->state = DISK_ACTIVE;
     }

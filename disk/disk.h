@@ -59,6 +59,7 @@ struct disk {
     struct engine *engine;
     unsigned in_flight, n_waiting;
     struct blk_req *waiting, **waiting_end;
+    uint32_t split;    /* large requests go to the leaf in parts of so many bytes; 0: whole */
     struct gate *gate; /* NULL while there were never limits */
 
     struct disk_op_stats stats[BLK_OPS];

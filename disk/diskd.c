@@ -24,6 +24,7 @@
 #include "disk/backend/remote.h"
 #include "disk/backend/uring.h"
 #include "disk/control.h"
+#include "disk/profile.h"
 #include "disk/create.h"
 #include "disk/report.h"
 #include "disk/sandbox.h"
@@ -36,6 +37,7 @@ static const char usage_text[] =
     "       cairn-diskd create PATH --format=vhd|vhd-fixed|raw --size=BYTES\n"
     "       cairn-diskd info PATH [--format=vhd|vhd-fixed|raw]\n"
     "       cairn-diskd at VERB PATH [MORE]\n"
+    "       cairn-diskd profile PATH [--seconds=N] [--json]\n"
     "       cairn-diskd --help | --version\n";
 
 struct args {
@@ -44,7 +46,8 @@ struct args {
     bool no_sandbox, has_network;
     bool has_format;
     enum image_format format;
-    uint64_t size;
+    uint64_t size, seconds;
+    bool json;
 };
 
 static int usage(const char *complaint)
@@ -81,6 +84,20 @@ static int run_info(const struct args *a)
         return EXIT_FAILURE;
     }
     return report_print(report_info(&info));
+}
+
+static int run_profile(const struct args *a)
+{
+    struct profile p;
+    const char *what;
+    if (!a->path)
+        return usage("profile needs a file, a device or a folder");
+    double seconds = a->seconds ? (double)a->seconds / PROFILE_POINTS : PROFILE_POINT_SECONDS;
+    int r = profile_run(a->path, seconds, &p, &what);
+    if (r == 0)
+        return profile_print(&p, a->path, a->json);
+    (void)fprintf(stderr, "cairn-diskd: cannot %s: '%s': %s\n", what, a->path, strerror(-r));
+    return EXIT_FAILURE;
 }
 
 struct daemon {
@@ -164,6 +181,8 @@ static int run_command(const struct args *a)
         return run_info(a);
     if (a->command && strcmp(a->command, "at") == 0)
         return a->path ? at_run(a->verb, a->path, a->more) : usage("at needs a verb and a path");
+    if (a->command && strcmp(a->command, "profile") == 0)
+        return run_profile(a);
     return usage(a->command ? "there is no such command" : NULL);
 }
 
@@ -186,6 +205,14 @@ static const char *take_option(struct args *a, int c)
     }
     if (c == 's')
         return str_size(view_of(optarg), &a->size) < 0 ? "the size is not a number of bytes" : NULL;
+    if (c == 't')
+        return str_u64(view_of(optarg), 1, 3600, &a->seconds) < 0
+                   ? "the seconds are a number from 1 to 3600"
+                   : NULL;
+    if (c == 'j') {
+        a->json = true;
+        return NULL;
+    }
     if (c == 'l')
         return set_log(optarg) < 0 ? "the level is err, warn, info or debug" : NULL;
     if (c == 'S') {
@@ -212,6 +239,7 @@ int main(int argc, char **argv)
     static const struct option options[] = {
         {"control", required_argument, NULL, 'c'}, {"log", required_argument, NULL, 'l'},
         {"sandbox", required_argument, NULL, 'S'}, {"format", required_argument, NULL, 'f'},
+        {"seconds", required_argument, NULL, 't'}, {"json", no_argument, NULL, 'j'},
         {"size", required_argument, NULL, 's'},    {"with", required_argument, NULL, 'w'},
         {"locks", required_argument, NULL, 'L'},   {"help", no_argument, NULL, 'h'},
         {"version", no_argument, NULL, 'V'},       {NULL, 0, NULL, 0},

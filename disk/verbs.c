@@ -185,12 +185,15 @@ static json_t *verb_activate(struct call *c)
 {
     const char *id, *path, *format;
     json_t *parents = NULL;
-    if (!unpack(c, "{s:s, s:s, s:s, s?o}", "id", &id, "path", &path, "format", &format, "parents",
-                &parents))
+    int split = 0;
+    if (!unpack(c, "{s:s, s:s, s:s, s?o, s?i}", "id", &id, "path", &path, "format", &format,
+                "parents", &parents, "split", &split))
         return NULL;
     struct entry *e = find(c, id);
     struct chain_item items[CHAIN_MAX];
     unsigned n;
+    if (split < 0 || split % 512)
+        return fail(c, -EINVAL, "split is a multiple of 512");
     if (!e || read_chain(c, path, format, parents, items, &n) < 0)
         return NULL;
     bool is_same = json_equal(e->activate, c->args);
@@ -201,6 +204,7 @@ static json_t *verb_activate(struct call *c)
     if (e->d->state == DISK_DRAINING)
         return fail(c, -EBUSY, "the disk '%s' is draining", id);
     if (e->d->state == DISK_ATTACHED) {
+        e->d->split = (uint32_t)split;
         int r = disk_activate(e->d, items, n, on_disk_end, e);
         if (r < 0)
             return fail(c, r, "the disk '%s' cannot be activated", id);

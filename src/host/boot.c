@@ -48,7 +48,10 @@ static const struct member disk_members[] = {
     {AT(struct boot_disk, bus), M_CHOICE, 0, 0, buses},
     {AT(struct boot_disk, bootable), M_BOOL, 0, 0, NULL},
     {AT(struct boot_disk, image), M_IMAGE, 0, 0, NULL},
+    {AT(struct boot_disk, limit_bytes), M_UINT64, 0, INT64_MAX, NULL},
+    {AT(struct boot_disk, limit_ops), M_UINT64, 0, INT64_MAX, NULL},
 };
+#define DISK_NEEDED (ARRAY_LEN(disk_members) - 2) /* those that every version wrote */
 
 static const struct member nic_members[] = {
     {AT(struct boot_nic, id), M_TEXT, 0, 0, NULL},
@@ -304,7 +307,7 @@ static struct err *parse_disks(const struct val *set, struct boot *b)
         return err_internal("boot record has no list of disks");
     for (size_t i = 0; i < val_count(set); i++) {
         struct boot_disk d = {0};
-        struct err *e = members_from_val(WALK(disk_members), val_at(set, i), &d);
+        struct err *e = some_from_val(WALK(disk_members), DISK_NEEDED, val_at(set, i), &d);
         if (!e && boot_disk(b, d.device))
             e = err_internal("boot record has two disks with device number %u", d.device);
         if (!e)

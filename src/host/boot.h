@@ -51,7 +51,8 @@ struct boot_disk {
     bool cd;
     enum boot_bus bus; /* CDs are AHCI whatever this says */
     bool bootable;
-    struct image image; /* path "" is allowed for a CD only */
+    struct image image;              /* path "" is allowed for a CD only */
+    uint64_t limit_bytes, limit_ops; /* of its traffic, a second; 0: none */
 };
 
 struct boot_nic {

@@ -256,6 +256,12 @@ struct val *disk_attach_request(const struct diskctl *dc, const char *owner,
     val_put_str(v, "serial", serial);
     val_put_bool(v, "readonly", d->image.readonly || d->cd);
     val_put(v, "fronts", fronts);
+    if (d->limit_bytes || d->limit_ops) {
+        struct val *limit = val_map();
+        val_put_int(limit, "bytes", (int64_t)d->limit_bytes);
+        val_put_int(limit, "ops", (int64_t)d->limit_ops);
+        val_put(v, "limit", limit);
+    }
     return v;
 }
 

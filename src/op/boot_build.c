@@ -117,6 +117,18 @@ struct err *boot_build_image(struct op *op, const struct snap *s, const struct r
     return NULL;
 }
 
+/* Of the algorithm "ratelimit", as for VIFs: kbps is KiB a second, iops requests a second. What is
+ * no number is no limit. */
+static uint64_t limit_of(const struct rec_VBD *vbd, const char *key, uint64_t unit)
+{
+    uint64_t n;
+    const char *text = val_map_str(vbd->qos_algorithm_params, key, "");
+    if (!str_eq(vbd->qos_algorithm_type, "ratelimit") ||
+        str_u64(view_of(text), 1, INT64_MAX / unit, &n) < 0)
+        return 0;
+    return n * unit;
+}
+
 struct err *boot_build_disk(struct op *op, const struct snap *s, const struct rec_VBD *vbd,
                             struct boot_disk **ret)
 {
@@ -142,7 +154,9 @@ struct err *boot_build_disk(struct op *op, const struct snap *s, const struct re
                             .cd = cd,
                             .bus = bus_of(vm),
                             .bootable = vbd->bootable,
-                            .image = image};
+                            .image = image,
+                            .limit_bytes = limit_of(vbd, "kbps", 1024),
+                            .limit_ops = limit_of(vbd, "iops", 1)};
     *ret = boot_disk_copy(&tmp);
     image_done(&image);
     return NULL;

@@ -70,6 +70,9 @@ static struct err *create_txn(struct txn *t, void *arg)
     struct rec_VBD *vbd = (struct rec_VBD *)txn_add(t, CLASS_VBD, a->ref, NULL);
     TRY(rec_take_given(&vbd->row, a->rec));
     vbd->currently_attached = false;
+    struct val *algorithms = val_set();
+    val_add_str(algorithms, "ratelimit");
+    val_assign(&vbd->qos_supported_algorithms, algorithms);
     vbd->empty = vbd->empty || ref_is_null(vbd->VDI);
     if (vbd->empty)
         rstr_set(&vbd->VDI, REF_NULL);

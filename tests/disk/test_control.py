@@ -215,3 +215,29 @@ def test_latencies_are_counted(diskd):
     uri = diskd.disk("h.vhd", "vhd", 4 * MIB)
     qemu_io(uri, *[f"write -P 1 {i * 4096} 4096" for i in range(7)])
     assert sum(diskd.stats("h.vhd")["write"]["latency"]) == 7
+
+
+def test_split_requests(diskd):
+    """What goes to the image in parts reads as what was written, also from and to odd memory."""
+    diskd.create("s.vhd", "vhd", 16 * MIB)
+    diskd.attach("s.vhd", 16 * MIB)
+    args = {"id": "s.vhd", "path": diskd.path("s.vhd"), "format": "vhd", "split": 4096}
+    diskd.fails("activate", "EINVAL", **dict(args, split=100))
+    diskd.ok("activate", **args)
+    qemu_io(nbd_uri(diskd, "s.vhd"), "write -P 7 512 5M", "write -P 9 1M 1M", "read -P 7 512 1048064",
+            "read -P 9 1M 1M", "read -P 7 2M 3M", "read -P 0 8M 4M")
+    diskd.ok("deactivate", id="s.vhd")
+    vhdcheck(diskd.path("s.vhd"))
+
+
+def test_profile(tmp_path):
+    """The sweep of a small file: same bytes outstanding at each point; what is not there is named."""
+    path = str(tmp_path / "data")
+    with open(path, "wb") as f:
+        f.write(os.urandom(8 * MIB))
+    p = json.loads(run(DISKD, "profile", path, "--seconds=1", "--json").stdout)
+    assert all(x["block"] * x["depth"] == min(p["outstanding"], x["block"] * 1024) for x in p["points"])
+    assert [x["block"] for x in p["points"]][:2] == [4 * MIB, 2 * MIB] and p["points"][-1]["ops_per_s"] > 0
+    assert p["split"] in [0] + [x["block"] for x in p["points"][1:]]
+    assert "best" in run(DISKD, "profile", path, "--seconds=1").stdout
+    assert "No such file" in run(DISKD, "profile", path + "x", check=False).stderr

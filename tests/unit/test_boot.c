@@ -22,7 +22,8 @@ static struct boot *sample(void)
     boot_set_disk(b, &(struct boot_disk){.id = "vbd3", .device = 3, .cd = true});
     boot_set_disk(b, &(struct boot_disk){.id = "vbd0",
                                          .device = 0,
-                                         .image = {VDI, "/sr/x.vhd", "vhd", 1 << 30, false}});
+                                         .image = {VDI, "/sr/x.vhd", "vhd", 1 << 30, false},
+                                         .limit_ops = 500});
     boot_set_nic(b, &(struct boot_nic){.id = "vif1", .device = 1, .mac = "02:00:00:00:00:01"});
     return b;
 }
@@ -55,6 +56,8 @@ static void a_record_survives_json(void **state)
     assert_int_equal(again->n_disks, 2);
     assert_int_equal(again->disks[0].device, 0);
     assert_string_equal(again->disks[0].image.path, "/sr/x.vhd");
+    assert_int_equal(again->disks[0].limit_ops, 500);
+    assert_int_equal(again->disks[0].limit_bytes, 0);
     assert_int_equal(again->rtc_offset_s, -3600);
     assert_string_equal(again->name, "a \"demo\", ü");
 }
