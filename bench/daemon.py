@@ -65,13 +65,19 @@ class Host:
             kib = next(int(s.split()[1]) for s in f if s.startswith("VmRSS"))
         return kib / 1024
 
+    def dump(self, what, begins):
+        """The line of the running daemon's dump that begins so, as words."""
+        out = subprocess.run([os.path.join(BUILD, "cairnctl"), "-s", os.path.join(self.dir, "run", "cairnd.ctl"),
+                              "dump", what], capture_output=True, text=True, check=True).stdout
+        return next(s for s in out.splitlines() if s.startswith(begins)).split()
+
     def encodings_mib(self):
         """What the cache of encoded records holds."""
-        out = subprocess.run([os.path.join(BUILD, "cairnctl"), "-s", os.path.join(self.dir, "run", "cairnd.ctl"),
-                              "dump", "sessions"],
-                             capture_output=True, text=True, check=True).stdout
-        line = next(s for s in out.splitlines() if s.startswith("encodings bytes"))
-        return int(line.split()[2]) / (1 << 20)
+        return int(self.dump("sessions", "encodings bytes")[2]) / (1 << 20)
+
+    def commits(self):
+        """Of the store, so far."""
+        return int(next(w for w in self.dump("state", "queued=") if w.startswith("commits=")).split("=")[1])
 
     def close(self):
         self.stop()

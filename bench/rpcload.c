@@ -7,20 +7,28 @@
  *
  *     rpcload HOST PORT PATH BODY-FILE CONNECTIONS SECONDS
  *
+ * Eight times '@' in a row in the body become a number that is another in each request, so that
+ * what is written differs from what is there.
+ *
  * Loopback only: any other address is refused. Exit 1 when a reply is not 200 or a connection ends.
  */
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "base/fd.h"
 #include "base/str.h"
 #include "base/vec.h"
 #include "bench/wire.h"
 
+#define NUMBER "@@@@@@@@"
+
 static struct {
     struct sockaddr_in to;
     struct buf request;
+    size_t number; /* where one goes in the request; 0: nowhere */
+    atomic_uint last;
     uint64_t end_ns;
     atomic_bool failed;
 } job;
@@ -30,14 +38,28 @@ struct client {
     VEC(uint32_t) us; /* how long each request took */
 };
 
+/* The request as it is sent next. */
+static void number(struct buf *request)
+{
+    char text[sizeof(NUMBER)];
+    if (!job.number)
+        return;
+    snprintf(text, sizeof(text), "%08u", atomic_fetch_add(&job.last, 1) % 100000000);
+    memcpy(request->data + job.number, text, strlen(NUMBER));
+}
+
 static void *client_main(void *arg)
 {
     struct client *c = arg;
+    _cleanup_(buf_done) struct buf request;
+    buf_init(&request, job.request.max);
+    buf_put(&request, job.request.data, job.request.size);
     _cleanup_(fd_closep) int fd = wire_connect(&job.to);
     _cleanup_(buf_done) struct buf in;
     buf_init(&in, WIRE_REPLY_MAX + 65536);
     for (uint64_t start = wire_now_ns(); start < job.end_ns;) {
-        if (fd < 0 || atomic_load(&job.failed) || !wire_exchange(fd, &job.request, &in)) {
+        number(&request);
+        if (fd < 0 || atomic_load(&job.failed) || !wire_exchange(fd, &request, &in)) {
             atomic_store(&job.failed, true);
             return NULL;
         }
@@ -62,6 +84,8 @@ static int set_up(char **argv, uint64_t *ret_connections, uint64_t *ret_seconds)
     }
     buf_init(&job.request, WIRE_BODY_MAX + 4096);
     wire_request(&job.request, argv[3], body.data, body.size);
+    const char *at = memmem(job.request.data, job.request.size, NUMBER, strlen(NUMBER));
+    job.number = at ? (size_t)(at - job.request.data) : 0;
     return 0;
 }
 

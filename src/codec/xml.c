@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <expat.h>
 #include <math.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -75,6 +76,7 @@ struct element {
 
 struct reader {
     XML_Parser expat;
+    bool small; /* the text */
     int error;
     unsigned values;
     size_t depth; /* elements on the stack; 0 is the root */
@@ -84,6 +86,48 @@ struct reader {
     struct val *params; /* set: parameters, or the value of a response, or the lone value */
 };
 
+/* Making a parser costs more than reading a small call, so a few are kept for the next ones. */
+#define SPARE_N    4
+#define SPARE_TEXT 65536 /* what larger texts have made a parser hold is given back */
+
+static _Atomic(XML_Parser) spare[SPARE_N];
+
+/* What names are hashed with, for the life of the process; otherwise each parser asks the kernel.
+ */
+static void salt_parser(XML_Parser p)
+{
+    static _Atomic(unsigned long) salt;
+    unsigned long s = atomic_load(&salt), none = 0;
+    while (!s) {
+        str_random(&s, sizeof(s));
+        if (s && !atomic_compare_exchange_strong(&salt, &none, s))
+            s = none;
+    }
+    XML_SetHashSalt(p, s);
+}
+
+static XML_Parser parser_get(void)
+{
+    for (size_t i = 0; i < SPARE_N; i++) {
+        XML_Parser p = atomic_exchange(&spare[i], NULL);
+        if (p && XML_ParserReset(p, NULL))
+            return p;
+        if (p)
+            XML_ParserFree(p);
+    }
+    return XML_ParserCreate(NULL);
+}
+
+static void parser_put(XML_Parser p, bool keep)
+{
+    for (size_t i = 0; keep && i < SPARE_N; i++) {
+        XML_Parser none = NULL;
+        if (atomic_compare_exchange_strong(&spare[i], &none, p))
+            return;
+    }
+    XML_ParserFree(p);
+}
+
 static void reader_done(struct reader *r)
 {
     for (size_t i = 0; i <= r->depth; i++) {
@@ -91,7 +135,7 @@ static void reader_done(struct reader *r)
         free(r->stack[i].name);
     }
     if (r->expat)
-        XML_ParserFree(r->expat);
+        parser_put(r->expat, r->small);
     buf_done(&r->text);
     free(r->method);
     val_unref(r->params);
@@ -281,9 +325,11 @@ static int read_document(struct reader *r, struct view text)
 {
     if (text.size > TEXT_MAX)
         return -E2BIG;
-    r->expat = XML_ParserCreate(NULL);
+    r->expat = parser_get();
+    r->small = text.size <= SPARE_TEXT;
     if (!r->expat)
         return -ENOMEM;
+    salt_parser(r->expat);
     buf_init(&r->text, TEXT_MAX * 3); /* a Latin-1 text grows */
     r->params = val_set();
     XML_SetUserData(r->expat, r);

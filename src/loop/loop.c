@@ -237,7 +237,7 @@ static bool run_round(struct loop *l, uv_run_mode mode)
     run_posts(l);
     run_timers(l);
     set_alarm(l);
-    bool more = l->ran || (l->heap.n && l->heap.v[0]->deadline <= clock_now());
+    bool more = l->heap.n && l->heap.v[0]->deadline <= clock_now();
     if (!l->stopping)
         wait_for_events(l, more ? UV_RUN_NOWAIT : mode);
     return l->ran;
