@@ -20,12 +20,11 @@ page.on("console", m => /Content Security Policy/.test(m.text()) && seen.errors.
 // So that a connection can be broken below the page's feet.
 await page.addInitScript(() => {
     window.sockets = [];
-    window.WebSocket = class extends WebSocket {
-        constructor(...args) {
-            super(...args);
-            window.sockets.push(this);
-        }
-    };
+    window.WebSocket = new Proxy(window.WebSocket, {construct(target, args) {
+        const socket = new target(...args);
+        window.sockets.push(socket);
+        return socket;
+    }});
 });
 const state = name => page.waitForSelector(`body[data-state=${name}]`);
 
