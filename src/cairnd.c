@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/resource.h>
@@ -684,8 +685,11 @@ static int run(struct daemon *d)
     return e ? fail(e) : d->lost;
 }
 
+#define ARENAS 4 /* of malloc; each keeps free memory of its own, and most threads sleep */
+
 int main(int argc, char **argv)
 {
+    (void)mallopt(M_ARENA_MAX, ARENAS);
     struct daemon d = {.lock_fd = -1};
     enum options_mode mode;
     config_init(&d.config);

@@ -175,10 +175,11 @@ static void add_permission(struct rbac *r, const char *name, enum role role)
     for (char *c = label; *c; c++)
         *c = (char)tolower((unsigned char)*c);
     struct rec_role *p = add_row(r, uuid, label, "A permission");
+    _cleanup_(val_unrefp) struct val *ref = val_rstr(p->row.ref), *shown = val_rstr(p->name_label);
     for (enum role has = role; has < ROLE_N; has++) {
         struct rec_role *owner = (struct rec_role *)r->rows.v[has];
-        val_add((struct val *)owner->subroles, val_rstr(p->row.ref));
-        val_add(r->permissions[has], val_rstr(p->name_label));
+        val_add((struct val *)owner->subroles, val_ref(ref));
+        val_add(r->permissions[has], val_ref(shown));
     }
 }
 

@@ -491,7 +491,10 @@ struct val *val_without(const struct val *v, const char *key)
     int64_t i = v->kind == VAL_MAP ? find(c, key) : find_item(c, key);
     if (i >= 0)
         remove_at(c, (uint32_t)i);
-    return c;
+    if (c->c.n)
+        return c;
+    val_unref(c);
+    return val_ref(v->kind == VAL_MAP ? &empty_map : &empty_set);
 }
 
 #define GROWN_FROM 16 /* smaller ones are copied */

@@ -97,7 +97,8 @@ const struct val *val_map_get(const struct val *map, const char *key); /* NULL i
 const char *val_map_str(const struct val *map, const char *key, const char *otherwise);
 bool val_set_has(const struct val *set, const char *s);
 
-/* New values made from old ones (shallow copies; items are shared). */
+/* New values made from old ones (shallow copies; items are shared). An empty one may be the shared
+ * constant: it is finished, not for building on. */
 struct val *val_copy(const struct val *v);
 struct val *val_with(const struct val *map, const char *key, const char *s);
 struct val *val_without(const struct val *map_or_set, const char *key);

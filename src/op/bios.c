@@ -6,6 +6,7 @@
  * without strings gets the general ones when it first starts (bios_settle).
  */
 #include <ctype.h>
+#include <pthread.h>
 #include <string.h>
 
 #include "gen/msg.h"
@@ -63,6 +64,17 @@ static struct err *check(const struct val *value)
     return NULL;
 }
 
+static const struct val *general;
+static pthread_once_t general_made = PTHREAD_ONCE_INIT;
+
+static void make_general(void)
+{
+    struct val *all = val_map();
+    for (size_t i = 0; i < ARRAY_LEN(strings); i++)
+        val_put_str(all, strings[i].key, strings[i].general);
+    general = all;
+}
+
 /* The general strings, with those of `given` in place of theirs. */
 static struct val *completed(const struct val *given)
 {
@@ -110,8 +122,10 @@ struct err *msg_VM_copy_bios_strings(struct op *op, const struct args_VM_copy_bi
 void bios_settle(struct txn *t, const char *ref)
 {
     const struct rec_VM *vm = txn_VM(t, ref);
-    if (vm && val_count(vm->bios_strings) == 0)
-        val_assign(&txn_edit_VM(t, ref)->bios_strings, completed(val_empty_map()));
+    if (vm && val_count(vm->bios_strings) == 0) {
+        pthread_once(&general_made, make_general); /* one map for the many that are given nothing */
+        val_assign(&txn_edit_VM(t, ref)->bios_strings, val_ref(general));
+    }
 }
 
 /* SMBIOS has no empty strings: what is empty is left out. */

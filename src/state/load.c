@@ -21,6 +21,7 @@ struct entry {
 
 struct loader {
     struct snap *root;
+    const struct row **last; /* of each class; borrowed from root */
     VEC(struct entry) entries;
     size_t unknown, skipped;
 };
@@ -59,6 +60,9 @@ static struct err *load_live(struct loader *l, const struct class_desc *c,
         return err_internal("the store's row %s '%s' cannot be read", sr->cls, sr->ref);
     }
     l->skipped += skipped;
+    if (l->last[c->num])
+        row_share(r, l->last[c->num]); /* clones are alike */
+    l->last[c->num] = r;
     r->seq = sr->seq;
     r->created = sr->created;
     r->modified = sr->modified;
@@ -115,6 +119,7 @@ static void loader_done(struct loader *l)
     vec_each (e, &l->entries)
         mark_unref(e->mark);
     vec_done(&l->entries);
+    free(l->last);
     if (l->root)
         root_free(l->root);
 }
@@ -130,7 +135,8 @@ struct err *load_root(struct db *db, struct snap **ret)
     struct store *store = db->config.store;
     struct store_head head = {0};
     _cleanup_(loader_done) struct loader l = {
-        .root = root_new(db, vol_start(store), db->classes, db->n_classes)};
+        .root = root_new(db, vol_start(store), db->classes, db->n_classes),
+        .last = mem_new_n(const struct row *, db->n_classes)};
     if (store)
         TRY(store->ops->load(store, load_row, &l, &head));
     l.root->token.gen = head.generation;

@@ -215,6 +215,18 @@ bool row_is_equal(const struct row *a, const struct row *b)
     return true;
 }
 
+void row_share(struct row *r, const struct row *like)
+{
+    desc_each_field (f, r->cls) {
+        if (!row_field_equal(r, like, f))
+            continue;
+        if (is_string(f->type))
+            rstr_assign(member_at(r, f), member(like, f)->s);
+        else if (is_tree(f->type))
+            val_assign(member_at(r, f), val_ref(member(like, f)->v));
+    }
+}
+
 /* --- values --- */
 
 struct val *row_get(const struct row *r, const struct field_desc *f)

@@ -46,6 +46,9 @@ const char *ref_new(void);
 /* A private record with every field at its default. `ref` is taken over. */
 struct row *row_new(const struct class_desc *cls, const char *ref);
 struct row *row_copy(const struct row *r); /* private copy; shares strings and values */
+/* Takes strings and values that are equal to those of another row of the class from there, so that
+ * they exist once. A private row. */
+void row_share(struct row *r, const struct row *like);
 bool row_is_equal(const struct row *a, const struct row *b); /* all fields */
 struct row *row_ref(const struct row *r);
 void row_unref(const struct row *r); /* NULL is fine */

@@ -368,7 +368,9 @@ static struct err *open_file(struct store_sqlite *s, enum store_mode mode)
     if (sqlite3_open_v2(s->path, &s->db, flags, NULL) != SQLITE_OK)
         return complain(s, "opening");
     sqlite3_busy_timeout(s->db, BUSY_MS);
-    TRY(execute(s, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;", "opening"));
+    TRY(execute(s,
+                "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -512;",
+                "opening"));
     if (mode == STORE_WRITE)
         TRY(execute(s, schema, "opening"));
     TRY(prepare(s));

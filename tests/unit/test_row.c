@@ -61,11 +61,36 @@ static void decoding_takes_what_encoding_made(void **state)
     assert_int_equal(skipped, 2);
 }
 
+/* What is equal exists once; what differs stays. */
+static void equal_parts_are_shared(void **state)
+{
+    (void)state;
+    struct rec_VM *a = (struct rec_VM *)row_new(desc_classes[CLASS_VM], rstr_new("OpaqueRef:a"));
+    struct rec_VM *b = (struct rec_VM *)row_new(desc_classes[CLASS_VM], rstr_new("OpaqueRef:b"));
+    rstr_set(&a->name_label, "same");
+    rstr_set(&b->name_label, "same");
+    rstr_set(&a->name_description, "one");
+    rstr_set(&b->name_description, "other");
+    struct val *x = val_map(), *y = val_map();
+    val_put_str(x, "k", "v");
+    val_put_str(y, "k", "v");
+    val_assign(&a->platform, x);
+    val_assign(&b->platform, y);
+    row_share(&b->row, &a->row);
+    assert_ptr_equal(a->name_label, b->name_label);
+    assert_ptr_equal(a->platform, b->platform);
+    assert_string_equal(b->name_description, "other");
+    row_unref(&a->row);
+    assert_string_equal(val_map_str(b->platform, "k", ""), "v");
+    row_unref(&b->row);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(text_round_trips),
         cmocka_unit_test(decoding_takes_what_encoding_made),
+        cmocka_unit_test(equal_parts_are_shared),
     };
     return cmocka_run_group_tests_name("row", tests, NULL, NULL);
 }
