@@ -98,13 +98,13 @@ static struct err *wake(struct op *op)
 }
 
 static const struct step checkpoint_steps[] = {
-    {"plan", plan, NULL, .weight = 1},
+    {"plan", plan, vmss_failed, .weight = 1},
     {"make image", make_image, drop_image, .weight = 1},
     {"save guest", save, unsave, .weight = 20},
     {"pause disks", chain_pause, chain_resume, .weight = 1},
     {"split volumes", chain_split, chain_unsplit, .weight = 4},
     {"add records", snapshot_add, NULL, .weight = 1, .commit = true},
-    {"resume disks", chain_finish, NULL, .weight = 1},
+    {"resume disks", snapshot_finish, NULL, .weight = 1},
     {"wake guest", wake, NULL, .weight = 10},
 };
 const struct op_kind kind_vm_checkpoint = OP_KIND("VM.checkpoint", checkpoint_steps);

@@ -165,6 +165,7 @@ static struct err *twin_txn(struct txn *t, struct op *op, bool snapshot)
     to->domid = -1;
     vm_add_metrics(t, to);
     if (snapshot) {
+        vmss_taken(t, op_get(op, "schedule"));
         put_snapshot_facts(op, to, from);
         copy_guest_metrics(t, to, from);
     } else {
@@ -204,12 +205,19 @@ static struct err *add_clone(struct op *op)
 
 /* ---- VM.snapshot ---- */
 
+struct err *snapshot_finish(struct op *op)
+{
+    TRY(chain_finish(op));
+    vmss_retire(op);
+    return NULL;
+}
+
 static const struct step snapshot_steps[] = {
-    {"plan", plan_snapshot, NULL, .weight = 1},
+    {"plan", plan_snapshot, vmss_failed, .weight = 1},
     {"pause disks", chain_pause, chain_resume, .weight = 1},
     {"split volumes", chain_split, chain_unsplit, .weight = 4},
     {"add records", snapshot_add, NULL, .weight = 1, .commit = true},
-    {"resume disks", chain_finish, NULL, .weight = 1},
+    {"resume disks", snapshot_finish, NULL, .weight = 1},
 };
 const struct op_kind kind_vm_snapshot = OP_KIND("VM.snapshot", snapshot_steps);
 

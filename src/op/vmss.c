@@ -5,17 +5,20 @@
  * since the tick before; what falls due while nobody looks, for the daemon is down or the clock is
  * set forward, is not made up for, and after a gap an alert says so.
  *
- * Snapshots need storage that can take them, which there is none of yet: a schedule that is due
- * raises VMSS_SNAPSHOT_FAILED for each of its VMs, and last_run_time, the time of the last
- * snapshot, stays as it is.
+ * A snapshot that is due is an operation of the house: it waits until the VM is free. When it has
+ * been taken, the oldest ones that are too many go with their disks. One that fails raises
+ * VMSS_SNAPSHOT_FAILED, and last_run_time, the time of the last snapshot, stays as it is.
  */
 #include <stdio.h>
+#include <time.h>
 
 #include "base/zone.h"
 #include "gen/msg.h"
 #include "op/schedule.h"
 #include "op/vm_change.h"
 #include "op/vm_ops.h"
+#include "op/vm_snapshot.h"
+#include "op/vm_twin.h"
 #include "op/world.h"
 
 #define RETAINED_MAX 10
@@ -162,16 +165,102 @@ VM_CHANGE(set_snapshot_schedule, {
 
 /* ---- what is due ---- */
 
-static void tell_failure(struct txn *t, const struct rec_VMSS *v)
+#define TRIES 4
+
+static struct err *failed_txn(struct txn *t, void *arg)
 {
-    val_each (ref, v->VMs) {
-        const struct rec_VM *vm = txn_VM(t, ref);
-        _cleanup_(freep) char *body =
-            mem_printf("The scheduled snapshot of VM '%s' could not be taken: no storage here can "
-                       "take snapshots",
-                       vm ? vm->name_label : ref);
-        alert_add(t, "VMSS_SNAPSHOT_FAILED", 3, CLS_VMSS, v->uuid, body);
+    struct op *op = arg;
+    const struct rec_VM *vm = txn_VM(t, op->self);
+    const struct rec_VMSS *v = txn_VMSS(t, op_get(op, "schedule"));
+    if (!vm || !v)
+        return NULL;
+    _cleanup_(freep) char *body =
+        mem_printf("The scheduled snapshot of VM '%s' could not be taken", vm->name_label);
+    alert_add(t, "VMSS_SNAPSHOT_FAILED", 3, CLS_VMSS, v->uuid, body);
+    return NULL;
+}
+
+/* Work of the house is tried four times; what fails for good is told. */
+struct err *vmss_failed(struct op *op)
+{
+    int64_t tries = op_get_int(op, "tries.schedule") + 1;
+    op_put_int(op, "tries.schedule", tries);
+    if (!*op_get(op, "schedule") || tries < TRIES)
+        return NULL;
+    return op_write(op, "schedule failed", failed_txn, op);
+}
+
+void vmss_taken(struct txn *t, const char *vmss)
+{
+    struct rec_VMSS *v = txn_edit_VMSS(t, vmss);
+    if (v)
+        v->last_run_time = now_s();
+}
+
+/* Its disks go, then its record: operations of the house, each on its own. */
+static void retire_one(struct op *op, const struct snap *s, const struct rec_VM *old)
+{
+    val_each (ref, old->VBDs) {
+        const struct rec_VBD *vbd = snap_VBD(s, ref);
+        if (twin_is_own_disk(s, vbd))
+            tasks_run_internal(op->tasks, "VDI.destroy", CLASS_VDI, vbd->VDI,
+                               VDI_OPERATIONS_DESTROY, NULL);
     }
+    tasks_run_internal(op->tasks, "VM.destroy", CLASS_VM, old->row.ref, VM_OPERATIONS_DESTROY,
+                       NULL);
+}
+
+void vmss_retire(struct op *op)
+{
+    _cleanup_(snap_unrefp) struct snap *s = snap_get(op->db);
+    const struct rec_VMSS *v = snap_VMSS(s, op_get(op, "schedule"));
+    int64_t n = 0;
+    snap_each (row, s, CLASS_VM)
+        n += rec_VM(row)->is_vmss_snapshot && str_eq(rec_VM(row)->snapshot_of, op->self);
+    snap_each (row, s, CLASS_VM) { /* the oldest first */
+        const struct rec_VM *old = rec_VM(row);
+        if (!v || n <= v->retained_snapshots)
+            return;
+        if (!old->is_vmss_snapshot || !str_eq(old->snapshot_of, op->self))
+            continue;
+        retire_one(op, s, old);
+        n--;
+    }
+}
+
+static void begin_one(struct ops *ops, const struct snap *s, const struct rec_VMSS *v,
+                      const char *ref)
+{
+    const struct rec_VM *vm = snap_VM(s, ref);
+    if (!vm)
+        return;
+    bool memory = v->type == VMSS_TYPE_CHECKPOINT && vm->power_state != VM_POWER_STATE_HALTED;
+    struct val *ctx = val_map();
+    char when[32];
+    time_t now = (time_t)now_s();
+    struct tm tm;
+    strftime(when, sizeof(when), "%Y%m%dT%H%M%SZ", gmtime_r(&now, &tm));
+    _cleanup_(freep) char *name = mem_printf("%s %s", v->name_label, when);
+    val_put_str(ctx, "name", name);
+    val_put_str(ctx, "schedule", v->row.ref);
+    tasks_run_internal(ops->cfg.tasks, memory ? "VM.checkpoint" : "VM.snapshot", CLASS_VM, ref,
+                       memory ? VM_OPERATIONS_CHECKPOINT : VM_OPERATIONS_SNAPSHOT, ctx);
+}
+
+static void begin(struct ops *ops, const char *vmss)
+{
+    _cleanup_(snap_unrefp) struct snap *s = snap_get(ops->cfg.db);
+    const struct rec_VMSS *v = snap_VMSS(s, vmss);
+    for (size_t i = 0; v && i < val_count(v->VMs); i++)
+        begin_one(ops, s, v, val_str_at(v->VMs, i));
+}
+
+struct err *msg_VMSS_snapshot_now(struct op *op, const struct args_VMSS_snapshot_now *a,
+                                  struct val **ret)
+{
+    begin(ops_of(op), a->vmss);
+    *ret = val_str("");
+    return NULL;
 }
 
 static void tell_missed(struct txn *t, const struct rec_VMSS *v)
@@ -183,20 +272,12 @@ static void tell_missed(struct txn *t, const struct rec_VMSS *v)
     alert_add(t, "VMSS_SNAPSHOT_MISSED_EVENT", 3, CLS_VMSS, v->uuid, body);
 }
 
-struct due {
-    struct val *schedules; /* refs */
-    bool missed;
-};
-
-static struct err *tell_txn(struct txn *t, void *arg)
+static struct err *missed_txn(struct txn *t, void *arg)
 {
-    const struct due *d = arg;
-    val_each (ref, d->schedules) {
+    val_each (ref, (const struct val *)arg) {
         const struct rec_VMSS *v = txn_VMSS(t, ref);
-        if (v && d->missed)
+        if (v)
             tell_missed(t, v);
-        else if (v)
-            tell_failure(t, v);
     }
     return NULL;
 }
@@ -221,6 +302,9 @@ struct err *vmss_due(struct ops *ops, int64_t from, int64_t to)
     if (from >= to || from / QUARTER_S == to / QUARTER_S)
         return NULL;
     _cleanup_(val_unrefp) struct val *set = collect_due(ops, from, to);
-    struct due d = {set, to - from > GAP_S};
-    return val_count(set) ? db_write(ops->cfg.db, "schedules", tell_txn, &d) : NULL;
+    if (to - from > GAP_S)
+        return val_count(set) ? db_write(ops->cfg.db, "schedules", missed_txn, set) : NULL;
+    val_each (ref, set)
+        begin(ops, ref);
+    return NULL;
 }

@@ -157,9 +157,11 @@ static bool one(const struct scenario *sc, enum mode mode, unsigned n, const cha
 }
 
 static const char *const verbs[] = {
-    "build",     "unpause",    "pause",    "shutdown",   "kill", "plug_disk", "unplug_disk",
-    "insert_cd", "eject_cd",   "plug_nic", "unplug_nic", "save", "set_domid", "attach",
-    "detach",    "detach_all", "create",   "resize",     "info"};
+    "build",       "unpause",    "pause",      "shutdown",   "kill",       "plug_disk",
+    "unplug_disk", "insert_cd",  "eject_cd",   "plug_nic",   "unplug_nic", "save",
+    "set_domid",   "attach",     "detach",     "detach_all", "create",     "resize",
+    "info",        "child",      "set_hidden", "set_parent", "coalesce",   "disk_pause",
+    "disk_resume", "disk_reopen"};
 
 static void torture(const struct scenario *sc, enum mode mode)
 {

@@ -226,26 +226,80 @@ static struct err *disable(struct txn *t, void *arg)
     return NULL;
 }
 
-#define DUE(from, to) ok(vmss_due(w.ops, at(from), at(to)))
+#define DUE(from, to)                                                                              \
+    do {                                                                                           \
+        ok(vmss_due(w.ops, at(from), at(to)));                                                     \
+        lab_settle(&w);                                                                            \
+    } while (0)
+
+static size_t snapshots(void)
+{
+    _cleanup_(snap_unrefp) struct snap *s = snap_get(w.db);
+    size_t n = 0;
+    snap_each (row, s, CLASS_VM)
+        n += rec_VM(row)->is_a_snapshot && rec_VM(row)->is_vmss_snapshot;
+    return n;
+}
 
 static void what_is_due_is_told(void **state)
 {
     ok(db_write(w.db, "zone", set_zone, "Europe/Berlin"));
     ok(CHANGE(add_to_schedule, .key = "hour", .value = "12"));
     DUE("20260701T09:59:55Z", "20260701T10:00:00Z");
-    assert_int_equal(alerts("VMSS_SNAPSHOT_FAILED"), 0);
+    assert_int_equal(snapshots(), 0);
     ok(SET(snapshot_schedule, .value = vmss));
     DUE("20260701T09:59:50Z", "20260701T09:59:55Z");
-    assert_int_equal(alerts("VMSS_SNAPSHOT_FAILED"), 0);
+    assert_int_equal(snapshots(), 0);
     DUE("20260701T09:59:55Z", "20260701T10:00:00Z");
-    assert_int_equal(alerts("VMSS_SNAPSHOT_FAILED"), 1);
+    assert_int_equal(snapshots(), 1);
     DUE("20260701T10:00:00Z", "20260701T10:00:05Z");
     DUE("20260701T11:59:55Z", "20260701T12:00:00Z");
-    assert_int_equal(alerts("VMSS_SNAPSHOT_FAILED"), 1);
+    assert_int_equal(snapshots(), 1);
     _cleanup_(snap_unrefp) struct snap *s = snap_get(w.db);
-    assert_int_equal(snap_VMSS(s, vmss)->last_run_time, 0);
+    assert_true(snap_VMSS(s, vmss)->last_run_time > 0);
     ok(db_write(w.db, "disable", disable, NULL));
     DUE("20260702T09:59:55Z", "20260702T10:00:00Z");
+    assert_int_equal(snapshots(), 1);
+    assert_int_equal(alerts("VMSS_SNAPSHOT_FAILED"), 0);
+}
+
+static size_t disks(void)
+{
+    _cleanup_(snap_unrefp) struct snap *s = snap_get(w.db);
+    size_t n = 0;
+    snap_each (row, s, CLASS_VDI)
+        n += rec_VDI(row)->managed && str_eq(rec_VDI(row)->SR, w.sr);
+    return n;
+}
+
+static void the_oldest_go(void **state)
+{
+    size_t before = disks();
+    ok(SET(snapshot_schedule, .value = vmss));
+    ok(CHANGE(set_retained_snapshots, .value = 2));
+    for (int i = 0; i < 4; i++) {
+        ok(lab_call(&w, VMSS_snapshot_now, vmss, .vmss = vmss));
+        lab_settle(&w);
+    }
+    lab_settle(&w);
+    assert_int_equal(snapshots(), 2);
+    assert_int_equal(disks(), before + 2);
+}
+
+static struct err *lose_disks(struct txn *t, void *arg)
+{
+    txn_each (row, t, CLASS_VDI)
+        txn_edit_VDI(t, row->ref)->missing = true;
+    return NULL;
+}
+
+static void what_fails_is_told(void **state)
+{
+    ok(SET(snapshot_schedule, .value = vmss));
+    ok(db_write(w.db, "lose disks", lose_disks, NULL));
+    ok(lab_call(&w, VMSS_snapshot_now, vmss, .vmss = vmss));
+    lab_settle(&w);
+    assert_int_equal(snapshots(), 0);
     assert_int_equal(alerts("VMSS_SNAPSHOT_FAILED"), 1);
 }
 
@@ -290,6 +344,8 @@ int main(void)
         TEST(numbers_and_kinds_are_kept),
         TEST(vms_belong_to_a_schedule),
         TEST(what_is_due_is_told),
+        TEST(the_oldest_go),
+        TEST(what_fails_is_told),
         TEST(what_nobody_saw_is_missed),
         TEST(ticks_write_nothing),
     };
