@@ -5,7 +5,6 @@
  * allows signatures to be lost, never a device that is mounted or in use. The root folder of the
  * file system belongs to the caller.
  */
-#include <ctype.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -14,34 +13,15 @@
 #include "privd/run.h"
 #include "privd/verbs.h"
 
-#define MKFS       "/usr/sbin/mkfs.ext4"
-#define OUTPUT_MAX (64u << 10)
-#define SECONDS    50
-
-/* The first line that a program wrote, as far as it is printable. */
-static char *first_line(struct buf *text)
-{
-    char *line = mem_strndup(buf_str(text), strcspn(buf_str(text), "\n"));
-    for (char *c = line; *c; c++)
-        *c = isprint((unsigned char)*c) ? *c : '?';
-    return line;
-}
+#define MKFS    "/usr/sbin/mkfs.ext4"
+#define SECONDS 50
 
 static struct err *format(const struct device *d, const char *label, const struct ucred *owner)
 {
     _cleanup_(freep) char *extended = mem_printf("root_owner=%u:%u", owner->uid, owner->gid);
     const char *argv[] = {MKFS, "-q", "-F", "-L", label, "-E", extended, d->path, NULL};
     struct run_spec spec = {.argv = argv, .seconds = SECONDS};
-    _cleanup_(buf_done) struct buf out;
-    _cleanup_(buf_done) struct buf err;
-    int status;
-    buf_init(&out, OUTPUT_MAX);
-    buf_init(&err, OUTPUT_MAX);
-    TRY(run_program(&spec, &out, &err, &status));
-    if (status == 0)
-        return NULL;
-    _cleanup_(freep) char *why = first_line(&err);
-    return err_internal("'%s' failed with %d: %s", MKFS, status, why);
+    return run_tool(&spec, MKFS);
 }
 
 static struct err *check_blank(const struct device *d)

@@ -17,7 +17,6 @@
 #include "privd/verbs.h"
 
 #define TOOLS        "/usr/bin"
-#define OUTPUT_MAX   (64u << 10)
 #define SECONDS      25
 #define OURS         "# Made by cairn-privd; it is written anew when the host's settings change.\n"
 
@@ -43,17 +42,8 @@ static struct err *tool(const struct place *p, const char *name, const char *con
     for (unsigned i = 0; i < 4 && words[i]; i++)
         argv[i + 1] = words[i];
     struct run_spec spec = {.argv = argv, .seconds = SECONDS};
-    _cleanup_(buf_done) struct buf out;
-    _cleanup_(buf_done) struct buf err;
-    int status;
-    buf_init(&out, OUTPUT_MAX);
-    buf_init(&err, OUTPUT_MAX);
-    TRY(run_program(&spec, &out, &err, &status));
-    if (status == 0)
-        return NULL;
-    _cleanup_(freep) char *why = mem_strndup(buf_str(&err), strcspn(buf_str(&err), "\n"));
-    return err_internal("'%s %s' failed with %d: %s", name, words[0], status,
-                        str_is_utf8(view_of(why)) ? why : "unreadable");
+    _cleanup_(freep) char *called = mem_printf("%s %s", name, words[0]);
+    return run_tool(&spec, called);
 }
 #define TOOL(p, name, ...) tool((p), (name), (const char *const[5]){__VA_ARGS__})
 

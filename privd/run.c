@@ -4,6 +4,7 @@
  */
 #include "privd/run.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -172,4 +173,31 @@ struct err *run_program(const struct run_spec *spec, struct buf *out, struct buf
     for (int i = 0; i < 6; i++)
         fd_close(pipes[i / 2][i % 2]);
     return e;
+}
+
+/* ---- tools ---- */
+
+#define COMPLAINT_MAX (64u << 10)
+
+/* The first line that a program wrote, as far as it is printable. */
+static char *first_line(struct buf *text)
+{
+    char *line = mem_strndup(buf_str(text), strcspn(buf_str(text), "\n"));
+    for (char *c = line; *c; c++)
+        *c = isprint((unsigned char)*c) ? *c : '?';
+    return line;
+}
+
+struct err *run_tool(const struct run_spec *spec, const char *name)
+{
+    _cleanup_(buf_done) struct buf out;
+    _cleanup_(buf_done) struct buf err;
+    int status;
+    buf_init(&out, COMPLAINT_MAX);
+    buf_init(&err, COMPLAINT_MAX);
+    TRY(run_program(spec, &out, &err, &status));
+    if (status == 0)
+        return NULL;
+    _cleanup_(freep) char *why = first_line(&err);
+    return err_internal("'%s' failed with %d: %s", name, status, why);
 }

@@ -19,3 +19,7 @@ struct run_spec {
  * or 128 and the signal that ended it. */
 struct err *run_program(const struct run_spec *spec, struct buf *out, struct buf *err,
                         int *ret_status) _must_use_;
+
+/* The same for a program whose output does not matter; when it fails, the first line that it
+ * complains in becomes the error, as far as it is printable, and it is called `name` there. */
+struct err *run_tool(const struct run_spec *spec, const char *name) _must_use_;

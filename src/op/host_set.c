@@ -327,13 +327,6 @@ static struct err *check_gone(struct txn *t, const struct rec_host *h, const cha
     return val_count(h->resident_VMs) ? err_HOST_HAS_RESIDENT_VMS(h->row.ref) : NULL;
 }
 
-static void delete_all(struct txn *t, int cls, const struct val *refs)
-{
-    _cleanup_(val_unrefp) struct val *held = val_ref(refs);
-    val_each (ref, held)
-        txn_delete(t, cls, ref);
-}
-
 struct destroy {
     const char *host, *self;
 };
@@ -345,11 +338,11 @@ static struct err *destroy_txn(struct txn *t, void *arg)
     if (!h)
         return err_HANDLE_INVALID("host", d->host);
     TRY(check_gone(t, h, d->self));
-    delete_all(t, CLASS_PBD, h->PBDs);
-    delete_all(t, CLASS_PIF, h->PIFs);
-    delete_all(t, CLASS_host_cpu, h->host_CPUs);
-    delete_all(t, CLASS_Certificate, h->certificates);
-    delete_all(t, CLASS_host_crashdump, h->crashdumps);
+    delete_refs(t, CLASS_PBD, h->PBDs);
+    delete_refs(t, CLASS_PIF, h->PIFs);
+    delete_refs(t, CLASS_host_cpu, h->host_CPUs);
+    delete_refs(t, CLASS_Certificate, h->certificates);
+    delete_refs(t, CLASS_host_crashdump, h->crashdumps);
     txn_delete(t, CLASS_host_metrics, h->metrics);
     txn_delete(t, CLASS_VM, h->control_domain);
     txn_delete(t, CLASS_host, d->host);

@@ -103,9 +103,7 @@ static struct err *destroy_txn(struct txn *t, void *arg)
         return err_HANDLE_INVALID("VBD", arg);
     if (vbd->currently_attached)
         return err_OPERATION_NOT_ALLOWED("the VBD is attached to a running VM");
-    if (val_count(vbd->current_operations) > 0)
-        return err_OTHER_OPERATION_IN_PROGRESS("VBD", arg, val_str_at(vbd->current_operations, 0),
-                                               val_key_at(vbd->current_operations, 0));
+    TRY(need_idle("VBD", arg, vbd->current_operations));
     txn_delete(t, CLASS_VBD, arg);
     return NULL;
 }
@@ -264,9 +262,7 @@ static struct err *mark_txn(struct txn *t, void *arg)
     return NULL;
 }
 
-typedef struct err *(*write_fn)(struct op *op, const char *name, txn_fn fn, void *arg);
-
-static struct err *mark_with_disk(struct op *op, write_fn write, const char *vdi)
+static struct err *mark_with_disk(struct op *op, op_write_fn write, const char *vdi)
 {
     _cleanup_(drive_done) struct drive d = {0};
     struct boot_disk *disk = NULL;

@@ -105,9 +105,7 @@ static struct err *destroy_txn(struct txn *t, void *arg)
         return err_HANDLE_INVALID("VIF", arg);
     if (vif->currently_attached)
         return err_OPERATION_NOT_ALLOWED("the VIF is attached to a running VM");
-    if (val_count(vif->current_operations) > 0)
-        return err_OTHER_OPERATION_IN_PROGRESS("VIF", arg, val_str_at(vif->current_operations, 0),
-                                               val_key_at(vif->current_operations, 0));
+    TRY(need_idle("VIF", arg, vif->current_operations));
     txn_delete(t, CLASS_VIF, arg);
     return NULL;
 }
@@ -187,9 +185,7 @@ static struct err *mark_txn(struct txn *t, void *arg)
     return NULL;
 }
 
-typedef struct err *(*write_fn)(struct op *op, const char *name, txn_fn fn, void *arg);
-
-static struct err *mark(struct op *op, write_fn write, bool attached)
+static struct err *mark(struct op *op, op_write_fn write, bool attached)
 {
     _cleanup_(nic_done) struct nic n = {0};
     TRY(nic_get(op, &n));
@@ -266,10 +262,7 @@ static struct err *move_txn(struct txn *t, void *arg)
         return err_HANDLE_INVALID("VIF", a->self);
     if (!txn_network(t, a->network))
         return err_HANDLE_INVALID("network", a->network);
-    if (val_count(vif->current_operations) > 0)
-        return err_OTHER_OPERATION_IN_PROGRESS("VIF", a->self,
-                                               val_str_at(vif->current_operations, 0),
-                                               val_key_at(vif->current_operations, 0));
+    TRY(need_idle("VIF", a->self, vif->current_operations));
     rstr_set(&vif->network, a->network);
     return NULL;
 }

@@ -20,6 +20,34 @@
 #define MEMORY_WAIT_S 256
 #define LOOK_AGAIN    (200 * USEC_PER_MSEC)
 
+/* ---- the record and the boot record together ---- */
+
+typedef void (*put_fn)(struct op *op, struct txn *t, struct rec_VM *vm, struct boot *b);
+
+struct mark_arg {
+    struct op *op;
+    put_fn put;
+};
+
+/* A VM that is gone needs no marks. */
+static struct err *mark_txn(struct txn *t, void *arg)
+{
+    const struct mark_arg *a = arg;
+    _cleanup_(boot_freep) struct boot *b = NULL;
+    struct rec_VM *vm = txn_edit_VM(t, a->op->self);
+    if (!vm)
+        return NULL;
+    TRY(boot_load(txn_snap(t), vm, &b));
+    a->put(a->op, t, vm, b);
+    boot_put(t, vm, b);
+    return NULL;
+}
+
+static struct err *mark(struct op *op, op_write_fn write, const char *name, put_fn put)
+{
+    return write(op, name, mark_txn, &(struct mark_arg){op, put});
+}
+
 /* ---- virtual CPUs ---- */
 
 static struct err *add_cpus(struct op *op)
@@ -30,30 +58,17 @@ static struct err *add_cpus(struct op *op)
     return host_vm_set_cpus(op->host, &v, uuid, (unsigned)op_get_int(op, "cpus"));
 }
 
-struct cpus_arg {
-    const char *vm;
-    unsigned cpus;
-};
-
-static struct err *cpus_txn(struct txn *t, void *arg)
+static void put_cpus(struct op *op, struct txn *t, struct rec_VM *vm, struct boot *b)
 {
-    const struct cpus_arg *a = arg;
-    _cleanup_(boot_freep) struct boot *b = NULL;
-    struct rec_VM *vm = txn_edit_VM(t, a->vm);
-    if (!vm)
-        return NULL;
-    TRY(boot_load(txn_snap(t), vm, &b));
-    b->cpus = a->cpus;
-    boot_put(t, vm, b);
-    vm->VCPUs_at_startup = a->cpus;
-    vm_count_cpus(t, vm, a->cpus);
-    return NULL;
+    unsigned n = (unsigned)op_get_int(op, "cpus");
+    b->cpus = n;
+    vm->VCPUs_at_startup = n;
+    vm_count_cpus(t, vm, n);
 }
 
 static struct err *mark_cpus(struct op *op)
 {
-    struct cpus_arg a = {op->self, (unsigned)op_get_int(op, "cpus")};
-    return op_commit(op, "mark CPUs", cpus_txn, &a);
+    return mark(op, op_commit, "mark CPUs", put_cpus);
 }
 
 /* What was added stays: the records say how many there are. */
@@ -65,8 +80,8 @@ static struct err *believe_cpus(struct op *op)
     TRY(host_vm_query(op->host, uuid, &info));
     if (info.state == GUEST_ABSENT)
         return NULL;
-    struct cpus_arg a = {op->self, info.cpus};
-    return op_write(op, "count CPUs", cpus_txn, &a);
+    op_put_int(op, "cpus", info.cpus);
+    return mark(op, op_write, "count CPUs", put_cpus);
 }
 
 static const struct step cpus_steps[] = {
@@ -123,24 +138,16 @@ static struct err *old_mask(struct op *op)
     return ask_again(op, ask_mask);
 }
 
-static struct err *mask_txn(struct txn *t, void *arg)
+static void put_mask(struct op *op, struct txn *t, struct rec_VM *vm, struct boot *b)
 {
-    struct op *op = arg;
-    _cleanup_(boot_freep) struct boot *b = NULL;
-    struct rec_VM *vm = txn_edit_VM(t, op->self);
-    if (!vm)
-        return NULL;
-    TRY(boot_load(txn_snap(t), vm, &b));
     free(b->cpu_mask);
     b->cpu_mask = mem_strdup(op_get(op, "mask"));
-    boot_put(t, vm, b);
     val_assign(&vm->VCPUs_params, val_with(vm->VCPUs_params, "mask", op_get(op, "mask")));
-    return NULL;
 }
 
 static struct err *mark_mask(struct op *op)
 {
-    return op_commit(op, "mark CPU mask", mask_txn, op);
+    return mark(op, op_commit, "mark CPU mask", put_mask);
 }
 
 static const struct step mask_steps[] = {
@@ -185,27 +192,19 @@ static struct err *old_target(struct op *op)
     return ask_again(op, ask_for);
 }
 
-static struct err *target_txn(struct txn *t, void *arg)
+static void put_target(struct op *op, struct txn *t, struct rec_VM *vm, struct boot *b)
 {
-    struct op *op = arg;
-    _cleanup_(boot_freep) struct boot *b = NULL;
-    struct rec_VM *vm = txn_edit_VM(t, op->self);
-    if (!vm)
-        return NULL;
-    TRY(boot_load(txn_snap(t), vm, &b));
     b->target_bytes = (uint64_t)op_get_int(op, "target");
-    boot_put(t, vm, b);
     vm->memory_target = op_get_int(op, "target");
     if (op_get_bool(op, "range")) {
         vm->memory_dynamic_min = op_get_int(op, "min");
         vm->memory_dynamic_max = op_get_int(op, "max");
     }
-    return NULL;
 }
 
 static struct err *mark_target(struct op *op)
 {
-    return op_commit(op, "mark memory", target_txn, op);
+    return mark(op, op_commit, "mark memory", put_target);
 }
 
 static const struct step memory_steps[] = {

@@ -229,13 +229,6 @@ struct err *msg_VM_provision(struct op *op, const struct args_VM_provision *a, s
 
 /* ---- destroy ---- */
 
-static void delete_set(struct txn *t, int cls, const struct val *refs)
-{
-    _cleanup_(val_unrefp) struct val *copy = val_ref(refs);
-    val_each (ref, copy)
-        txn_delete(t, cls, ref);
-}
-
 static struct err *destroyed_txn(struct txn *t, void *arg)
 {
     struct op *op = arg;
@@ -246,10 +239,10 @@ static struct err *destroyed_txn(struct txn *t, void *arg)
         op_put(op, "suspend_VDI", vm->suspend_VDI);
     op_put(op, "uuid", vm->uuid);
     boot_drop(t, vm->uuid);
-    delete_set(t, CLASS_VBD, vm->VBDs);
-    delete_set(t, CLASS_VIF, vm->VIFs);
-    delete_set(t, CLASS_console, vm->consoles);
-    delete_set(t, CLASS_VTPM, vm->VTPMs);
+    delete_refs(t, CLASS_VBD, vm->VBDs);
+    delete_refs(t, CLASS_VIF, vm->VIFs);
+    delete_refs(t, CLASS_console, vm->consoles);
+    delete_refs(t, CLASS_VTPM, vm->VTPMs);
     txn_delete(t, CLASS_VM_metrics, vm->metrics);
     txn_delete(t, CLASS_VM_guest_metrics, vm->guest_metrics);
     txn_delete(t, CLASS_VM, op->self);

@@ -103,6 +103,21 @@ struct err *step_keep(struct op *op)
     return op_commit(op, "keep", nothing, NULL);
 }
 
+struct err *need_idle(const char *cls, const char *ref, const struct val *operations)
+{
+    return val_count(operations)
+               ? err_OTHER_OPERATION_IN_PROGRESS(cls, ref, val_str_at(operations, 0),
+                                                 val_key_at(operations, 0))
+               : NULL;
+}
+
+void delete_refs(struct txn *t, int cls, const struct val *refs)
+{
+    _cleanup_(val_unrefp) struct val *held = val_ref(refs); /* the set loses them one by one */
+    val_each (ref, held)
+        txn_delete(t, cls, ref);
+}
+
 #define NEED(cls)                                                                                  \
     struct err *need_##cls(const struct snap *s, const char *ref, const struct rec_##cls **ret)    \
     {                                                                                              \

@@ -52,6 +52,9 @@ struct verb op_verb(struct op *op, usec_t time);
 /* A verb outside of operations (first start, recovery, ticks): always executed. */
 struct verb ops_verb(usec_t time);
 
+/* op_write() or op_commit(). */
+typedef struct err *(*op_write_fn)(struct op *op, const char *name, txn_fn fn, void *arg);
+
 /* The last step of a table whose work was records all along: from here on nothing is undone. */
 struct err *step_keep(struct op *op) _must_use_;
 
@@ -74,6 +77,11 @@ struct err *need_VBD(const struct snap *s, const char *ref, const struct rec_VBD
 struct err *need_VIF(const struct snap *s, const char *ref, const struct rec_VIF **ret) _must_use_;
 struct err *need_VDI(const struct snap *s, const char *ref, const struct rec_VDI **ret) _must_use_;
 struct err *need_SR(const struct snap *s, const char *ref, const struct rec_SR **ret) _must_use_;
+
+/* OTHER_OPERATION_IN_PROGRESS for an object of class `cls` in whose current_operations is one. */
+struct err *need_idle(const char *cls, const char *ref, const struct val *operations) _must_use_;
+/* Deletes the rows that a set of references names. */
+void delete_refs(struct txn *t, int cls, const struct val *refs);
 
 /* ---- device.c: names and numbers of devices ---- */
 

@@ -387,8 +387,8 @@ static struct err *etcd_compact(struct store *base)
     _cleanup_(buf_done) struct buf body;
     _cleanup_(val_unrefp) struct val *reply = NULL;
     _cleanup_(val_unrefp) struct val *defragmented = NULL;
-    TRY(read_all(s, "meta/", &meta));
     buf_init(&body, 4096);
+    TRY(read_all(s, "meta/", &meta));
     json_begin_map(&body);
     etcd_put_number(&body, "revision", meta.revision);
     json_end_map(&body);
