@@ -1,4 +1,5 @@
 """Small messages of host, pool and secret."""
+import signal
 import time
 import uuid
 
@@ -28,7 +29,17 @@ def test_pool_of_one(x):
     assert x.host.is_in_emergency_mode() is False
     assert x.pool.is_slave(x.host.get_all()[0]) is False
     assert failure(x.pool.is_slave, NOWHERE) == ["HANDLE_INVALID", "host", NOWHERE]
-    x.pool.sync_database()
+
+
+def test_what_was_synchronised_survives_a_sudden_end(own_daemon):
+    with own_daemon.connect() as x:
+        host = x.host.get_all()[0]
+        x.host.set_name_description(host, "written before the end")
+        x.pool.sync_database()
+        own_daemon.stop(signal.SIGKILL)
+    own_daemon.start()
+    with own_daemon.connect() as x:
+        assert x.host.get_name_description(host) == "written before the end"
 
 
 def test_guest_agent_config(x):

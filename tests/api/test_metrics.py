@@ -295,6 +295,8 @@ def test_a_guests_history_outlives_it(host, s, vm, measured):
     host_uuid = s.host.get_uuid(s.host.get_all()[0])
     s.host.backup_rrds(s.host.get_all()[0], 0.0)
     s.host.sync_data(s.host.get_all()[0])
+    assert simhost.failure(s.host.backup_rrds, "OpaqueRef:x", 0.0)[0] == "HANDLE_INVALID"
+    assert simhost.failure(s.host.sync_data, "OpaqueRef:x")[0] == "HANDLE_INVALID"
     kept = os.listdir(os.path.join(host.folder, "state", "metrics"))
     assert {f"host-{host_uuid}.rrd", f"vm-{uuid}.rrd"} <= set(kept)
     s.VM.start(vm, False, False)

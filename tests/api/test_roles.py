@@ -111,8 +111,11 @@ def test_questions_to_roles(x):
     names = {x.role.get_name_label(r) for r in x.role.get_by_permission(start)}
     assert names == {"vm-operator", "vm-admin", "vm-power-admin", "pool-operator", "pool-admin"}
     assert x.role.get_by_permission_name_label("vm.start") == x.role.get_by_permission(start)
-    assert failure(x.role.get_permissions, "OpaqueRef:x") == \
-        ["HANDLE_INVALID", "role", "OpaqueRef:x"]
+    for question in ("get_permissions", "get_permissions_name_label"):
+        assert failure(x.call, f"role.{question}", "OpaqueRef:x") == \
+            ["HANDLE_INVALID", "role", "OpaqueRef:x"]
+    assert x.role.get_by_permission_name_label("no.such") == []
+    assert x.role.get_by_permission("OpaqueRef:x") == []
 
 
 def test_the_local_superuser_alone(daemon):

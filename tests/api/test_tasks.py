@@ -82,6 +82,14 @@ def test_a_task_of_ones_own(x):
     x.task.destroy(task)
 
 
+def test_nobodys_task(x):
+    for message, *args in (("set_result", "r"), ("set_error_info", []), ("set_progress", 0.5),
+                           ("set_other_config", {}), ("remove_from_other_config", "k"),
+                           ("add_to_other_config", "k", "v"), ("set_status", "success")):
+        assert failure(x.call, f"task.{message}", "OpaqueRef:none", *args)[:2] == \
+            ["HANDLE_INVALID", "task"], message
+
+
 def test_error_info(x):
     task = x.task.create("fails", "")
     x.task.set_error_info(task, ["CODE", "param"])

@@ -203,6 +203,26 @@ static void licence_parameters(void **state)
             "HANDLE_INVALID");
 }
 
+static struct err *forget_versions(struct txn *t, void *arg)
+{
+    struct rec_host *h = txn_edit_host(t, w.host_ref);
+    val_assign(&h->software_version, val_map());
+    rstr_set(&h->hostname, "b-7");
+    return NULL;
+}
+
+static void versions_are_looked_at_again(void **state)
+{
+    _cleanup_(rstr_unrefp) const char *far = away();
+    ok(db_write(w.db, "versions", forget_versions, NULL));
+    ok(lab_call(&w, host_refresh_pack_info, NULL, .host = w.host_ref));
+    _cleanup_(snap_unrefp) struct snap *s = snap_get(w.db);
+    const struct val *versions = snap_host(s, w.host_ref)->software_version;
+    assert_string_equal(val_map_str(versions, "product_brand", ""), "Cairn");
+    assert_string_equal(val_map_str(versions, "hostname", ""), "b-7");
+    expect(lab_call(&w, host_refresh_pack_info, NULL, .host = far), "HOST_OFFLINE %s", far);
+}
+
 /* Until it knows which host it is, it does not say that it is well. */
 static void who_does_not_know_itself_is_not_healthy(void **state)
 {
@@ -485,6 +505,7 @@ int main(void)
         T(notices_are_in_the_log),
         T(local_settings),
         T(licence_parameters),
+        T(versions_are_looked_at_again),
         T(who_does_not_know_itself_is_not_healthy),
         T(the_firewall_follows_the_host),
         cmocka_unit_test_setup_teardown(an_installed_host_sets_its_clock, begin_with_privd,
