@@ -85,6 +85,7 @@ static void strangers_have_half_of_the_streams(void **state)
     close(local);
     say(one, ".");
     _cleanup_(freep) char *rest = hear_all(one);
+    assert_true(str_ends(rest, "\r\n\r\nA."));
     status_is("PUT /shout HTTP/1.1\r\n\r\n.", "HTTP/1.1 200 ");
 }
 
