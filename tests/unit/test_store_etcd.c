@@ -136,6 +136,7 @@ static void a_late_commit_is_noticed(void **state)
     assert_null(db_open(&config, &db));
     assert_null(db_write(db, "test", add_vm, "before"));
     kill(etcd, SIGSTOP);
+    assert_int_equal(waitpid(etcd, NULL, WUNTRACED), etcd); /* it is asleep by now */
     _cleanup_(err_freep) struct err *unsure = db_write(db, "test", add_vm, "unsure");
     kill(etcd, SIGCONT);
     assert_non_null(unsure);
