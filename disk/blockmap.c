@@ -169,9 +169,16 @@ void bitmap_set(struct bitmap *b, uint32_t first, uint32_t n)
 uint32_t bitmap_run(const struct bitmap *b, uint32_t first, uint32_t n, bool *ret_present)
 {
     bool present = b->bits[first / 8] & (0x80u >> first % 8);
-    uint32_t i = first + 1;
-    while (i < first + n && present == !!(b->bits[i / 8] & (0x80u >> i % 8)))
-        i++;
+    uint8_t whole = present ? 0xff : 0;
+    uint32_t i = first, end = first + n;
+    while (i < end) {
+        if (i % 8 == 0 && end - i >= 8 && b->bits[i / 8] == whole)
+            i += 8;
+        else if (present == !!(b->bits[i / 8] & (0x80u >> i % 8)))
+            i++;
+        else
+            break;
+    }
     *ret_present = present;
     return i - first;
 }

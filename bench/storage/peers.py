@@ -148,6 +148,13 @@ class QemuNbd(Child):
         return f"nbd:{self.folder}/n=a"
 
 
+def cpu_us(pid):
+    """CPU time of all threads of a process, those of its io_uring included; of ended ones too."""
+    with open(f"/proc/{pid}/stat", encoding="utf-8") as f:
+        words = f.read().rsplit(")", 1)[1].split()
+    return (int(words[11]) + int(words[12])) * 1e6 / os.sysconf("SC_CLK_TCK")
+
+
 def private_kib(pid):
     """Memory that only this process has."""
     with open(f"/proc/{pid}/smaps_rollup", encoding="utf-8") as f:
