@@ -25,8 +25,8 @@ static const struct op_kind *const all_kinds[] = {
     &kind_vdi_export,        &kind_vdi_import,       &kind_vm_mask,      &kind_appliance,
     &kind_vbd_gone,          &kind_vif_gone,         &kind_vm_export,    &kind_vm_import,
     &kind_vdi_snapshot,      &kind_vdi_clone,        &kind_vm_snapshot,  &kind_vm_clone,
-    &kind_vm_checkpoint,     &kind_vm_revert,        &kind_tidy_delete,  &kind_tidy_coalesce,
-    &kind_tidy_join,
+    &kind_vm_checkpoint,     &kind_vm_revert,        &kind_vdi_revert,   &kind_tidy_delete,
+    &kind_tidy_coalesce,     &kind_tidy_join,
 };
 
 void ops_register(void)

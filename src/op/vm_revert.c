@@ -1,5 +1,6 @@
 /*
- * vm_revert.c: VM.revert: a VM becomes again what it was when a snapshot of it was taken.
+ * vm_revert.c: VM.revert: a VM becomes again what it was when a snapshot of it was taken; and
+ * VDI.revert, the same for one disk.
  *
  *     plan - pause disks - split volumes - change records - resume disks - take guest away -
  *     swap disks - delete image
@@ -196,4 +197,56 @@ const struct op_kind kind_vm_revert = OP_KIND("VM.revert", revert_steps);
 struct err *msg_VM_revert(struct op *op, const struct args_VM_revert *a, struct val **ret)
 {
     return op_run_steps(op, "VM.revert");
+}
+
+/* ---- VDI.revert: the same for one disk that nobody uses ---- */
+
+static struct err *check_unused(const struct snap *s, const struct rec_VDI *vdi)
+{
+    val_each (ref, vdi->VBDs) {
+        const struct rec_VBD *vbd = snap_VBD(s, ref);
+        const struct rec_VM *vm = vbd ? snap_VM(s, vbd->VM) : NULL;
+        bool asleep = vm && vm->power_state == VM_POWER_STATE_SUSPENDED;
+        if (asleep || (vbd && vbd->currently_attached))
+            return err_VDI_IN_USE(vdi->row.ref, "revert");
+    }
+    return NULL;
+}
+
+static struct err *plan_vdi(struct op *op)
+{
+    _cleanup_(snap_unrefp) struct snap *s = snap_get(op->db);
+    const struct rec_VDI *vdi;
+    TRY(need_VDI(s, op->self, &vdi));
+    const struct rec_VDI *old = original(s, vdi);
+    if (!old)
+        return err_HANDLE_INVALID("VDI", vdi->snapshot_of);
+    TRY(check_unused(s, old));
+    return plan_disk(op, s, op->self);
+}
+
+static struct err *vdi_txn(struct txn *t, void *arg)
+{
+    chain_put_records(t, arg);
+    return NULL;
+}
+
+static struct err *change_vdi(struct op *op)
+{
+    return op_commit(op, "revert VDI", vdi_txn, op);
+}
+
+static const struct step vdi_steps[] = {
+    {"plan", plan_vdi, NULL, .weight = 1},
+    {"pause disk", chain_pause, chain_resume, .weight = 1},
+    {"split volume", chain_split, chain_unsplit, .weight = 4},
+    {"change records", change_vdi, NULL, .weight = 1, .commit = true},
+    {"resume disk", chain_resume, NULL, .weight = 1},
+    {"swap disks", swap_disks, NULL, .weight = 2},
+};
+const struct op_kind kind_vdi_revert = OP_KIND("VDI.revert", vdi_steps);
+
+struct err *msg_VDI_revert(struct op *op, const struct args_VDI_revert *a, struct val **ret)
+{
+    return op_run_steps(op, "VDI.revert");
 }

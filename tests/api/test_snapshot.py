@@ -84,6 +84,17 @@ def test_a_clone_is_a_disk_of_its_own(x, client, vdi):
     x.VDI.destroy(clone)
 
 
+def test_a_disk_goes_back_and_keeps_its_uuid(x, client, vdi):
+    first, uuid = fill(client, vdi, "first"), x.VDI.get_uuid(vdi)
+    snapshot = x.VDI.snapshot(vdi)
+    fill(client, vdi, "second")
+    x.VDI.revert(snapshot)
+    assert read(client, vdi) == first == read(client, snapshot)
+    assert x.VDI.get_uuid(vdi) == uuid and not x.VDI.get_is_a_snapshot(vdi)
+    assert failure(x.VDI.revert, vdi)[0] == "HANDLE_INVALID"
+    x.VDI.destroy(snapshot)
+
+
 def test_what_was_not_written_gets_no_level(x, client, vdi):
     fill(client, vdi, "first")
     first, second = x.VDI.snapshot(vdi), x.VDI.snapshot(vdi)

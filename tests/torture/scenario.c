@@ -358,6 +358,19 @@ static struct err *run_revert(struct lab *w)
     return lab_call(w, VM_revert, remembered, .snapshot = remembered);
 }
 
+static struct err *with_vdi_snapshot(struct lab *w)
+{
+    const char *vdi = NULL;
+    TRY(lab_make_vdi(w, &vdi));
+    TRY(snapshot_of(w, vdi, &remembered));
+    return write_to(w, vdi);
+}
+
+static struct err *run_revert_vdi(struct lab *w)
+{
+    return lab_call(w, VDI_revert, remembered, .snapshot = remembered);
+}
+
 static struct err *run_tidy(struct lab *w)
 {
     TRY(ops_tidy(w->ops));
@@ -638,6 +651,7 @@ const struct scenario scenarios[] = {
     {"guest-reboots", "guest rebooted", running, run_guest_reboot},
     {"guest-drops-disk", "VBD gone", with_plugged_disk, run_drop_disk},
     {"guest-drops-nic", "VIF gone", with_plugged_nic, run_drop_nic},
+    {"vdi-revert", "VDI.revert", with_vdi_snapshot, run_revert_vdi},
     {"tidy-join", "tidy join", to_be_joined, run_tidy},
     {"tidy-coalesce", "tidy coalesce", to_be_coalesced, run_tidy},
     {"tidy-delete", "tidy delete", to_be_deleted, run_tidy},
