@@ -68,3 +68,8 @@ install: build ## install under DESTDIR
 
 clean: ## remove build folders
 	@rm -rf build build-*
+
+.PHONY: disk-torture
+disk-torture: build ## a million steps on trees of images against a model; 10,000 power cuts
+	build/tests/unit/test_disk_tree 1000000 1000 0
+	build/tests/unit/test_disk_tree 80000 5000 8

@@ -22,6 +22,13 @@ struct commit_io {
     uint8_t bytes[(BITMAP_PAD_MAX + 1) * VHD_SECTOR];
 };
 
+/* The wrong order, for a test that must fail with it. */
+#ifdef COMMIT_BAT_FIRST
+#define BAT_FIRST true
+#else
+#define BAT_FIRST false
+#endif
+
 static void start(struct commit *c);
 static void prepare_bitmap(struct commit *c, struct bitmap *b);
 static void sync_then(struct commit *c, bool wanted, void (*next)(struct commit *c));
@@ -84,8 +91,9 @@ static void start(struct commit *c)
             continue;
         needs_sync |= !b->is_new || !c->image->map.zeroes_behind;
         prepare_bitmap(c, b);
+        b->is_written |= BAT_FIRST;
     }
-    sync_then(c, needs_sync, start_bitmaps);
+    sync_then(c, needs_sync, BAT_FIRST ? start_bat : start_bitmaps);
 }
 
 /* Bits that are set from now on belong to data that the sync may not see. */
@@ -127,7 +135,7 @@ static void start_bitmaps(struct commit *c)
     struct commit_io *ci = c->prepared;
     c->prepared = NULL;
     c->pending = 1;
-    c->next_wave = bitmaps_written;
+    c->next_wave = BAT_FIRST ? finish : bitmaps_written;
     while (ci) {
         struct commit_io *next = ci->next;
         if (c->sync_err) {
@@ -190,7 +198,7 @@ static void bitmaps_written(struct commit *c)
 static void start_bat(struct commit *c)
 {
     c->pending = 1;
-    c->next_wave = finish;
+    c->next_wave = BAT_FIRST ? start_bitmaps : finish;
     c->bat_sectors.n = 0;
     for (size_t i = 0; i < c->batch.n; i++) {
         struct bitmap *b = c->batch.v[i];

@@ -217,10 +217,12 @@ static void write_range(struct engine *e, struct blk_req *req, uint64_t at, uint
     }
 }
 
-/* Do the ancestors have nothing there? What would have to be loaded to know it counts as something.
- */
+/* Do the ancestors have nothing there? What is not known without a load, or because the chain is
+ * not open to its root, counts as something. */
 static bool is_hole_below(struct engine *e, uint64_t at, uint64_t size)
 {
+    if (e->chain->image[e->chain->n - 1]->has_parent)
+        return false;
     while (size) {
         struct chain_extent x;
         chain_map_from(e->chain, 1, at, size, &x);
