@@ -99,7 +99,7 @@ struct bitmap *blockmap_load_end(struct blockmap *m, struct bitmap *b, const uin
  * is written as zeroes together with it, because the old footer lies there. The bitmap itself never
  * takes a footer's place: if a power cut lost it, its place must read as zeroes.
  */
-int blockmap_allocate(struct blockmap *m, uint32_t block, struct bitmap **ret)
+int blockmap_allocate(struct blockmap *m, uint32_t block, bool over_zeroes, struct bitmap **ret)
 {
     uint32_t bitmap_sectors = vhd_bitmap_sectors(m->block_size);
     uint64_t data = (m->next_free + 1 + bitmap_sectors + 7) / 8 * 8;
@@ -110,7 +110,8 @@ int blockmap_allocate(struct blockmap *m, uint32_t block, struct bitmap **ret)
     b->state = BITMAP_LOADED;
     b->is_new = b->is_dirty = true;
     b->pad = (uint32_t)(at - m->next_free);
-    if (m->zeroes_behind)
+    b->is_plain = over_zeroes && m->zeroes_behind;
+    if (b->is_plain)
         memset(b->bits, 0xff, m->block_size / VHD_SECTOR / 8);
     m->bat[block] = (uint32_t)at;
     m->next_free = end;

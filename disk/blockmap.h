@@ -8,8 +8,9 @@
  *     absent --allocate--> new (bitmap and BAT not in the file) --commit--> full or partial
  *     partial: bitmap loaded on demand; when all ones, the block is full and the bitmap dropped
  *
- * A new block of an image without parent has all bits set at once: the file behind its end reads as
- * zeroes, which is what an absent block reads as, too. So its metadata is written exactly once.
+ * A new block that nothing lies under, in this image or its ancestors, has all bits set at once:
+ * the file behind its end reads as zeroes, which is what the absent block reads as, too. So its
+ * metadata is written exactly once.
  *
  * Pure memory, no I/O; owned by the image, used by the engine's thread.
  */
@@ -30,6 +31,7 @@ struct bitmap {
     enum bitmap_state state;
     bool is_new;     /* the BAT in the file does not know the block yet */
     bool is_dirty;   /* the bitmap in the file is older than this one */
+    bool is_plain;   /* of a new block: what it replaces reads as zeroes, as its place does */
     bool is_written; /* of a new block: the bitmap is in the file, the BAT may follow */
     uint32_t pad;    /* of a new block: zero sectors to write in front of the bitmap */
     unsigned pins;   /* requests that use it */
@@ -45,7 +47,7 @@ struct blockmap {
     uint32_t n_blocks;
     uint32_t block_size;   /* bytes */
     uint64_t table_offset; /* of the BAT in the file */
-    bool zeroes_behind;    /* what lies behind next_free reads as zeroes and there is no parent */
+    bool zeroes_behind;    /* what lies behind next_free reads as zeroes */
     uint32_t *bat;         /* host order; VHD_UNALLOCATED */
     uint8_t *full;         /* bit a block, MSB first, as the batmap in the file */
     uint64_t next_free;    /* sector where the next block may begin */
@@ -79,9 +81,9 @@ struct bitmap *blockmap_load_begin(struct blockmap *m, uint32_t block);
 /* The bits came (NULL: they did not). Returns the bitmap, or NULL when the block turned out full
  * or the load failed; then the object is gone. */
 struct bitmap *blockmap_load_end(struct blockmap *m, struct bitmap *b, const uint8_t *bits);
-/* A place at the end for an absent block: -ENOSPC beyond the format's 2 TiB or when too many
- * allocations wait for a commit that keeps failing. */
-int blockmap_allocate(struct blockmap *m, uint32_t block, struct bitmap **ret);
+/* A place at the end for an absent block, which reads as zeroes all over or not: -ENOSPC beyond the
+ * format's 2 TiB or when too many allocations wait for a commit that keeps failing. */
+int blockmap_allocate(struct blockmap *m, uint32_t block, bool over_zeroes, struct bitmap **ret);
 
 /* Makes blocks absent again whose commit failed, when nobody uses the map any more. Returns the
  * sector behind the last block that stays, or behind where allocation began. */

@@ -89,7 +89,7 @@ static void start(struct commit *c)
         vec_push(&c->batch, b);
         if (!b->is_dirty)
             continue;
-        needs_sync |= !b->is_new || !c->image->map.zeroes_behind;
+        needs_sync |= !b->is_new || !b->is_plain;
         prepare_bitmap(c, b);
         b->is_written |= BAT_FIRST;
     }

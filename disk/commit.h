@@ -10,10 +10,10 @@
  * BAT never names a block whose bitmap is not there.
  *
  * A power cut keeps any part of what was not synced. A bit must not be durable before its data, or
- * something else than the old or the new is read; so a sync goes before the bitmaps. Only the new
- * blocks of a file without parent do without: what is behind the end reads as zeroes, and so did
- * the absent block. On a device a BAT entry must not be durable before its bitmap, either, which
- * costs another one.
+ * something else than the old or the new is read; so a sync goes before the bitmaps. Only new
+ * blocks of a file under which no ancestor has anything do without: what is behind the end reads as
+ * zeroes, and so did the absent block. On a device a BAT entry must not be durable before its
+ * bitmap, either, which costs another one.
  *
  *     waiting ──start──> [sync] ──> bitmaps ──all written──> [sync] ──> BAT ──all written──> done
  *

@@ -163,6 +163,23 @@ static void read_range(struct engine *e, struct blk_req *req, uint64_t at, uint6
     }
 }
 
+/* Do the ancestors have nothing there? What is not known without a load, or because the chain is
+ * not open to its root, counts as something. */
+static bool is_hole_below(struct engine *e, uint64_t at, uint64_t size)
+{
+    if (e->chain->image[e->chain->n - 1]->has_parent)
+        return false;
+    while (size) {
+        struct chain_extent x;
+        chain_map_from(e->chain, 1, at, size, &x);
+        if (x.kind != EXTENT_HOLE)
+            return false;
+        at += x.size;
+        size -= x.size;
+    }
+    return true;
+}
+
 /* The bitmap that a write to the block has to set, if any: 1 when it must be loaded first. */
 static int prepare_block(struct engine *e, uint32_t block, struct bitmap **ret)
 {
@@ -177,7 +194,9 @@ static int prepare_block(struct engine *e, uint32_t block, struct bitmap **ret)
         *ret = b;
         return 0;
     }
-    int r = blockmap_allocate(m, block, ret);
+    uint64_t at = (uint64_t)block * m->block_size, left = e->leaf->size - at;
+    bool over_zeroes = is_hole_below(e, at, left < m->block_size ? left : m->block_size);
+    int r = blockmap_allocate(m, block, over_zeroes, ret);
     if (r < 0)
         return r;
     e->leaf->is_touched = true;
@@ -215,23 +234,6 @@ static void write_range(struct engine *e, struct blk_req *req, uint64_t at, uint
         at += n;
         size -= n;
     }
-}
-
-/* Do the ancestors have nothing there? What is not known without a load, or because the chain is
- * not open to its root, counts as something. */
-static bool is_hole_below(struct engine *e, uint64_t at, uint64_t size)
-{
-    if (e->chain->image[e->chain->n - 1]->has_parent)
-        return false;
-    while (size) {
-        struct chain_extent x;
-        chain_map_from(e->chain, 1, at, size, &x);
-        if (x.kind != EXTENT_HOLE)
-            return false;
-        at += x.size;
-        size -= x.size;
-    }
-    return true;
 }
 
 /*

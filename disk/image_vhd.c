@@ -153,7 +153,7 @@ static int read_header(struct image *im, const char **ret_why)
         FAIL("the allocation table is smaller than the disk");
     r = blockmap_init(&im->map, (uint32_t)blocks, im->header.block_size);
     im->map.table_offset = im->header.table_offset;
-    im->map.zeroes_behind = !im->has_parent && !im->is_device;
+    im->map.zeroes_behind = !im->is_device;
     return r;
 }
 

@@ -122,6 +122,25 @@ static void test_child_is_written(void **state)
     close_disk(&d);
 }
 
+/* Where the parent has nothing a block costs as little as without a parent; elsewhere the data is
+ * made durable before its bit. */
+static void test_child_syncs_where_it_hides(void **state)
+{
+    struct disk d;
+    new_child(0);
+    open_child(&d, false);
+    for (uint64_t i = 0; i < 64; i++)
+        assert_int_equal(write_bytes(&d, 6 * MIB + i * 4096, 4096, 9), 0);
+    assert_int_equal(engine_get_stats(d.engine)->metadata_writes, 3); /* bitmap, footer, BAT */
+    assert_int_equal(d.backend.n_done[IO_SYNC], 0);
+    for (unsigned i = 0; i < 4; i++)
+        assert_int_equal(write_bytes(&d, i * 4096, 4096, 9), 0);
+    assert_int_equal(d.backend.n_done[IO_SYNC], 4);
+    expect(&d, 6 * MIB + 64 * 4096, MIB, 0);
+    expect(&d, 16384, MIB, 4);
+    close_disk(&d);
+}
+
 static void test_child_hides_by_zeroes(void **state)
 {
     struct disk d;
@@ -220,9 +239,13 @@ static void test_hidden_and_new_parent(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_chain_reads),           cmocka_unit_test(test_child_is_written),
-        cmocka_unit_test(test_child_hides_by_zeroes), cmocka_unit_test(test_child_grows),
-        cmocka_unit_test(test_child_says_its_parent), cmocka_unit_test(test_hidden_and_new_parent),
+        cmocka_unit_test(test_chain_reads),
+        cmocka_unit_test(test_child_is_written),
+        cmocka_unit_test(test_child_syncs_where_it_hides),
+        cmocka_unit_test(test_child_hides_by_zeroes),
+        cmocka_unit_test(test_child_grows),
+        cmocka_unit_test(test_child_says_its_parent),
+        cmocka_unit_test(test_hidden_and_new_parent),
     };
     return cmocka_run_group_tests(tests, disk_set_up, disk_tear_down);
 }
