@@ -324,9 +324,23 @@ static void every_named_rule_exists(void **state)
 
 #define T(name) cmocka_unit_test_setup_teardown(name, begin, end)
 
+/* However often it moves, the store has nothing to do. */
+static void progress_is_no_durable_change(void **state)
+{
+    _cleanup_(rstr_unrefp) const char *task = NULL;
+    ok(tasks_create(ts, &caller_internal, "long", "", &task));
+    _cleanup_(snap_unrefp) struct snap *before = snap_get(db);
+    for (int i = 1; i <= 100; i++)
+        ok(tasks_set_progress(ts, task, i / 100.0));
+    _cleanup_(snap_unrefp) struct snap *now = snap_get(db);
+    assert_int_equal(snap_generation(now), snap_generation(before));
+    assert_true(snap_task(now, task)->progress == 1.0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        T(progress_is_no_durable_change),
         cmocka_unit_test(a_pool_runs_everything_on_so_many_threads),
         cmocka_unit_test(what_is_fired_stays_fired),
         T(steps_run_in_order),
