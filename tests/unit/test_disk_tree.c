@@ -49,14 +49,14 @@ static void test_power_cuts_on_devices(void **state)
     try(20, 400, 6, true, false);
 }
 
-/* Many trees, of every sort, each of at most 20000 steps. */
+/* Many trees, of every sort, each of at most 2000 steps. */
 static int torture(uint64_t steps, uint64_t seed, unsigned crash_each)
 {
     struct tree_counts sum = {0};
     for (; sum.steps < steps; seed++) {
         uint64_t left = steps - sum.steps;
         struct tree_options o = {.seed = seed,
-                                 .steps = left < 20000 ? left : 20000,
+                                 .steps = left < 2000 ? left : 2000,
                                  .crash_each = crash_each,
                                  .devices = seed % 4 == 3,
                                  .raw_root = seed % 4 == 2};
