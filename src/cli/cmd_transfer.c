@@ -196,13 +196,32 @@ static struct err *vdi_export(struct cmd *c)
     return download(c, &path, c->desc->name);
 }
 
+/* A disk made of the file, or a CD image in a library of them. */
+static struct err *new_disk_path(struct cmd *c, struct buf *path)
+{
+    const char *sr, *name = args_get(&c->args, "name-label");
+    _cleanup_(freep) char *ref = NULL;
+    if (!args_get(&c->args, "sr-uuid"))
+        TRY(args_need(&c->args, "uuid", &sr)); /* says that it is missing */
+    TRY(args_need(&c->args, "sr-uuid", &sr));
+    TRY(cmd_need_ref(c, "SR", "sr-uuid", &ref));
+    buf_puts(path, "/import_raw_vdi");
+    put_param(path, "sr_uuid", sr);
+    if (name)
+        put_param(path, "name_label", name);
+    return NULL;
+}
+
 static struct err *vdi_import(struct cmd *c)
 {
     const char *file;
     _cleanup_(buf_done) struct buf path;
     buf_init(&path, 1 << 20);
     TRY(args_need(&c->args, "filename", &file));
-    TRY(disk_path(c, "/import_raw_vdi", &path));
+    if (args_get(&c->args, "uuid"))
+        TRY(disk_path(c, "/import_raw_vdi", &path));
+    else
+        TRY(new_disk_path(c, &path));
     return progress_transfer(
         c,
         &(struct transfer){
@@ -220,6 +239,8 @@ const struct cmd_impl cmd_transfer_table[] = {
      .run = snapshot_export,
      .help = "Write a snapshot to a file, from which it becomes a template."},
     {.name = "vdi-export", .run = vdi_export, .help = "Write a disk's contents to a file."},
-    {.name = "vdi-import", .run = vdi_import, .help = "Fill a disk from a file."},
+    {.name = "vdi-import",
+     .run = vdi_import,
+     .help = "Fill a disk from a file, or make one, or a CD image, of it."},
     {.name = NULL},
 };

@@ -95,8 +95,9 @@ struct err *http_put_import_raw_vdi(struct transfer *x, struct val **ret)
     _cleanup_(rstr_unrefp) const char *vdi = NULL;
     _cleanup_(rstr_unrefp) const char *sr = NULL;
     _cleanup_(freep) char *chunked = transfer_arg(x, "chunked");
+    _cleanup_(freep) char *name = transfer_arg(x, "name_label");
     struct portable_io io = transfer_upload(x);
-    struct vdi_stream st = {.chunked = chunked != NULL, .io = &io};
+    struct vdi_stream st = {.name = name, .chunked = chunked != NULL, .io = &io};
     TRY(find_vdi(x, "vdi", &vdi));
     TRY(transfer_find_sr(x, &sr));
     TRY(find_format(x, &st.format));

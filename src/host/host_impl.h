@@ -138,4 +138,5 @@ struct err *sim_new(struct host *h, const char *world_dir) _must_use_; /* sets h
 struct err *qemu_new(struct host *h) _must_use_;                       /* sets hv */
 struct err *diskctl_new(struct host *h) _must_use_;                    /* sets disks */
 
-extern const struct sr_kind sr_kind_ext, sr_kind_file, sr_kind_iso, sr_kind_nfs, sr_kind_udev;
+extern const struct sr_kind sr_kind_dummy, sr_kind_ext, sr_kind_file, sr_kind_iscsi, sr_kind_iso,
+    sr_kind_nfs, sr_kind_udev;

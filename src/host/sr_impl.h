@@ -9,6 +9,7 @@ enum sr_code {
     SR_IN_USE = 16,
     SR_SCAN = 40,
     SR_EXISTS = 42,
+    SR_VDI_EXISTS = 43,
     SR_NO_SPACE = 44,
     SR_VDI_UNAVAILABLE = 46,
     SR_UNAVAILABLE = 47,
@@ -17,6 +18,7 @@ enum sr_code {
     SR_VDI_DELETE = 80,
     SR_VDI_CLONE = 81,
     SR_VDI_SNAPSHOT = 82,
+    SR_ISCSI_LOGIN = 68,
     SR_NFS_VERSION = 72,
     SR_NFS_MOUNT = 73,
     SR_DEVICE_MISSING = 90,
@@ -35,6 +37,9 @@ enum sr_code {
     SR_ISCSI_TARGET = 141,
     SR_ISCSI_PORT = 142,
     SR_GENERAL = 202,
+    SR_ISO_NAME = 221,
+    SR_ISO_MOUNT = 222,
+    SR_ISO_LOCATION = 224,
 };
 
 /* SR_BACKEND_FAILURE_<code> ["", reason, detail]. */

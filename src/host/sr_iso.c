@@ -1,34 +1,72 @@
 /*
  * sr_iso.c: a folder of CD images, the kind "iso".
  *
- * Every *.iso and *.img in device-config:location is a read-only disk, known by its file name. The
- * folder is watched while the repository is attached; a change is told as FACT_SR_CHANGED.
+ * Every *.iso and *.img in the folder is a read-only disk, known by its file name. The folder is
+ * device-config:location: an absolute path, which is watched while the repository is attached (a
+ * change is told as FACT_SR_CHANGED), or <server>:<path> on an NFS server, type=nfs_iso. A new
+ * image is a file that is filled once, by an upload.
  * Called through sr.c on operation threads.
  */
-#include <dirent.h>
 #include <errno.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "base/str.h"
 #include "base/vec.h"
-#include "host/host_impl.h"
-#include "host/sr_impl.h"
+#include "host/sr_net.h"
+#include "host/sr_store.h"
 
 #define SECTOR 512
 
-static struct err *folder(const struct sr_ref *sr, const char **ret)
+static const char *config(const struct sr_ref *sr, const char *key)
 {
-    *ret = val_map_str(sr->device_config, "location", "");
-    if ((*ret)[0] != '/')
-        return sr_error(SR_LOCATION_MISSING, "The location parameter must be an absolute path",
-                        *ret);
-    if (access(*ret, R_OK | X_OK) < 0)
-        return sr_error(SR_UNAVAILABLE, "The folder cannot be read", strerror(errno));
+    return val_map_str(sr->device_config, key, "");
+}
+
+static struct err *nfs_folder(const char *location, char **ret)
+{
+    char address[INET6_ADDRSTRLEN];
+    const char *path = strstr(location, ":/");
+    if (!path || path == location || strstr(path, "//") || strstr(path, "/..") || !path[2])
+        return sr_error(SR_ISO_LOCATION, "Incorrect location string format", location);
+    _cleanup_(freep) char *server = mem_strndup(location, (size_t)(path - location));
+    TRY(sr_address(server, address));
+    *ret = mem_printf("nfs://%s%s//.", address, path + 1);
     return NULL;
+}
+
+/* A path or a URL. */
+static struct err *folder(const struct sr_ref *sr, char **ret)
+{
+    const char *location = config(sr, "location"), *version = config(sr, "nfsversion");
+    if (str_eq(config(sr, "type"), "cifs") || str_starts(location, "//") ||
+        str_starts(location, "\\\\"))
+        return sr_error(SR_ISO_MOUNT,
+                        "Could not mount the directory specified in Device Configuration",
+                        "this host knows no SMB");
+    if (version[0] && !str_eq(version, "3"))
+        return sr_error(SR_NFS_VERSION, "Invalid NFS version", version);
+    if (location[0] && location[0] != '/')
+        return nfs_folder(location, ret);
+    if (!location[0])
+        return sr_error(SR_LOCATION_MISSING, "The location parameter must be an absolute path", "");
+    if (access(location, R_OK | X_OK) < 0)
+        return sr_error(SR_UNAVAILABLE, "The folder cannot be read", strerror(errno));
+    *ret = mem_strdup(location);
+    return NULL;
+}
+
+static struct err *list(struct host *h, const char *dir, struct store_list *ret)
+{
+    int r = store_list(h, dir, ret);
+    if (r == 0)
+        return NULL;
+    return store_is_remote(dir)
+               ? sr_error(SR_ISO_MOUNT,
+                          "Could not mount the directory specified in Device Configuration",
+                          strerror(-r))
+               : sr_error(SR_UNAVAILABLE, "The folder cannot be read", strerror(-r));
 }
 
 static bool is_image(const char *name)
@@ -40,15 +78,19 @@ static bool is_image(const char *name)
 
 static struct err *iso_check(struct host *h, const struct verb *v, const struct sr_ref *sr)
 {
-    const char *dir = NULL;
-    return folder(sr, &dir);
+    _cleanup_(freep) char *dir = NULL;
+    _cleanup_(store_list_done) struct store_list l = {0};
+    TRY(folder(sr, &dir));
+    return list(h, dir, &l);
 }
 
 static struct err *iso_attach(struct host *h, const struct verb *v, const struct sr_ref *sr)
 {
-    const char *dir = NULL;
+    _cleanup_(freep) char *dir = NULL;
+    TRY(iso_check(h, v, sr));
     TRY(folder(sr, &dir));
-    sr_watch(h, sr->uuid, dir);
+    if (!store_is_remote(dir))
+        sr_watch(h, sr->uuid, dir);
     return NULL;
 }
 
@@ -65,43 +107,35 @@ static struct err *iso_destroy(struct host *h, const struct verb *v, const struc
     return NULL;
 }
 
-static struct err *read_image(const char *dir, const char *name, struct sr_volume *ret)
+static void image_of(const char *dir, const char *name, uint64_t bytes, struct sr_volume *ret)
 {
-    _cleanup_(freep) char *path = mem_printf("%s/%s", dir, name);
-    struct stat st;
-    if (!is_image(name) || strchr(name, '/') || stat(path, &st) < 0 || !S_ISREG(st.st_mode))
-        return sr_error(SR_VDI_UNAVAILABLE, "The VDI is not available", name);
-    uint64_t size = (uint64_t)st.st_size / SECTOR * SECTOR;
+    uint64_t size = bytes / SECTOR * SECTOR;
     *ret = (struct sr_volume){.uuid = mem_strdup(""),
                               .location = mem_strdup(name),
                               .name = mem_strdup(name),
-                              .path = steal(&path),
+                              .path = mem_printf("%s/%s", dir, name),
                               .format = mem_strdup("raw"),
                               .problem = mem_strdup(size ? "" : "the image is empty"),
                               .virtual_bytes = size,
-                              .physical_bytes = (uint64_t)st.st_size,
+                              .physical_bytes = bytes,
                               .readonly = true};
-    return NULL;
 }
 
 static struct err *iso_scan(struct host *h, const struct verb *v, const struct sr_ref *sr,
                             struct sr_volume **ret, size_t *ret_n)
 {
-    const char *dir = NULL;
+    _cleanup_(freep) char *dir = NULL;
+    _cleanup_(store_list_done) struct store_list l = {0};
     TRY(folder(sr, &dir));
-    DIR *d = opendir(dir);
-    if (!d)
-        return sr_error(SR_UNAVAILABLE, "The folder cannot be read", strerror(errno));
+    TRY(list(h, dir, &l));
     VEC(struct sr_volume) found = {0};
-    struct dirent *entry;
-    while ((entry = readdir(d))) {
+    vec_each (entry, &l.entries) {
         struct sr_volume vol;
-        struct err *e = read_image(dir, entry->d_name, &vol);
-        if (!e)
-            vec_push(&found, vol);
-        err_free(e);
+        if (entry->is_folder || !is_image(entry->name))
+            continue;
+        image_of(dir, entry->name, entry->size_bytes, &vol);
+        vec_push(&found, vol);
     }
-    closedir(d);
     *ret = found.v;
     *ret_n = found.n;
     return NULL;
@@ -109,27 +143,73 @@ static struct err *iso_scan(struct host *h, const struct verb *v, const struct s
 
 static struct err *iso_stat(struct host *h, const struct sr_ref *sr, struct sr_stat *ret)
 {
-    const char *dir = NULL;
-    struct statvfs st;
+    _cleanup_(freep) char *dir = NULL;
     TRY(folder(sr, &dir));
-    if (statvfs(dir, &st) < 0)
-        return sr_error(SR_UNAVAILABLE, "The folder cannot be read", strerror(errno));
-    ret->size_bytes = (uint64_t)st.f_blocks * st.f_frsize;
-    ret->used_bytes = ret->size_bytes - (uint64_t)st.f_bavail * st.f_frsize;
+    int r = store_space(h, dir, ret);
+    return r < 0 ? sr_error(SR_UNAVAILABLE, "The folder cannot be read", strerror(-r)) : NULL;
+}
+
+/* ---- images ---- */
+
+static struct err *path_of(const struct sr_ref *sr, const char *name, char **ret_dir,
+                           char **ret_path)
+{
+    if (!is_image(name) || strchr(name, '/'))
+        return sr_error(SR_ISO_NAME, "ISO name must have .iso or .img extension", name);
+    TRY(folder(sr, ret_dir));
+    *ret_path = mem_printf("%s/%s", *ret_dir, name);
     return NULL;
 }
 
 static struct err *iso_vdi_info(struct host *h, const struct sr_ref *sr, const char *location,
                                 struct sr_volume *ret)
 {
-    const char *dir = NULL;
-    TRY(folder(sr, &dir));
-    return read_image(dir, location, ret);
+    _cleanup_(freep) char *dir = NULL, *path = NULL;
+    uint64_t bytes = 0;
+    struct err *e = path_of(sr, location, &dir, &path);
+    if (!e && store_size(h, path, &bytes) < 0)
+        e = sr_error(SR_VDI_UNAVAILABLE, "The VDI is not available", location);
+    TRY(e);
+    image_of(dir, location, bytes, ret);
+    return NULL;
 }
 
-static const char *const features[] = {"VDI_ATTACH", "VDI_DETACH", NULL};
-static const char *const config[][2] = {{"location", "folder that holds the CD images"},
-                                        {NULL, NULL}};
+/* sm-config:path is its name. */
+static struct err *iso_vdi_create(struct host *h, const struct verb *v, const struct sr_ref *sr,
+                                  const char *uuid, uint64_t size, const struct val *sm_config,
+                                  struct sr_volume *ret)
+{
+    const char *name = sm_config ? val_map_str(sm_config, "path", "") : "";
+    _cleanup_(freep) char *dir = NULL, *path = NULL;
+    TRY(path_of(sr, name, &dir, &path));
+    if (store_exists(h, path))
+        return sr_error(SR_VDI_EXISTS, "The VDI already exists", name);
+    struct err *e = h->disks->create(h->disks_data, v, path, "raw", size);
+    if (e)
+        return sr_wrap(e, err_get_errno(e) == ENOSPC ? SR_NO_SPACE : SR_VDI_CREATE,
+                       "VDI Creation failed");
+    return iso_vdi_info(h, sr, name, ret);
+}
+
+static struct err *iso_vdi_delete(struct host *h, const struct verb *v, const struct sr_ref *sr,
+                                  const char *location)
+{
+    _cleanup_(freep) char *dir = NULL, *path = NULL;
+    TRY(path_of(sr, location, &dir, &path));
+    int r = store_unlink(h, path);
+    return r < 0 && r != -ENOENT ? sr_error(SR_VDI_DELETE, "VDI Deletion failed", strerror(-r))
+                                 : NULL;
+}
+
+static const char *const features[] = {"VDI_CREATE", "VDI_DELETE", "VDI_ATTACH", "VDI_DETACH",
+                                       NULL};
+static const char *const config_keys[][2] = {
+    {"location", "folder that holds the CD images, or <server>:<path>"},
+    {"type", "nfs_iso for one on an NFS server"},
+    {"nfsversion", "3, the only one"},
+    {"options", "accepted, without effect"},
+
+    {NULL, NULL}};
 
 const struct sr_kind sr_kind_iso = {
     .type = "iso",
@@ -137,12 +217,14 @@ const struct sr_kind sr_kind_iso = {
     .description = "CD images in a folder of this host",
     .content_type = "iso",
     .features = features,
-    .config = config,
+    .config = config_keys,
     .create = iso_check,
     .destroy = iso_destroy,
     .attach = iso_attach,
     .detach = iso_detach,
     .scan = iso_scan,
     .stat = iso_stat,
+    .vdi_create = iso_vdi_create,
+    .vdi_delete = iso_vdi_delete,
     .vdi_info = iso_vdi_info,
 };

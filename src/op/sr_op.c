@@ -58,7 +58,9 @@ static void remember(struct op *op, const struct sr_ref *ref)
 
 static void recall(struct op *op, struct remembered *ret)
 {
-    ret->device_config = get_map(op, "device_config");
+    _cleanup_(snap_unrefp) struct snap *s = snap_get(op->db);
+    _cleanup_(val_unrefp) struct val *config = get_map(op, "device_config");
+    ret->device_config = sr_secrets_show(s, config);
     ret->sm_config = get_map(op, "sm_config");
     ret->ref =
         (struct sr_ref){op_get(op, "uuid"), op_get(op, "type"), ret->device_config, ret->sm_config};
@@ -298,7 +300,7 @@ void sr_add_records(struct txn *t, const struct sr_new *n)
     struct rec_PBD *pbd = txn_add_PBD(t);
     rstr_set(&pbd->host, n->host);
     rstr_set(&pbd->SR, n->ref);
-    val_assign(&pbd->device_config, val_ref(n->sr.device_config));
+    val_assign(&pbd->device_config, sr_secrets_hide(t, n->sr.device_config));
     pbd->currently_attached = true;
 }
 
@@ -388,7 +390,9 @@ struct err *msg_SR_probe(struct op *op, const struct args_SR_probe *a, struct va
 {
     _cleanup_(freep) char *xml = NULL;
     TRY(check_host(op, a->host));
-    struct sr_ref ref = {"", a->type, a->device_config, a->sm_config};
+    _cleanup_(snap_unrefp) struct snap *s = snap_get(op->db);
+    _cleanup_(val_unrefp) struct val *config = sr_secrets_show(s, a->device_config);
+    struct sr_ref ref = {"", a->type, config, a->sm_config};
     struct verb v = op_verb(op, VERB_TIME);
     TRY(sr_probe(op->host, &v, &ref, &xml));
     *ret = val_str(xml);
@@ -488,7 +492,9 @@ static struct err *pbd_create_txn(struct txn *t, void *arg)
             return err_PBD_EXISTS(sr, host, other);
     }
     struct rec_PBD *pbd = (struct rec_PBD *)txn_add(t, CLASS_PBD, a->ref, NULL);
-    return rec_take_given(&pbd->row, a->rec);
+    TRY(rec_take_given(&pbd->row, a->rec));
+    val_assign(&pbd->device_config, sr_secrets_hide(t, pbd->device_config));
+    return NULL;
 }
 
 struct err *msg_PBD_create(struct op *op, const struct args_PBD_create *a, struct val **ret)
@@ -627,7 +633,7 @@ static struct err *pbd_config_txn(struct txn *t, void *arg)
         return err_HANDLE_INVALID("PBD", a->self);
     if (pbd->currently_attached)
         return err_OPERATION_NOT_ALLOWED("the PBD is attached");
-    val_assign(&pbd->device_config, val_ref(a->value));
+    val_assign(&pbd->device_config, sr_secrets_hide(t, a->value));
     return NULL;
 }
 

@@ -15,3 +15,7 @@ struct sr_new {
     const char *host;               /* with an attached PBD there; NULL: none */
 };
 void sr_add_records(struct txn *t, const struct sr_new *n);
+
+/* A device-config with its passwords as secrets, and the other way round; the caller's. */
+struct val *sr_secrets_hide(struct txn *t, const struct val *config);
+struct val *sr_secrets_show(const struct snap *s, const struct val *config);

@@ -57,9 +57,9 @@ class Host(Daemon):
 
     x_uuid = {}
 
-    def make_vm(self, name="guest", sr=None, folder=None, **fields):
+    def make_vm(self, name="guest", sr=None, folder=None, vdi=None, **fields):
         sr = sr or self.x.SR.get_by_name_label("Local storage")[0]
-        vdi = install_guest(self, sr, folder)
+        vdi = vdi or install_guest(self, sr, folder)
         vm = self.x.VM.clone(self.x.VM.get_by_name_label("Other install media")[0], name)
         self.x.VM.provision(vm)
         self.x.VM.set_memory_limits(vm, *[str(32 * MIB)] * 4)
@@ -123,16 +123,26 @@ class Host(Daemon):
         return found
 
 
-def install_guest(host, sr, folder=None):
-    """A VHD with the guest in its first sector, put where the SR finds it."""
-    name = str(uuid.uuid4())
+def guest_sector(host):
+    """The guest, as a boot sector."""
     scratch = os.path.join(host.folder, "scratch")
     os.makedirs(scratch, exist_ok=True)
-    obj, image, raw = (os.path.join(scratch, f) for f in ("guest.o", "guest.bin", "guest.raw"))
+    obj, image = (os.path.join(scratch, f) for f in ("guest.o", "guest.bin"))
     subprocess.run(["gcc", "-c", "-o", obj, GUEST], check=True)
     subprocess.run(["ld", "-m", "elf_x86_64", "-Ttext", "0x7c00", "--oformat", "binary", "-o",
                     image, obj], check=True)
-    shutil.copy(image, raw)
+    with open(image, "rb") as f:
+        return f.read()
+
+
+def install_guest(host, sr, folder=None):
+    """A VHD with the guest in its first sector, put where the SR finds it."""
+    name = str(uuid.uuid4())
+    sector = guest_sector(host)
+    scratch = os.path.join(host.folder, "scratch")
+    raw = os.path.join(scratch, "guest.raw")
+    with open(raw, "wb") as f:
+        f.write(sector)
     os.truncate(raw, 32 * MIB)
     folder = folder or os.path.join(host.folder, "sr", host.x.SR.get_uuid(sr))
     if not os.path.isdir(folder):
@@ -182,3 +192,14 @@ def make_disk(host, sr, size):
     return host.x.VDI.create({"name_label": "disk", "name_description": "", "SR": sr,
                               "virtual_size": str(size), "type": "user", "sharable": False,
                               "read_only": False, "other_config": {}, "sm_config": {}})
+
+
+@contextlib.contextmanager
+def run_vm_with(host, vdi):
+    """A VM of a disk that is there, and stays."""
+    ref = host.make_vm(vdi=vdi)
+    yield ref
+    host.x.VM.hard_shutdown(ref)
+    for vbd in host.x.VM.get_VBDs(ref):
+        host.x.VBD.destroy(vbd)
+    host.x.VM.destroy(ref)

@@ -16,7 +16,10 @@ import xe_facts  # noqa: E402
 
 OWN_NAMES = "vm-install reads these too; they are named so that help and completion know them"
 OF_REFERENCES = "a column of references shows uuids; the published form does not say so here"
+NEW_DISK = "a new disk, or CD image, of the file: sr-uuid and name-label instead of uuid"
 DIFFERENCES = {
+    ("commands", "vdi-import", "required"): NEW_DISK,
+    ("commands", "vdi-import", "optional"): NEW_DISK,
     ("commands", "vm-install", "optional"): OWN_NAMES,
     ("commands", "vm-vif-list", "optional"): "params= is read there too; named for help and completion",
     ("records", "pool_patch", "hosts", "format"): OF_REFERENCES,

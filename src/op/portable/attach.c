@@ -16,6 +16,9 @@ struct err *portable_attach(struct op *op, const char *vdi_ref, unsigned device,
     struct image image = {0};
     TRY(need_VDI(s, vdi_ref, &vdi));
     TRY(boot_build_image(op, s, vdi, readonly, &image));
+    /* A CD image that is being made is written once. */
+    if (!readonly)
+        image.readonly = false;
     /* The emulated bus is the one that diskd serves as NBD. */
     struct boot_disk d = {
         .id = (char *)vdi->uuid, .device = device, .bus = BOOT_EMULATED, .image = image};

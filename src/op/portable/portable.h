@@ -39,6 +39,8 @@ struct vdi_stream {
     const char *vdi;  /* ref; import: NULL makes a VDI of `size_bytes` in `sr` */
     const char *base; /* export as VHD: only what differs from this VDI, as a differencing image */
     const char *sr;
+    const char *name; /* import: of the new VDI; NULL: one is made up. In a library of CD images it
+                         is the file's, which ends in .iso or .img */
     uint64_t size_bytes;
     enum portable_format format;
     bool chunked;  /* import, raw: pieces with their offsets instead of the whole */

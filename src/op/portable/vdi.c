@@ -106,13 +106,17 @@ static struct err *make_new(struct op *op)
 {
     const struct vdi_stream *st = op_lent(op);
     _cleanup_(rstr_unrefp) const char *ref = NULL;
+    _cleanup_(val_unrefp) struct val *sm_config = val_map();
     if (st->vdi)
         return NULL;
+    if (op_get_bool(op, "iso"))
+        val_put_str(sm_config, "path", st->name);
     struct vdi_make m = {.sr = st->sr,
                          .uuid = op_get(op, "image.uuid"),
-                         .name = "Imported VDI",
+                         .name = st->name ? st->name : "Imported VDI",
                          .type = VDI_TYPE_USER,
-                         .size_bytes = st->size_bytes};
+                         .size_bytes = st->size_bytes,
+                         .sm_config = sm_config};
     TRY(portable_error(op, vdi_make(op, &m, &ref), st->sr));
     op_put(op, "result", ref);
     return NULL;
@@ -185,20 +189,22 @@ static struct err *claim_target(struct op *op, const char *ref)
     return NULL;
 }
 
-static struct err *claim_repository(struct op *op, const char *ref)
+static struct err *claim_repository(struct op *op, const char *ref, const char *name)
 {
     _cleanup_(snap_unrefp) struct snap *s = snap_get(op->db);
     const struct rec_SR *sr;
     TRY(need_SR(s, ref, &sr));
-    if (str_eq(sr->content_type, "iso"))
+    bool iso = str_eq(sr->content_type, "iso");
+    if (iso && !name)
         return err_SR_OPERATION_NOT_SUPPORTED(ref);
+    op_put_bool(op, "iso", iso);
     op_put(op, "sr", ref);
     return op_claim(op, CLASS_SR, ref, STORAGE_OPERATIONS_VDI_CREATE);
 }
 
 struct err *vdi_import(struct op *op, const struct vdi_stream *st, struct val **ret)
 {
-    TRY(st->vdi ? claim_target(op, st->vdi) : claim_repository(op, st->sr));
+    TRY(st->vdi ? claim_target(op, st->vdi) : claim_repository(op, st->sr, st->name));
     op_lend(op, (void *)st);
     TRY(op_run_steps(op, "VDI.import"));
     *ret = val_str(op_get(op, "result"));
