@@ -30,6 +30,7 @@
 #include <nfsc/libnfs-raw-mount.h>
 
 #include "base/mem.h"
+#include "base/str.h"
 #include "disk/backend/backend.h"
 #include "disk/backend/remote.h"
 #include "disk/backend/wire.h"
@@ -92,16 +93,29 @@ struct answer {
     size_t to_size;
 };
 
+/* For transfers libnfs says -EFAULT, and what it was in its last error: "… NFS3ERR_NOSPC(-28)". */
+static int error_of(int status, struct nfs_context *nfs)
+{
+    const char *text = status == -EFAULT ? nfs_get_error(nfs) : NULL;
+    const char *number = text ? strrchr(text, '(') : NULL;
+    uint64_t n = 0;
+    if (status != -EFAULT)
+        return status;
+    if (!number || number[1] != '-')
+        return -EIO;
+    struct view digits = {number + 2, strspn(number + 2, "0123456789")};
+    return str_u64(digits, 1, 4095, &n) == 0 ? -(int)n : -EIO;
+}
+
 static void on_answer(int status, struct nfs_context *nfs, void *data, void *arg)
 {
     struct answer *a = arg;
-    (void)nfs;
     if (a->is_abandoned) {
         free(a);
         return;
     }
     a->is_done = true;
-    a->status = status;
+    a->status = error_of(status, nfs);
     a->data = status < 0 ? NULL : data;
     size_t n = a->is_count && status >= 0 ? (size_t)status : a->to_size;
     if (status >= 0 && n && n <= a->to_size)
@@ -183,7 +197,7 @@ static int connect_to(const struct place *p, struct nfs_context **ret)
     int r = ASK(nfs, NULL, 0, NULL, nfs_mount_async, p->server, p->export);
     if (r < 0) {
         nfs_destroy_context(nfs);
-        return r == -EFAULT || r == -EIO ? -EHOSTUNREACH : r;
+        return r == -EIO ? -EHOSTUNREACH : r;
     }
     watch_connection(nfs);
     *ret = nfs;
@@ -346,8 +360,8 @@ static void scatter(const struct io *io, const char *from, size_t size)
 static void on_transfer(int status, struct nfs_context *nfs, void *data, void *arg)
 {
     struct transfer *t = arg;
-    (void)nfs;
     t->nf->heard_ms = now_ms();
+    status = error_of(status, nfs);
     if (status == -EAGAIN) {
         t->next = t->nf->later;
         t->nf->later = t;

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "base/log.h"
 #include "base/str.h"
 #include "host/host_impl.h"
 #include "host/priv.h"
@@ -21,10 +22,13 @@
 #include "host/sr_file.h"
 #include "host/sr_store.h"
 
-#define MARKER  ".cairn-sr" /* holds the uuid of the repository that was made here */
-#define PART    SR_FILE_PART
-#define VHD_MAX (2040ULL << 30)
-#define LABEL   "cairn-sr"
+#undef LOG_MODULE
+#define LOG_MODULE "sr"
+
+#define MARKER     ".cairn-sr" /* holds the uuid of the repository that was made here */
+#define PART       SR_FILE_PART
+#define VHD_MAX    (2040ULL << 30)
+#define LABEL      "cairn-sr"
 
 static const char *config(const struct sr_ref *sr, const char *key)
 {
@@ -125,6 +129,32 @@ struct err *sr_file_tidy(struct host *h, const char *dir)
     return NULL;
 }
 
+/*
+ * Where administrators look for the files of a repository: <run folder>/../sr-mount/<uuid>, which
+ * is /run/sr-mount/<uuid> on an installed host. It is for them alone: nothing depends on it, and
+ * where there is no such folder nothing is shown.
+ */
+static char *known_place(const struct host *h, const struct sr_ref *sr)
+{
+    const char *slash = strrchr(h->run_dir, '/');
+    int above = slash ? (int)(slash - h->run_dir) : 0;
+    return mem_printf("%.*s/sr-mount/%s", above, h->run_dir, sr->uuid);
+}
+
+static void show(const struct host *h, const struct sr_ref *sr, const char *dir)
+{
+    _cleanup_(freep) char *link = known_place(h, sr);
+    (void)unlink(link);
+    if (symlink(dir, link) < 0 && errno != ENOENT)
+        log_warn("event=no-link path=%s errno=%d", link, errno);
+}
+
+static void hide(const struct host *h, const struct sr_ref *sr)
+{
+    _cleanup_(freep) char *link = known_place(h, sr);
+    (void)unlink(link);
+}
+
 static struct err *file_attach(struct host *h, const struct verb *v, const struct sr_ref *sr)
 {
     TRY(check_config(sr));
@@ -134,12 +164,15 @@ static struct err *file_attach(struct host *h, const struct verb *v, const struc
                     "The file system cannot be mounted"));
     if (access(dir, R_OK | W_OK | X_OK) < 0)
         return sr_error(SR_UNAVAILABLE, "The folder cannot be used", strerror(errno));
-    return sr_file_tidy(h, dir);
+    TRY(sr_file_tidy(h, dir));
+    show(h, sr, dir);
+    return NULL;
 }
 
 static struct err *file_detach(struct host *h, const struct verb *v, const struct sr_ref *sr)
 {
     _cleanup_(freep) char *dir = folder(h, sr);
+    hide(h, sr);
     if (!is_device(sr))
         return NULL;
     return sr_wrap(priv_umount(h->privd, dir), SR_IN_USE, "The file system cannot be unmounted");

@@ -151,11 +151,16 @@ static struct err *iso_stat(struct host *h, const struct sr_ref *sr, struct sr_s
 
 /* ---- images ---- */
 
+static bool is_name(const char *name)
+{
+    return is_image(name) && !strchr(name, '/');
+}
+
 static struct err *path_of(const struct sr_ref *sr, const char *name, char **ret_dir,
                            char **ret_path)
 {
-    if (!is_image(name) || strchr(name, '/'))
-        return sr_error(SR_ISO_NAME, "ISO name must have .iso or .img extension", name);
+    if (!is_name(name))
+        return sr_error(SR_VDI_UNAVAILABLE, "The VDI is not available", name);
     TRY(folder(sr, ret_dir));
     *ret_path = mem_printf("%s/%s", *ret_dir, name);
     return NULL;
@@ -174,13 +179,16 @@ static struct err *iso_vdi_info(struct host *h, const struct sr_ref *sr, const c
     return NULL;
 }
 
-/* sm-config:path is its name. */
+/* sm-config:path is its name; else it is named after its uuid. */
 static struct err *iso_vdi_create(struct host *h, const struct verb *v, const struct sr_ref *sr,
                                   const char *uuid, uint64_t size, const struct val *sm_config,
                                   struct sr_volume *ret)
 {
-    const char *name = sm_config ? val_map_str(sm_config, "path", "") : "";
+    const char *given = sm_config ? val_map_str(sm_config, "path", "") : "";
     _cleanup_(freep) char *dir = NULL, *path = NULL;
+    _cleanup_(freep) char *name = given[0] ? mem_strdup(given) : mem_printf("%s.iso", uuid);
+    if (!is_name(name))
+        return sr_error(SR_ISO_NAME, "ISO name must have .iso or .img extension", name);
     TRY(path_of(sr, name, &dir, &path));
     if (store_exists(h, path))
         return sr_error(SR_VDI_EXISTS, "The VDI already exists", name);

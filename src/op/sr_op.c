@@ -1,5 +1,5 @@
 /*
- * sr_op.c: SR.create, introduce, destroy, forget, scan, update, probe; PBD.create, plug, unplug.
+ * sr_op.c: SR.create, introduce, destroy, forget, scan, update; PBD.create, plug, unplug.
  *
  * A repository is its storage (made by create, taken away by destroy) and its records: the SR, one
  * PBD per host that can reach it, its VDIs. A scan brings the VDI records in line with what the
@@ -360,7 +360,7 @@ struct err *msg_SR_create(struct op *op, const struct args_SR_create *a, struct 
     return NULL;
 }
 
-/* ---- introduce, probe ---- */
+/* ---- introduce ---- */
 
 static struct err *introduce_txn(struct txn *t, void *arg)
 {
@@ -383,19 +383,6 @@ struct err *msg_SR_introduce(struct op *op, const struct args_SR_introduce *a, s
                        .shared = a->shared};
     TRY(op_write(op, "introduce SR", introduce_txn, &n));
     *ret = val_rstr(ref);
-    return NULL;
-}
-
-struct err *msg_SR_probe(struct op *op, const struct args_SR_probe *a, struct val **ret)
-{
-    _cleanup_(freep) char *xml = NULL;
-    TRY(check_host(op, a->host));
-    _cleanup_(snap_unrefp) struct snap *s = snap_get(op->db);
-    _cleanup_(val_unrefp) struct val *config = sr_secrets_show(s, a->device_config);
-    struct sr_ref ref = {"", a->type, config, a->sm_config};
-    struct verb v = op_verb(op, VERB_TIME);
-    TRY(sr_probe(op->host, &v, &ref, &xml));
-    *ret = val_str(xml);
     return NULL;
 }
 

@@ -96,12 +96,15 @@ def check_key(where, type_, key):
 
 
 def check_record(where, cls, value, wire):
+    """An optional member is there, as what it is, or it is not there."""
     wanted = members(cls)
+    optional = {name for name, type_ in wanted.items() if split_type(type_)[0] == "option"}
     need(isinstance(value, dict), where, f"record {cls}", value)
-    need(set(value) == set(wanted), where, f"the members of {cls}",
+    need(set(value) | optional == set(wanted), where, f"the members of {cls}",
          sorted(set(value) ^ set(wanted)))
     for name, item in value.items():
-        check(f"{where}.{name}", wanted[name], item, wire)
+        type_ = split_type(wanted[name])[1] if name in optional else wanted[name]
+        check(f"{where}.{name}", type_, item, wire)
 
 
 def check(where, type_, value, wire):

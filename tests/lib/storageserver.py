@@ -122,14 +122,21 @@ class Nfs(Server):
     """nfs-ganesha with NFSv3 and v4, and the port mapper that v3 asks for."""
     name, port = "nfs", 2049
 
-    def __init__(self, net, exports=("a",)):
+    def __init__(self, net, exports=("a",), small=None):
+        """`small`: exports of their own file system, of so many MiB, gone with the server."""
         super().__init__(net)
-        self.exports = {name: os.path.join(self.folder, "exp", name) for name in exports}
+        self.small = small or {}
+        self.exports = {name: os.path.join(self.folder, "exp", name)
+                        for name in (*exports, *self.small)}
         for path in self.exports.values():
             os.makedirs(path, exist_ok=True)
 
     def is_up(self):
         return super().is_up() and self.net.is_open(111)
+
+    def inside(self, script):
+        """What a shell prints that sees what the server sees."""
+        return run("nsenter", "-t", str(self.process.pid), "-m", "sh", "-c", script).stdout
 
     def script(self):
         os.makedirs(os.path.join(self.folder, "recovery"), exist_ok=True)
@@ -146,7 +153,9 @@ class Nfs(Server):
                         ' Squash=No_Root_Squash; SecType=sys; Attr_Expiration_Time=0; Protocols=3,4; Transports=TCP;'
                         ' FSAL { Name=VFS; } }\n')
         pid = os.path.join(self.folder, "pid")
-        return (f"mount -t tmpfs t /run; rpcbind -w -f & "
+        mounts = "".join(f"mount -t tmpfs -o size={mib}m t {self.exports[name]};"
+                         for name, mib in self.small.items())
+        return (f"{mounts} mount -t tmpfs t /run; rpcbind -w -f & "
                 f"while ! test -S /run/rpcbind.sock; do sleep .05; done; "
                 f"rm -f {pid}; ganesha.nfsd -F -f {conf} -L {self.folder}/ganesha.log -p {pid} "
                 "-N NIV_EVENT & wait")

@@ -66,6 +66,19 @@ def test_library_that_cannot_be(host, nfs):
     assert code(f"{nfs.net.address}:/a", nfsversion="4") == "SR_BACKEND_FAILURE_72"
 
 
+def test_folder_is_found_by_the_repository(host, tmp_path):
+    me = host.x.host.get_all()[0]
+    os.makedirs(os.path.join(host.folder, "sr-mount"))
+    sr = host.x.SR.create(me, {"location": str(tmp_path)}, "0", "f", "", "file", "user", False, {})
+    link = os.path.join(host.folder, "sr-mount", host.x.SR.get_uuid(sr))
+    vdi = make_disk(host, sr, 4 * MIB)
+    assert os.path.exists(os.path.join(link, host.x.VDI.get_uuid(vdi) + ".vhd"))
+    host.x.VDI.destroy(vdi)
+    host.x.PBD.unplug(host.x.SR.get_PBDs(sr)[0])
+    assert not os.path.lexists(link)
+    host.x.SR.destroy(sr)
+
+
 def test_disks_in_memory(host):
     me = host.x.host.get_all()[0]
     sr = host.x.SR.create(me, {}, "0", "dummy", "", "dummy", "user", False, {})

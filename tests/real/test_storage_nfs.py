@@ -18,7 +18,7 @@ MIB = 1 << 20
 @pytest.fixture(scope="module")
 def nfs(tmp_path_factory):
     with Network(tmp_path_factory.mktemp("nfs")) as net:
-        yield Nfs(net, exports=("a", "b")).start()
+        yield Nfs(net, exports=("a", "b"), small={"small": 4}).start()
 
 
 def config(nfs, export="a", **more):
@@ -52,6 +52,18 @@ def test_probe_leads_to_the_export(host, nfs, sr):
     assert paths == set(nfs.exports.values())
     found = ET.fromstring(probe(host, config(nfs)))
     assert [e.findtext("UUID").strip() for e in found] == [host.x.SR.get_uuid(sr)]
+
+
+def test_probe_as_records(host, nfs, sr):
+    me = host.x.host.get_all()[0]
+    ways = host.x.SR.probe_ext(me, {"server": nfs.net.address}, "nfs", {})
+    assert {w["configuration"]["serverpath"] for w in ways} == set(nfs.exports.values())
+    known, = host.x.SR.probe_ext(me, config(nfs), "nfs", {})
+    assert known["sr"]["uuid"] == host.x.SR.get_uuid(sr) and known["complete"]
+    free, = host.x.SR.probe_ext(me, config(nfs, "b"), "nfs", {})
+    assert "sr" not in free and free["configuration"] == config(nfs, "b")
+    gone = failure(host.x.SR.probe_ext, me, config(nfs, serverpath="/none"), "nfs", {})
+    assert gone[0] == "SR_BACKEND_FAILURE_73"
 
 
 def test_what_cannot_be(host, nfs):
@@ -132,6 +144,17 @@ def test_forgotten_and_adopted(host, nfs):
     host.x.PBD.unplug(pbd)
     host.x.SR.destroy(again)
     assert os.listdir(nfs.exports["b"]) == []
+
+
+def test_full_export(host, nfs):
+    """A disk that does not fit is refused, and nothing is left of it."""
+    sr = create(host, config(nfs, "small"), name="small")
+    folder = os.path.join(nfs.exports["small"], host.x.SR.get_uuid(sr))
+    make_disk(host, sr, 1 * MIB)
+    nfs.inside(f"head -c 8000000 /dev/zero > {nfs.exports['small']}/rest; true")
+    full = failure(make_disk, host, sr, 2040 << 30)
+    assert full[0] == "SR_BACKEND_FAILURE_44", full
+    assert len(nfs.inside(f"ls {folder}").split()) == 1
 
 
 def test_server_is_away_when_it_is_asked(host, nfs, sr):

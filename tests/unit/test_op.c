@@ -577,16 +577,18 @@ static void a_disk_in_use_stays(void **state)
     assert_int_equal(files(".vhd"), 0);
 }
 
-static void cd_images_are_not_for_deleting(void **state)
+static void cd_images_are_deleted_with_their_files(void **state)
 {
     _cleanup_(rstr_unrefp) const char *image = ref_of(CLASS_VDI, is_image);
-    expect(lab_call(&w, VDI_destroy, image, .self = image), "SR_OPERATION_NOT_SUPPORTED %s", w.iso);
     struct snap *s = snap_get(w.db);
-    const struct rec_VDI *vdi = snap_VDI(s, image);
-    assert_non_null(vdi);
-    assert_false(val_set_has(vdi->allowed_operations, "destroy"));
-    assert_false(val_set_has(snap_SR(s, w.iso)->allowed_operations, "vdi_create"));
-    assert_true(val_set_has(snap_SR(s, w.sr)->allowed_operations, "vdi_create"));
+    assert_true(val_set_has(snap_VDI(s, image)->allowed_operations, "destroy"));
+    assert_true(val_set_has(snap_SR(s, w.iso)->allowed_operations, "vdi_create"));
+    snap_unref(s);
+    ok(lab_call(&w, VDI_destroy, image, .self = image));
+    ok(lab_call(&w, SR_scan, w.iso, .sr = w.iso));
+    s = snap_get(w.db);
+    assert_null(snap_VDI(s, image));
+    assert_false(val_set_has(snap_SR(s, w.iso)->VDIs, image));
     snap_unref(s);
 }
 
@@ -656,7 +658,7 @@ int main(void)
         T(cds_come_and_go),
         T(nics_are_plugged_into_running_guests),
         T(a_disk_in_use_stays),
-        T(cd_images_are_not_for_deleting),
+        T(cd_images_are_deleted_with_their_files),
         T(a_forgotten_disk_is_found_again),
         T(a_pbd_in_use_stays),
     };

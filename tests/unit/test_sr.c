@@ -197,7 +197,27 @@ static void an_iso_library_lists_images(void **state)
     assert_true(found[0].readonly);
     sr_volumes_free(found, n);
     assert_code(sr_vdi_info(x->h, &iso, "readme.txt", &one), "SR_BACKEND_FAILURE_46");
-    assert_code(sr_vdi_delete(x->h, &x->v, &iso, "debian.ISO"), "SR_OPERATION_NOT_SUPPORTED");
+    assert_code(sr_vdi_delete(x->h, &x->v, &iso, "readme.txt"), "SR_BACKEND_FAILURE_46");
+    assert_null(sr_vdi_delete(x->h, &x->v, &iso, "debian.ISO"));
+    assert_code(sr_vdi_info(x->h, &iso, "debian.ISO", &one), "SR_BACKEND_FAILURE_46");
+}
+
+static void an_iso_library_takes_images(void **state)
+{
+    struct fixture *x = *state;
+    struct sr_volume one = {0};
+    struct sr_ref iso = {.uuid = SR, .type = "iso", .device_config = x->config};
+    _cleanup_(val_unrefp) struct val *named = val_map(), *outside = val_map();
+    assert_null(sr_create(x->h, &x->v, &x->sr));
+    val_put_str(named, "path", "new.iso");
+    val_put_str(outside, "path", "../new.iso");
+    assert_null(sr_vdi_create(x->h, &x->v, &iso, SR, 8192, named, &one));
+    assert_string_equal(one.location, "new.iso");
+    assert_int_equal(one.virtual_bytes, 8192);
+    sr_volume_done(&one);
+    assert_code(sr_vdi_create(x->h, &x->v, &iso, SR, 8192, named, &one), "SR_BACKEND_FAILURE_43");
+    assert_code(sr_vdi_create(x->h, &x->v, &iso, SR, 8192, outside, &one),
+                "SR_BACKEND_FAILURE_221");
 }
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -213,6 +233,7 @@ int main(void)
         TEST(probe_tells_whose_folder_it_is),
         TEST(a_device_needs_privileges_and_is_examined),
         TEST(an_iso_library_lists_images),
+        TEST(an_iso_library_takes_images),
     };
     return cmocka_run_group_tests_name("sr", tests, NULL, NULL);
 }
