@@ -83,15 +83,14 @@ static void settle(struct txn *t, struct ops *ops)
     trace_want(parts);
 }
 
-/* Called by whoever has changed a record; messages of one observer may run side by side. */
+/* Called by whoever has changed a record; messages may run side by side, but there is one thread:
+ * it alone waits for what has ended. */
 static void see_to_export(struct ops *ops)
 {
-    struct observer_export *x = trace_is_wanted() ? observer_export_new(ops) : NULL;
-    mutex_lock(&ops->observers->lock);
-    if (x && !ops->observers->export)
-        ops->observers->export = steal(&x);
-    mutex_unlock(&ops->observers->lock);
-    observer_export_free(x);
+    struct observers *o = ops->observers;
+    mutex_guard(&o->lock);
+    if (!o->export && trace_is_wanted())
+        o->export = observer_export_new(ops);
 }
 
 static struct err *settle_txn(struct txn *t, void *arg)

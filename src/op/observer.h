@@ -20,7 +20,7 @@ struct txn;
 struct observers {
     struct mutex lock;
     VEC(const char *) away; /* under it: refs (rstr) that were unregistered from this host */
-    struct observer_export *export; /* NULL until something is enabled; of operation threads */
+    struct observer_export *export; /* likewise: NULL until something is enabled */
 };
 
 struct observers *observers_new(void);
