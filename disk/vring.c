@@ -93,6 +93,8 @@ int vring_start(struct vring *r, const struct vhost_mem *m, uint8_t *inflight)
     if (!r->room)
         r->room = mem_new(struct vring_room);
     e = inflight ? inflight_begin(r) : 0;
+    if (e < 0)
+        vring_stop(r);
     r->is_running = e == 0;
     return e;
 }

@@ -20,10 +20,12 @@ static struct boot *sample(void)
     b->memory_bytes = 256 << 20;
     b->rtc_offset_s = -3600;
     boot_set_disk(b, &(struct boot_disk){.id = "vbd3", .device = 3, .cd = true});
-    boot_set_disk(b, &(struct boot_disk){.id = "vbd0",
-                                         .device = 0,
-                                         .image = {VDI, "/sr/x.vhd", "vhd", 1 << 30, false},
-                                         .limit_ops = 500});
+    boot_set_disk(
+        b, &(struct boot_disk){
+               .id = "vbd0",
+               .device = 0,
+               .image = {.vdi = VDI, .path = "/sr/x.vhd", .format = "vhd", .size_bytes = 1 << 30},
+               .limit_ops = 500});
     boot_set_nic(b, &(struct boot_nic){.id = "vif1", .device = 1, .mac = "02:00:00:00:00:01"});
     return b;
 }
