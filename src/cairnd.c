@@ -524,7 +524,8 @@ static void save_metrics(struct daemon *d)
         log_warn("event=metrics-not-saved error=%d", -r);
 }
 
-static void close_all(struct daemon *d)
+/* False when an operation does not end in time: all it may use is left as it is. */
+static bool close_all(struct daemon *d)
 {
     usec_t deadline = clock_now() + STOP_TIME;
     loop_timer_free(d->again_timer);
@@ -533,8 +534,10 @@ static void close_all(struct daemon *d)
     if (d->tasks)
         tasks_wind_down(d->tasks, deadline);
     net_free(steal(&d->net));
-    if (d->tasks)
-        tasks_stop(d->tasks, deadline);
+    if (!tasks_stop(d->tasks, deadline)) {
+        save_metrics(d);
+        return false;
+    }
     if (!d->again)
         host_settings_end(d->ops);
     api_free(d->api);
@@ -548,6 +551,7 @@ static void close_all(struct daemon *d)
     tls_context_free(d->tls);
     fd_close(d->lock_fd);
     config_done(&d->config);
+    return true;
 }
 
 static struct err *tick(void *arg)
@@ -680,8 +684,10 @@ static int run(struct daemon *d)
     struct err *e = open_all(d);
     if (!e)
         serve(d, signals);
-    close_all(d);
-    loop_free(d->loop);
+    if (close_all(d))
+        loop_free(d->loop);
+    else if (!d->again)
+        _exit(d->lost); /* past what operations still use; they are recovered at the next start */
     return e ? fail(e) : d->lost;
 }
 

@@ -61,14 +61,14 @@ bool tasks_wind_down(struct tasks *ts, usec_t deadline)
     return quiet;
 }
 
-void tasks_stop(struct tasks *ts, usec_t deadline)
+bool tasks_stop(struct tasks *ts, usec_t deadline)
 {
     if (!ts)
-        return;
+        return true;
     if (!tasks_wind_down(ts, deadline)) {
         log_warn("event=stop-late running=%u hint='they are recovered at the next start'",
                  ts->n_running);
-        return;
+        return false;
     }
     runner_free(ts->pool);
     runner_free(ts->enders);
@@ -77,6 +77,7 @@ void tasks_stop(struct tasks *ts, usec_t deadline)
     pthread_mutex_destroy(&ts->lock);
     pthread_cond_destroy(&ts->quiet);
     free(ts);
+    return true;
 }
 
 void tasks_set_host_ref(struct tasks *ts, const char *ref)

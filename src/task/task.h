@@ -45,8 +45,9 @@ struct err *tasks_new(const struct tasks_config *cfg, struct tasks **ret) _must_
 /* Cancels what runs, starts nothing more, and waits until all has unwound; false at the deadline.
  * Who waits for an operation is answered. */
 bool tasks_wind_down(struct tasks *ts, usec_t deadline);
-/* Does so, and frees; nobody may hold or start a task any more. */
-void tasks_stop(struct tasks *ts, usec_t deadline);
+/* Does so, and frees; nobody may hold or start a task any more. False at the deadline: nothing was
+ * freed, and what still runs may use all that the tasks were given. */
+bool tasks_stop(struct tasks *ts, usec_t deadline);
 /* Set once the objects exist (a first start makes the host after the tasks). */
 void tasks_set_host_ref(struct tasks *ts, const char *ref);
 void tasks_set_world(struct tasks *ts, void *world);

@@ -54,7 +54,7 @@ static void begin(struct api_world *w)
 static void end(struct api_world *w)
 {
     loop_free(w->loop);
-    tasks_stop(w->tasks, clock_now());
+    (void)tasks_stop(w->tasks, clock_now());
     api_free(w->api);
     db_close(w->db);
     rstr_unref(w->vm);

@@ -102,7 +102,7 @@ void lab_close(struct lab *w)
 {
     lab_settle(w);
     host_free(w->host);
-    tasks_stop(w->tasks, clock_now() + 10 * USEC_PER_SEC);
+    (void)tasks_stop(w->tasks, clock_now() + 10 * USEC_PER_SEC);
     ops_free(w->ops);
     db_close(w->db);
     rstr_unref(w->host_ref);

@@ -97,7 +97,7 @@ static int tear_down(void **state)
 {
     struct world *w = *state;
     loop_free(w->loop);
-    tasks_stop(w->tasks, clock_now());
+    (void)tasks_stop(w->tasks, clock_now());
     api_free(w->api);
     auth_free(w->auth);
     db_close(w->db);
