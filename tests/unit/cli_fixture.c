@@ -315,7 +315,8 @@ static ssize_t client_read(void *arg, void *p, size_t size)
     struct client *k = arg;
     size_t left = k->in.size - k->at;
     size = size < left ? size : left;
-    memcpy(p, k->in.data + k->at, size);
+    if (size)
+        memcpy(p, k->in.data + k->at, size);
     k->at += size;
     return (ssize_t)size;
 }
