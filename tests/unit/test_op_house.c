@@ -389,7 +389,11 @@ static void guests_that_keep_their_memory_are_named(void **state)
     guest_does(SIM_DEAF, 0);
 }
 
-#ifndef __SANITIZE_ADDRESS__ /* whose allocator keeps what was given back */
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#define HAS_MALLOC_TRIM /* the sanitizers' allocators keep what was given back */
+#endif
+
+#ifdef HAS_MALLOC_TRIM
 static size_t resident_kib(void)
 {
     FILE *f = fopen("/proc/self/statm", "re");
@@ -513,7 +517,7 @@ int main(void)
         T(lines_of_members),
         T(overheads_are_those_of_the_records),
         T(guests_that_keep_their_memory_are_named),
-#ifndef __SANITIZE_ADDRESS__
+#ifdef HAS_MALLOC_TRIM
         T(free_memory_goes_back_to_the_machine),
 #endif
         T(services_are_those_the_guest_offers),
