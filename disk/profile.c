@@ -57,7 +57,7 @@ int profile_run(const char *path, double seconds, struct profile *ret, const cha
     if (r < 0)
         return r;
     s.fd = fd;
-    _cleanup_(freep) struct slot *slots = s.slot = mem_new_n(struct slot, MAX_DEPTH);
+    s.slot = mem_new_n(struct slot, MAX_DEPTH);
     void *memory = NULL;
     if (posix_memalign(&memory, ALIGN, PROFILE_OUTSTANDING))
         r = -ENOMEM;
@@ -71,6 +71,7 @@ int profile_run(const char *path, double seconds, struct profile *ret, const cha
         ret->n += s.point->ops > 0;
     }
     ring_free(s.ring);
+    free(s.slot);
     free(memory);
     return r == 0 && ret->n == 0 ? -ENODATA : r;
 }
