@@ -540,8 +540,8 @@ static bool close_all(struct daemon *d)
     }
     if (!d->again)
         host_settings_end(d->ops);
+    auth_free(d->auth); /* whose threads let go of calls, and so use the API */
     api_free(d->api);
-    auth_free(d->auth);
     audit_free(d->audit);
     host_free(d->host);
     save_metrics(d);

@@ -98,8 +98,8 @@ static int tear_down(void **state)
     struct world *w = *state;
     loop_free(w->loop);
     (void)tasks_stop(w->tasks, clock_now());
-    api_free(w->api);
     auth_free(w->auth);
+    api_free(w->api);
     db_close(w->db);
     rstr_unref(w->root);
     rstr_unref(w->vm);
