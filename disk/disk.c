@@ -21,11 +21,15 @@ struct disk_job {
     unsigned n;
     bool is_readonly;
     struct chain *chain; /* open: the result; close: what to close */
+    char *cbt_path;      /* open: a copy, or NULL */
+    struct cbt *cbt;     /* as chain */
+    enum cbt_state cbt_state;
     int err;
     struct image_why why;
 };
 
 static void begin(struct blk_req *req, void *arg);
+static void submit(struct disk *d, struct blk_req *req);
 static void open_work(struct job *j);
 static void open_done(struct job *j);
 static void close_work(struct job *j);
@@ -80,6 +84,7 @@ void disk_free(struct disk *d)
     free(d->id);
     free(d->vdi);
     free(d->path);
+    free(d->cbt_path);
     free(d);
 }
 
@@ -102,6 +107,7 @@ int disk_activate(struct disk *d, const struct chain_item *items, unsigned n, di
     j->job = (struct job){.work = open_work, .done = open_done};
     j->d = d;
     j->is_readonly = d->is_readonly;
+    j->cbt_path = d->cbt_path ? mem_strdup(d->cbt_path) : NULL;
     j->n = n;
     for (unsigned i = 0; i < n; i++)
         j->items[i] = (struct chain_item){mem_strdup(items[i].path), items[i].format};
@@ -116,10 +122,21 @@ int disk_activate(struct disk *d, const struct chain_item *items, unsigned n, di
     return 0;
 }
 
+/* A log that cannot be used is no reason not to serve the disk. */
+static void open_log(struct disk_job *j)
+{
+    if (j->is_readonly || !j->cbt_path)
+        return;
+    int r = cbt_open(j->cbt_path, j->chain->size, &j->cbt, &j->why);
+    j->cbt_state = r == 0 ? CBT_TRACKING : r == -ENOENT ? CBT_NONE : CBT_LOST;
+}
+
 static void open_work(struct job *job)
 {
     struct disk_job *j = (struct disk_job *)job;
     j->err = chain_open(j->items, j->n, j->is_readonly, &j->chain, &j->why);
+    if (j->err == 0 && j->chain->size == j->d->size)
+        open_log(j);
     if (j->err < 0 || j->chain->size == j->d->size)
         return;
     why_set(&j->why, "the disk '%s' has %llu bytes, not %llu", j->items[0].path,
@@ -139,6 +156,8 @@ static void open_done(struct job *job)
         remember_error(d, j->err, j->why.text);
     } else {
         d->chain = j->chain;
+        d->cbt = j->cbt;
+        d->cbt_state = j->cbt_state;
         chain_leaf(d->chain)->file->split = d->split;
         d->engine = engine_new(d->chain, d->backend, on_req_done, d);
         d->state = DISK_ACTIVE;
@@ -146,6 +165,7 @@ static void open_done(struct job *job)
     end(d, j->err, j->why.text);
     for (unsigned i = 0; i < j->n; i++)
         free((char *)j->items[i].path);
+    free(j->cbt_path);
     free(j);
     struct blk_req *req = d->engine ? d->waiting : NULL;
     if (!d->engine)
@@ -155,8 +175,7 @@ static void open_done(struct job *job)
     d->n_waiting = 0;
     while (req) {
         struct blk_req *next = req->next;
-        d->in_flight++;
-        engine_submit(d->engine, req);
+        submit(d, req);
         req = next;
     }
     vec_each (f, &d->fronts)
@@ -182,6 +201,7 @@ static void on_drained(struct ring_op *op, int res)
     j->job = (struct job){.work = close_work, .done = close_done};
     j->d = d;
     j->chain = steal(&d->chain);
+    j->cbt = steal(&d->cbt);
     d->engine_stats = disk_engine_stats(d);
     engine_free(d->engine);
     d->engine = NULL;
@@ -193,6 +213,7 @@ static void close_work(struct job *job)
 {
     struct disk_job *j = (struct disk_job *)job;
     j->err = chain_close(j->chain, &j->why);
+    (void)cbt_close(j->cbt); /* what fails leaves a log that nobody believes */
 }
 
 static void close_done(struct job *job)
@@ -222,12 +243,25 @@ void disk_submit(struct disk *d, struct blk_req *req)
         begin(req, d);
 }
 
+static bool is_change(const struct blk_req *req)
+{
+    return req->op == BLK_WRITE || req->op == BLK_DISCARD || req->op == BLK_ZEROES;
+}
+
+static void submit(struct disk *d, struct blk_req *req)
+{
+    bool is_inside = req->offset <= d->size && req->size <= d->size - req->offset;
+    if (d->cbt && is_change(req) && is_inside)
+        cbt_mark(d->cbt, req->offset, req->size);
+    d->in_flight++;
+    engine_submit(d->engine, req);
+}
+
 static void begin(struct blk_req *req, void *arg)
 {
     struct disk *d = arg;
     if (d->state == DISK_ACTIVE) {
-        d->in_flight++;
-        engine_submit(d->engine, req);
+        submit(d, req);
         return;
     }
     req->next = NULL;

@@ -17,6 +17,7 @@
 #include <stdint.h>
 
 #include "base/vec.h"
+#include "disk/cbt.h"
 #include "disk/chain.h"
 #include "disk/engine.h"
 #include "disk/front.h"
@@ -57,6 +58,9 @@ struct disk {
     enum image_format format;
     struct chain *chain;
     struct engine *engine;
+    char *cbt_path; /* where a log of changed blocks would be; NULL: nowhere */
+    struct cbt *cbt;
+    enum cbt_state cbt_state; /* of the last activation */
     unsigned in_flight, n_waiting;
     struct blk_req *waiting, **waiting_end;
     uint32_t split;    /* large requests go to the leaf in parts of so many bytes; 0: whole */
@@ -84,7 +88,8 @@ void disk_free(struct disk *d);
 int disk_add_front(struct disk *d, const char *type, const char *path,
                    const struct front_options *options);
 
-/* From ATTACHED, else -EBUSY. `items` is the chain, leaf first, and is copied. */
+/* From ATTACHED, else -EBUSY. `items` is the chain, leaf first, and is copied. A disk that can be
+ * written records changed blocks if there is a log at `cbt_path`. */
 int disk_activate(struct disk *d, const struct chain_item *items, unsigned n, disk_fn on_end,
                   void *arg);
 /* From ACTIVE, else -EBUSY. */

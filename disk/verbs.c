@@ -58,7 +58,10 @@ static struct entry *find(struct call *c, const char *id)
 
 static json_t *state_of(const struct disk *d)
 {
-    return json_pack("{s:s}", "state", disk_state_name(d->state));
+    json_t *j = json_pack("{s:s}", "state", disk_state_name(d->state));
+    if (d->cbt_state != CBT_NONE && d->state == DISK_ACTIVE)
+        (void)json_object_set_new(j, "cbt", json_string(cbt_state_name(d->cbt_state)));
+    return j;
 }
 
 bool check_path(struct call *c, const char *path, size_t max)
@@ -183,11 +186,12 @@ int read_chain(struct call *c, const char *path, const char *format, json_t *par
 
 static json_t *verb_activate(struct call *c)
 {
-    const char *id, *path, *format;
+    const char *id, *path, *format, *cbt = NULL;
     json_t *parents = NULL;
     int split = 0;
-    if (!unpack(c, "{s:s, s:s, s:s, s?o, s?i}", "id", &id, "path", &path, "format", &format,
-                "parents", &parents, "split", &split))
+    if (!unpack(c, "{s:s, s:s, s:s, s?o, s?i, s?s}", "id", &id, "path", &path, "format", &format,
+                "parents", &parents, "split", &split, "cbt", &cbt) ||
+        (cbt && !check_path(c, cbt, 4095)))
         return NULL;
     struct entry *e = find(c, id);
     struct chain_item items[CHAIN_MAX];
@@ -205,6 +209,8 @@ static json_t *verb_activate(struct call *c)
         return fail(c, -EBUSY, "the disk '%s' is draining", id);
     if (e->d->state == DISK_ATTACHED) {
         e->d->split = (uint32_t)split;
+        free(e->d->cbt_path);
+        e->d->cbt_path = cbt ? mem_strdup(cbt) : NULL;
         int r = disk_activate(e->d, items, n, on_disk_end, e);
         if (r < 0)
             return fail(c, r, "the disk '%s' cannot be activated", id);

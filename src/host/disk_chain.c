@@ -158,7 +158,10 @@ static struct err *open_once(struct disk_set *s, const struct verb *v, unsigned 
         d->image.parents = mem_strdup(below);
         TRY(note_below(s, d));
     }
-    TRY(diskctl_complete(s->dc, v, s->owner, disk_activate_request(d), NULL));
+    _cleanup_(val_unrefp) struct val *result = NULL;
+    TRY(diskctl_complete(s->dc, v, s->owner, disk_activate_request(d), &result));
+    if (str_eq(val_map_str(result, "cbt", ""), "lost"))
+        diskctl_post(s, FACT_CBT_LOST, d->image.vdi);
     if (!below[0])
         return NULL;
     TRY(find_below(s->dc, v, &d->image, &after));

@@ -27,6 +27,7 @@
 #include "codec/json.h"
 #include "host/mon.h"
 #include "host/proc.h"
+#include "host/sr_cbt.h"
 
 #undef LOG_MODULE
 #define LOG_MODULE "disk"
@@ -295,6 +296,9 @@ struct val *disk_activate_request(const struct boot_disk *d)
         val_put(v, "parents", parents);
     else
         val_unref(parents);
+    _cleanup_(freep) char *log = d->image.readonly || d->cd ? NULL : sr_cbt_beside(d->image.path);
+    if (log)
+        val_put_str(v, "cbt", log);
     return v;
 }
 

@@ -63,6 +63,7 @@ enum host_fact_kind {
     FACT_SR_CHANGED, /* `sr`: its directory changed, scan it */
     FACT_DISK_GONE,  /* the guest let go of a disk after nobody waited any more; `reason`: its id */
     FACT_NIC_GONE,   /* and of a NIC */
+    FACT_CBT_LOST,   /* changed blocks of a disk are not all recorded; `reason`: the VDI's uuid */
 };
 
 /* Borrowed; valid during the call. The receiver copies what it keeps and does not block. */

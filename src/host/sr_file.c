@@ -18,6 +18,7 @@
 #include "base/str.h"
 #include "host/host_impl.h"
 #include "host/priv.h"
+#include "host/sr_cbt.h"
 #include "host/sr_chain.h"
 #include "host/sr_file.h"
 #include "host/sr_store.h"
@@ -354,8 +355,8 @@ struct err *sr_file_clear(struct host *h, const char *dir)
     TRY(list(h, dir, &l));
     vec_each (entry, &l.entries) {
         const char *name = entry->name;
-        bool ours =
-            str_eq(name, MARKER) || str_ends(name, PART) || (name[0] != '.' && format_of(name));
+        bool ours = str_eq(name, MARKER) || str_ends(name, PART) || str_ends(name, SR_CBT_SUFFIX) ||
+                    (name[0] != '.' && format_of(name));
         _cleanup_(freep) char *path = mem_printf("%s/%s", dir, name);
         int r = ours ? store_unlink(h, path) : 0;
         if (r < 0 && r != -ENOENT)
@@ -395,10 +396,9 @@ static struct err *file_probe(struct host *h, const struct verb *v, const struct
 }
 
 static const char *const features[] = {
-    "SR_PROBE",   "SR_UPDATE",         "VDI_CREATE",   "VDI_DELETE",
-    "VDI_ATTACH", "VDI_DETACH",        "VDI_ACTIVATE", "VDI_DEACTIVATE",
-    "VDI_RESIZE", "THIN_PROVISIONING", "VDI_SNAPSHOT", "VDI_CLONE",
-    NULL};
+    "SR_PROBE",     "SR_UPDATE",    "VDI_CREATE",     "VDI_DELETE", "VDI_ATTACH",
+    "VDI_DETACH",   "VDI_ACTIVATE", "VDI_DEACTIVATE", "VDI_RESIZE", "THIN_PROVISIONING",
+    "VDI_SNAPSHOT", "VDI_CLONE",    "VDI_CONFIG_CBT", NULL};
 static const char *const file_config[][2] = {{"location", "folder that holds the disks"},
                                              {NULL, NULL}};
 static const char *const ext_config[][2] = {

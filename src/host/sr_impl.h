@@ -40,6 +40,8 @@ enum sr_code {
     SR_ISO_NAME = 221,
     SR_ISO_MOUNT = 222,
     SR_ISO_LOCATION = 224,
+    SR_CBT_NOT_WHOLE = 459,
+    SR_CBT_CHANGES = 460,
 };
 
 /* SR_BACKEND_FAILURE_<code> ["", reason, detail]. */

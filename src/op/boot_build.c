@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "op/vdi_cbt.h"
 #include "op/world.h"
 
 #define DEFAULT_ORDER "cd"
@@ -105,6 +106,7 @@ struct err *boot_build_image(struct op *op, const struct snap *s, const struct r
     const struct rec_SR *sr;
     struct sr_ref ref;
     struct sr_volume vol = {0};
+    TRY(cbt_need_data(vdi));
     TRY(need_SR(s, vdi->SR, &sr));
     TRY(sr_ref_of(s, sr, true, &ref));
     TRY(sr_vdi_info(op->host, &ref, vdi->location, &vol));

@@ -13,6 +13,7 @@
 
 #include "base/log.h"
 #include "op/sr_ops.h"
+#include "op/vdi_cbt.h"
 #include "op/vm_ops.h"
 #include "op/world.h"
 
@@ -336,6 +337,9 @@ void ops_fact(void *arg, const struct host_fact *fact)
     case FACT_DISK_GONE:
     case FACT_NIC_GONE:
         post_gone(ops, fact);
+        break;
+    case FACT_CBT_LOST:
+        cbt_lost(ops, fact->reason);
         break;
     }
 }

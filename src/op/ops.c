@@ -7,6 +7,7 @@
 #include "op/measure.h"
 #include "op/observer.h"
 #include "op/tidy.h"
+#include "op/vdi_cbt.h"
 #include "op/vdi_chain.h"
 #include "op/vm_ops.h"
 #include "op/vm_snapshot.h"
@@ -26,7 +27,8 @@ static const struct op_kind *const all_kinds[] = {
     &kind_vbd_gone,          &kind_vif_gone,         &kind_vm_export,    &kind_vm_import,
     &kind_vdi_snapshot,      &kind_vdi_clone,        &kind_vm_snapshot,  &kind_vm_clone,
     &kind_vm_checkpoint,     &kind_vm_revert,        &kind_vdi_revert,   &kind_tidy_delete,
-    &kind_tidy_coalesce,     &kind_tidy_join,
+    &kind_tidy_coalesce,     &kind_tidy_join,        &kind_cbt_enable,   &kind_cbt_disable,
+    &kind_cbt_data_destroy,
 };
 
 void ops_register(void)

@@ -135,7 +135,7 @@ static void follow_known(struct txn *t, const struct rec_SR *sr, const struct sc
             continue;
         struct rec_VDI *vdi = txn_edit_VDI(t, ref);
         const struct sr_volume *vol = find_volume(a, vdi->location);
-        vdi->missing = vol == NULL;
+        vdi->missing = !vol && vdi->type != VDI_TYPE_CBT_METADATA;
         if (vol) {
             follow_volume(t, vdi, a, vol);
         } else if (str_eq(sr->content_type, "iso") && val_count(vdi->VBDs) == 0) {

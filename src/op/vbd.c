@@ -9,6 +9,7 @@
 #include <stdio.h>
 
 #include "gen/msg.h"
+#include "op/vdi_cbt.h"
 #include "op/vm_ops.h"
 #include "op/world.h"
 #include "state/row.h"
@@ -57,7 +58,7 @@ static struct err *check_media(struct txn *t, const struct rec_VBD *vbd)
         return err_HANDLE_INVALID("VDI", vbd->VDI);
     if (vdi->read_only && vbd->mode == VBD_MODE_RW)
         return err_VDI_READONLY(vbd->VDI);
-    return NULL;
+    return cbt_need_data(vdi);
 }
 
 static struct err *create_txn(struct txn *t, void *arg)

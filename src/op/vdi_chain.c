@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "gen/msg.h"
+#include "op/vdi_cbt.h"
 #include "op/vm_ops.h"
 
 /* ---- the tree, as the records tell it ---- */
@@ -45,6 +46,7 @@ struct err *chain_check(const struct snap *s, const struct rec_VDI *vdi)
         return err_VDI_NOT_MANAGED(vdi->row.ref);
     if (vdi->missing)
         return err_VDI_MISSING(vdi->SR, vdi->row.ref);
+    TRY(cbt_need_data(vdi));
     _cleanup_(freep) char *location = sr_chain_location(sr->type, vdi->uuid);
     if (!location || !str_eq(location, vdi->location))
         return err_SR_OPERATION_NOT_SUPPORTED(vdi->SR);
@@ -173,6 +175,9 @@ static struct err *decide(struct op *op, size_t i, struct disk *d)
 {
     struct sr_volume vol = {0};
     TRY(sr_vdi_info(op->host, &d->sr, d->at, &vol));
+    const struct rec_VDI *old = snap_VDI(d->s, chain_get(op, i, "vdi"));
+    bool tracked = old && old->cbt_enabled && str_eq(chain_get(op, i, "use"), uses[CHAIN_SNAPSHOT]);
+    chain_put(op, i, "tracked", tracked ? old->uuid : "");
     bool beside = !vol.is_written && vol.parent && *vol.parent;
     chain_put(op, i, "how", beside ? "beside" : "split");
     chain_put(op, i, "below", beside ? vol.parent : d->base_at);
@@ -186,8 +191,10 @@ static struct err *split_one(struct op *op, size_t i, struct disk *d)
         struct verb v = op_verb(op, VERB_TIME);
         TRY(sr_vdi_split(op->host, &v, &d->sr, d->at, chain_get(op, i, "base")));
     }
-    struct verb v = op_verb(op, VERB_TIME);
-    return sr_vdi_child(op->host, &v, &d->sr, chain_get(op, i, "below"), chain_get(op, i, "uuid"));
+    const char *tracked = chain_get(op, i, "tracked"), *uuid = chain_get(op, i, "uuid");
+    struct verb v = op_verb(op, VERB_TIME), log = op_verb(op, VERB_TIME);
+    TRY(sr_vdi_child(op->host, &v, &d->sr, chain_get(op, i, "below"), uuid));
+    return *tracked ? sr_cbt_split(op->host, &log, &d->sr, tracked, uuid) : NULL;
 }
 
 struct err *chain_split(struct op *op)
@@ -202,7 +209,11 @@ static struct err *unsplit_one(struct op *op, size_t i, struct disk *d)
     const char *how = chain_get(op, i, "how");
     if (!*how)
         return NULL;
-    struct verb del = op_verb(op, VERB_TIME), join = op_verb(op, VERB_TIME);
+    const char *tracked = chain_get(op, i, "tracked");
+    struct verb log = op_verb(op, VERB_TIME), del = op_verb(op, VERB_TIME),
+                join = op_verb(op, VERB_TIME);
+    if (*tracked)
+        TRY(sr_cbt_unsplit(op->host, &log, &d->sr, tracked, chain_get(op, i, "uuid")));
     struct err *e = sr_vdi_delete(op->host, &del, &d->sr, d->new_at);
     if (!e && str_eq(how, "split"))
         e = sr_vdi_unsplit(op->host, &join, &d->sr, d->at, chain_get(op, i, "base"));
@@ -252,6 +263,7 @@ static void put_new(struct txn *t, struct op *op, size_t i, const struct rec_VDI
     if (!str_eq(use, uses[CHAIN_SNAPSHOT]))
         return;
     vdi->is_a_snapshot = true;
+    vdi->cbt_enabled = *chain_get(op, i, "tracked");
     rstr_set(&vdi->snapshot_of, old->row.ref);
     vdi->snapshot_time = now_s();
 }

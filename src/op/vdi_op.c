@@ -7,6 +7,7 @@
 #include <stdio.h>
 
 #include "gen/msg.h"
+#include "op/vdi_cbt.h"
 #include "op/vm_ops.h"
 #include "op/world.h"
 
@@ -87,6 +88,7 @@ static struct err *delete_volume(struct op *op, const struct snap *s, const char
     if (!sr)
         return NULL;
     TRY(sr_ref_of(s, sr, true, &ref));
+    TRY(cbt_forget(op, s, &ref, uuid));
     struct verb v = op_verb(op, VERB_TIME);
     if (location)
         return sr_vdi_delete(op->host, &v, &ref, location);
@@ -173,6 +175,7 @@ static struct err *note_volume(struct op *op)
     _cleanup_(snap_unrefp) struct snap *s = snap_get(op->db);
     const struct rec_VDI *vdi;
     TRY(need_VDI(s, op->self, &vdi));
+    TRY(cbt_claim(op, s, vdi));
     op_put(op, "sr", vdi->SR);
     op_put(op, "location", vdi->location);
     op_put(op, "uuid", vdi->uuid);
@@ -245,6 +248,7 @@ struct err *vdi_remove(struct op *op, const char *ref)
     const struct rec_VDI *vdi;
     TRY(need_VDI(s, ref, &vdi));
     TRY(op_claim(op, CLASS_VDI, ref, VDI_OPERATIONS_DESTROY));
+    TRY(cbt_claim(op, s, vdi));
     TRY(op_write(op, "remove VDI", remove_txn, (void *)(uintptr_t)ref));
     return delete_volume(op, s, vdi->SR, vdi->uuid, vdi->location);
 }
@@ -297,6 +301,7 @@ struct err *msg_VDI_resize(struct op *op, const struct args_VDI_resize *a, struc
     _cleanup_(snap_unrefp) struct snap *s = snap_get(op->db);
     const struct rec_VDI *vdi;
     TRY(need_VDI(s, op->self, &vdi));
+    TRY(cbt_need_data(vdi));
     if (a->size < vdi->virtual_size) {
         char text[24];
         snprintf(text, sizeof(text), "%lld", (long long)vdi->virtual_size);

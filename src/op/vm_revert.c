@@ -13,6 +13,7 @@
 
 #include "codec/json.h"
 #include "gen/msg.h"
+#include "op/vdi_cbt.h"
 #include "op/vdi_chain.h"
 #include "op/vm_ops.h"
 #include "op/vm_snapshot.h"
@@ -153,13 +154,16 @@ static struct err *take_guest_away(struct op *op)
                      host_disks_detach(op->host, &detach, uuid));
 }
 
-static struct err *swap(struct op *op, const struct sr_ref *sr, const char *at, const char *from)
+static struct err *swap(struct op *op, size_t i, const struct sr_ref *sr, const char *from)
 {
+    const char *at = chain_get(op, i, "old.at");
     struct verb pause = op_verb(op, VERB_TIME), replace = op_verb(op, VERB_TIME),
                 resume = op_verb(op, VERB_TIME);
     struct err *e = sr_vdi_pause(op->host, &pause, sr, at);
     if (!e)
         e = sr_vdi_replace(op->host, &replace, sr, at, from);
+    if (!e)
+        e = cbt_revert(op, sr, chain_get(op, i, "old"), chain_get(op, i, "vdi"));
     return err_first(e, sr_vdi_resume(op->host, &resume, sr, at));
 }
 
@@ -175,7 +179,7 @@ static struct err *swap_disks(struct op *op)
             continue;
         TRY(sr_ref_of(s, sr, true, &ref));
         _cleanup_(freep) char *from = sr_chain_location(sr->type, chain_get(op, i, "uuid"));
-        e = err_first(e, swap(op, &ref, at, from));
+        e = err_first(e, swap(op, i, &ref, from));
         if (!e)
             e = vdi_note_size(op, chain_get(op, i, "old"));
     }

@@ -1,0 +1,397 @@
+/*
+ * sr_cbt.c: see sr_cbt.h. A log is read whole, changed, and put in the place of the old one by
+ * renaming; a chain of logs is changed from its middle to its ends, so that a repetition finds its
+ * way. Called through operations; nothing is kept between calls.
+ */
+#include "host/sr_cbt.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/str.h"
+#include "codec/base64.h"
+#include "codec/cbtlog.h"
+#include "gen/error.h"
+#include "host/host_impl.h"
+#include "host/sr_impl.h"
+#include "host/sr_store.h"
+
+#define CHAIN_MAX 4096 /* more logs in a row are a circle */
+
+struct log {
+    struct cbtlog_header head;
+    struct buf bytes; /* the whole file */
+};
+
+static void log_done(struct log *l)
+{
+    buf_done(&l->bytes);
+}
+
+static uint8_t *bitmap(struct log *l)
+{
+    return (uint8_t *)l->bytes.data + CBTLOG_HEADER;
+}
+
+static size_t bitmap_size(const struct log *l)
+{
+    return (size_t)cbtlog_bitmap_size(l->head.disk_size);
+}
+
+/* ---- places ---- */
+
+static struct err *folder_of(struct host *h, const struct sr_ref *sr, char **ret)
+{
+    const struct sr_kind *k = sr_kind(sr->type);
+    _cleanup_(freep) char *folder = k && k->folder && k->chain_suffix ? k->folder(h, sr) : NULL;
+    if (!folder || store_is_remote(folder))
+        return err_SR_OPERATION_NOT_SUPPORTED(sr->uuid);
+    *ret = steal(&folder);
+    return NULL;
+}
+
+bool sr_cbt_is_supported(struct host *h, const struct sr_ref *sr)
+{
+    _cleanup_(freep) char *folder = NULL;
+    struct err *e = folder_of(h, sr, &folder);
+    err_free(e);
+    return !e;
+}
+
+char *sr_cbt_beside(const char *image_path)
+{
+    static const char *const suffixes[] = {".vhd", ".qcow2"};
+    for (size_t i = 0; image_path[0] == '/' && i < ARRAY_LEN(suffixes); i++)
+        if (str_ends(image_path, suffixes[i]))
+            return mem_printf("%.*s" SR_CBT_SUFFIX, (int)(strlen(image_path) - strlen(suffixes[i])),
+                              image_path);
+    return NULL;
+}
+
+static char *path_in(const char *folder, const char *uuid)
+{
+    return mem_printf("%s/%s" SR_CBT_SUFFIX, folder, uuid);
+}
+
+/* ---- one log ---- */
+
+static struct err *not_whole(const char *uuid)
+{
+    return sr_error(SR_CBT_NOT_WHOLE, "Changed blocks are not all recorded", uuid);
+}
+
+/* *ret_there false: there is none, and *ret is empty. */
+static struct err *load(const char *folder, const char *uuid, struct log *ret, bool *ret_there)
+{
+    _cleanup_(freep) char *path = path_in(folder, uuid);
+    buf_done(&ret->bytes);
+    buf_init(&ret->bytes, CBTLOG_MAX);
+    *ret_there = false;
+    int r = uuid[0] ? fd_read_file(path, CBTLOG_MAX, &ret->bytes) : -ENOENT;
+    if (r == -ENOENT)
+        return NULL;
+    if (r < 0)
+        return sr_error(SR_CBT_NOT_WHOLE, "A log of changed blocks cannot be read", strerror(-r));
+    if (cbtlog_parse((const uint8_t *)ret->bytes.data, ret->bytes.size, &ret->head) < 0)
+        return not_whole(uuid);
+    *ret_there = true;
+    return NULL;
+}
+
+static struct err *save(const char *folder, const char *uuid, struct log *l)
+{
+    _cleanup_(freep) char *path = path_in(folder, uuid);
+    uint8_t head[CBTLOG_HEADER];
+    cbtlog_format(&l->head, head);
+    memcpy(l->bytes.data, head, sizeof(head));
+    int r = fd_replace_file(path, l->bytes.data, l->bytes.size, 0600);
+    if (r < 0)
+        return sr_error(r == -ENOSPC ? SR_NO_SPACE : SR_GENERAL,
+                        "A log of changed blocks cannot be written", strerror(-r));
+    return NULL;
+}
+
+static struct err *drop(const char *folder, const char *uuid)
+{
+    _cleanup_(freep) char *path = path_in(folder, uuid);
+    if (unlink(path) < 0 && errno != ENOENT)
+        return sr_error(SR_GENERAL, "A log of changed blocks cannot be removed", strerror(errno));
+    return NULL;
+}
+
+static void make_empty(struct log *l, uint64_t disk_size)
+{
+    size_t size = CBTLOG_HEADER + (size_t)cbtlog_bitmap_size(disk_size);
+    l->head = (struct cbtlog_header){.is_whole = true, .disk_size = disk_size};
+    buf_done(&l->bytes);
+    buf_init(&l->bytes, CBTLOG_MAX);
+    char *room = buf_reserve(&l->bytes, size);
+    memset(room, 0, size);
+    buf_added(&l->bytes, size);
+}
+
+/* What the other one tells, too; a longer one's end is of a disk that was larger once. */
+static void add(struct log *l, struct log *other)
+{
+    size_t mine = bitmap_size(l), its = bitmap_size(other);
+    cbtlog_merge(bitmap(l), bitmap(other), mine < its ? mine : its);
+    l->head.is_whole = l->head.is_whole && other->head.is_whole;
+}
+
+static void set_uuid(uint8_t slot[16], const char *uuid)
+{
+    if (cbtlog_uuid_parse(uuid, slot) < 0)
+        memset(slot, 0, 16);
+}
+
+static bool is_uuid(const uint8_t slot[16], const char *uuid)
+{
+    char text[37];
+    cbtlog_uuid_text(slot, text);
+    return str_eq(text, uuid);
+}
+
+/* Who comes behind that one from now on; one that is gone needs not know. */
+static struct err *set_child(const char *folder, const uint8_t whose[16], const char *child)
+{
+    char uuid[37];
+    bool there;
+    _cleanup_(log_done) struct log l = {0};
+    cbtlog_uuid_text(whose, uuid);
+    TRY(load(folder, uuid, &l, &there));
+    if (!there || is_uuid(l.head.child, child))
+        return NULL;
+    set_uuid(l.head.child, child);
+    return save(folder, uuid, &l);
+}
+
+/* ---- changes ---- */
+
+static struct err *begin(const char *folder, const char *uuid, uint64_t disk_size)
+{
+    _cleanup_(log_done) struct log l = {0};
+    make_empty(&l, disk_size);
+    return save(folder, uuid, &l);
+}
+
+static struct err *set_parent(const char *folder, const uint8_t whose[16], const char *parent)
+{
+    char uuid[37];
+    bool there;
+    _cleanup_(log_done) struct log l = {0};
+    cbtlog_uuid_text(whose, uuid);
+    TRY(load(folder, uuid, &l, &there));
+    if (!there)
+        return NULL;
+    set_uuid(l.head.parent, parent);
+    return save(folder, uuid, &l);
+}
+
+static struct err *end(const char *folder, const char *uuid)
+{
+    bool there;
+    _cleanup_(log_done) struct log l = {0};
+    _cleanup_(err_freep) struct err *broken = load(folder, uuid, &l, &there);
+    if (!broken && there) {
+        TRY(set_child(folder, l.head.parent, ""));
+        TRY(set_parent(folder, l.head.child, ""));
+    }
+    return drop(folder, uuid);
+}
+
+static struct err *split(const char *folder, const char *uuid, const char *snapshot)
+{
+    bool there;
+    _cleanup_(log_done) struct log l = {0};
+    TRY(load(folder, uuid, &l, &there));
+    if (!there || is_uuid(l.head.parent, snapshot))
+        return NULL; /* it has been done before */
+    set_uuid(l.head.child, uuid);
+    TRY(save(folder, snapshot, &l));
+    TRY(set_child(folder, l.head.parent, snapshot));
+    bool whole = l.head.is_whole;
+    make_empty(&l, l.head.disk_size);
+    l.head.is_whole = whole;
+    set_uuid(l.head.parent, snapshot);
+    return save(folder, uuid, &l);
+}
+
+static struct err *unsplit(const char *folder, const char *uuid, const char *snapshot)
+{
+    bool there, there_now;
+    _cleanup_(log_done) struct log l = {0}, now = {0};
+    TRY(load(folder, snapshot, &l, &there));
+    if (!there)
+        return NULL;
+    TRY(load(folder, uuid, &now, &there_now));
+    if (there_now)
+        add(&l, &now);
+    memset(l.head.child, 0, 16);
+    TRY(save(folder, uuid, &l));
+    TRY(set_child(folder, l.head.parent, uuid));
+    return drop(folder, snapshot);
+}
+
+/* A log that cannot be read takes what it knew with it. */
+static struct err *give_to_child(const char *folder, const char *uuid, struct log *l)
+{
+    char child[37], parent[37];
+    bool there;
+    _cleanup_(log_done) struct log next = {0};
+    cbtlog_uuid_text(l->head.child, child);
+    cbtlog_uuid_text(l->head.parent, parent);
+    TRY(load(folder, child, &next, &there));
+    if (!there || !is_uuid(next.head.parent, uuid))
+        return NULL;
+    add(&next, l);
+    set_uuid(next.head.parent, parent);
+    return save(folder, child, &next);
+}
+
+static struct err *remove_log(const char *folder, const char *uuid)
+{
+    char child[37];
+    bool there;
+    _cleanup_(log_done) struct log l = {0};
+    _cleanup_(err_freep) struct err *broken = load(folder, uuid, &l, &there);
+    if (broken || !there)
+        return drop(folder, uuid);
+    cbtlog_uuid_text(l.head.child, child);
+    TRY(give_to_child(folder, uuid, &l));
+    TRY(set_child(folder, l.head.parent, child));
+    return drop(folder, uuid);
+}
+
+/* ---- from one disk to another ---- */
+
+/* The logs behind that of `from` up to that of `to`, added up in *ret, which is as large as `to`.
+ */
+static struct err *sum(const char *folder, const char *from, const char *to, struct log *ret)
+{
+    bool there;
+    char uuid[37];
+    _cleanup_(log_done) struct log l = {0}, last = {0};
+    TRY(load(folder, to, &last, &there));
+    if (there)
+        TRY(load(folder, from, &l, &there));
+    if (!there)
+        return sr_error(SR_CBT_CHANGES, "Changed blocks are not recorded", from);
+    make_empty(ret, last.head.disk_size);
+    for (unsigned n = 0; n < CHAIN_MAX; n++) {
+        cbtlog_uuid_text(l.head.child, uuid);
+        TRY(load(folder, uuid, &l, &there));
+        if (!there)
+            break;
+        if (!l.head.is_whole)
+            return not_whole(uuid);
+        if (l.head.disk_size > ret->head.disk_size)
+            return sr_error(SR_CBT_NOT_WHOLE, "The disk was larger before", uuid);
+        add(ret, &l);
+        if (str_eq(uuid, to))
+            return NULL;
+    }
+    return sr_error(SR_CBT_CHANGES, "No recorded way leads from one disk to the other", to);
+}
+
+struct err *sr_cbt_changes(struct host *h, const struct sr_ref *sr, const char *from,
+                           const char *to, struct buf *ret)
+{
+    _cleanup_(freep) char *folder = NULL;
+    _cleanup_(log_done) struct log l = {0};
+    TRY(folder_of(h, sr, &folder));
+    TRY(sum(folder, from, to, &l));
+    cbtlog_turn(bitmap(&l), bitmap_size(&l));
+    base64_put(ret, (struct view){(const char *)bitmap(&l), bitmap_size(&l)});
+    return buf_ok(ret) ? NULL : err_internal("a log of changed blocks is too large");
+}
+
+/* The content of now differs from that of the log before by what lies between the snapshot and
+ * that one. What was written since may as well be told. */
+static struct err *revert(const char *folder, const char *uuid, const char *snapshot, bool *ret)
+{
+    bool there;
+    _cleanup_(log_done) struct log l = {0}, between = {0};
+    *ret = false;
+    TRY(load(folder, uuid, &l, &there));
+    struct err *e = there ? sum(folder, snapshot, uuid, &between) : NULL;
+    if (e || !there) {
+        err_free(e);
+        return NULL;
+    }
+    add(&l, &between);
+    *ret = true;
+    return save(folder, uuid, &l);
+}
+
+/* ---- in turn ---- */
+
+/* Changes of a repository's logs one after the other; executed again when they are repeated. */
+#define IN_TURN(what, call)                                                                        \
+    do {                                                                                           \
+        _cleanup_(freep) char *folder = NULL;                                                      \
+        TRY(folder_of(h, sr, &folder));                                                            \
+        _cleanup_(freep) char *subject = mem_printf("cbt %s", sr->uuid);                           \
+        _cleanup_(turn_end) struct turn turn = {0};                                                \
+        struct verb any = *v;                                                                      \
+        any.id.op = NULL;                                                                          \
+        if (turn_begin(&turn, h, &any, what, subject))                                             \
+            turn_done(&turn, call);                                                                \
+        return turn_result(&turn);                                                                 \
+    } while (0)
+
+struct err *sr_cbt_begin(struct host *h, const struct verb *v, const struct sr_ref *sr,
+                         const char *uuid, uint64_t disk_size)
+{
+    IN_TURN("cbt begin", begin(folder, uuid, disk_size));
+}
+
+struct err *sr_cbt_end(struct host *h, const struct verb *v, const struct sr_ref *sr,
+                       const char *uuid)
+{
+    IN_TURN("cbt end", end(folder, uuid));
+}
+
+struct err *sr_cbt_split(struct host *h, const struct verb *v, const struct sr_ref *sr,
+                         const char *uuid, const char *snapshot)
+{
+    IN_TURN("cbt split", split(folder, uuid, snapshot));
+}
+
+struct err *sr_cbt_unsplit(struct host *h, const struct verb *v, const struct sr_ref *sr,
+                           const char *uuid, const char *snapshot)
+{
+    IN_TURN("cbt unsplit", unsplit(folder, uuid, snapshot));
+}
+
+struct err *sr_cbt_delete(struct host *h, const struct verb *v, const struct sr_ref *sr,
+                          const char *uuid)
+{
+    IN_TURN("cbt delete", remove_log(folder, uuid));
+}
+
+struct err *sr_cbt_revert(struct host *h, const struct verb *v, const struct sr_ref *sr,
+                          const char *uuid, const char *snapshot, bool *ret_kept)
+{
+    IN_TURN("cbt revert", revert(folder, uuid, snapshot, ret_kept));
+}
+
+struct err *sr_cbt_info(struct host *h, const struct sr_ref *sr, const char *uuid,
+                        struct sr_cbt_info *ret)
+{
+    _cleanup_(freep) char *folder = NULL;
+    _cleanup_(log_done) struct log l = {0};
+    *ret = (struct sr_cbt_info){0};
+    TRY(folder_of(h, sr, &folder));
+    _cleanup_(err_freep) struct err *broken = load(folder, uuid, &l, &ret->is_there);
+    ret->file_bytes = l.bytes.size;
+    if (broken || !ret->is_there) {
+        ret->is_there = ret->is_there || broken;
+        return NULL;
+    }
+    ret->is_whole = l.head.is_whole;
+    cbtlog_uuid_text(l.head.child, ret->child);
+    return NULL;
+}
