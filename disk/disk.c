@@ -12,6 +12,7 @@
 
 #include "base/mem.h"
 #include "disk/gate.h"
+#include "disk/park.h"
 
 /* Opening or closing, on its way through the job thread. */
 struct disk_job {
@@ -36,6 +37,7 @@ static void close_work(struct job *j);
 static void close_done(struct job *j);
 static void on_drained(struct ring_op *op, int res);
 static void on_req_done(struct blk_req *req, int err, void *arg);
+static void answer(struct disk *d, struct blk_req *req, int err);
 static void end(struct disk *d, int err, const char *why);
 static void remember_error(struct disk *d, int err, const char *text);
 
@@ -73,6 +75,7 @@ void disk_free(struct disk *d)
     if (!d)
         return;
     gate_free(steal(&d->gate));
+    park_free(steal(&d->park));
     while (d->waiting) {
         struct blk_req *req = d->waiting;
         d->waiting = req->next;
@@ -178,6 +181,7 @@ static void open_done(struct job *job)
         submit(d, req);
         req = next;
     }
+    disk_retry(d);
     vec_each (f, &d->fronts)
         (*f)->ops->wake(*f);
 }
@@ -236,6 +240,36 @@ void disk_limit(struct disk *d, uint64_t bytes_per_s, uint64_t ops_per_s)
         gate_set(d->gate, bytes_per_s, ops_per_s);
 }
 
+static bool can_try(void *arg)
+{
+    return disk_is_active(arg);
+}
+
+static void try_again(struct blk_req *req, void *arg)
+{
+    struct disk *d = arg;
+    d->in_flight++;
+    engine_submit(d->engine, req);
+}
+
+void disk_may_park(struct disk *d)
+{
+    if (!d->park)
+        d->park = park_new(d->ring, try_again, can_try, d);
+}
+
+void disk_retry(struct disk *d)
+{
+    if (d->park)
+        park_retry(d->park);
+}
+
+void disk_sort_out(struct disk *d)
+{
+    if (d->park)
+        park_sort_out(d->park);
+}
+
 void disk_submit(struct disk *d, struct blk_req *req)
 {
     req->started_us = ring_round_us(d->ring);
@@ -270,6 +304,11 @@ static void begin(struct blk_req *req, void *arg)
     d->n_waiting++;
 }
 
+static bool is_remote(const struct disk *d)
+{
+    return chain_leaf(d->chain)->file->backend != NULL;
+}
+
 static unsigned latency_bucket(uint64_t us)
 {
     unsigned bits = us ? 64 - (unsigned)__builtin_clzll(us) : 0;
@@ -279,6 +318,16 @@ static unsigned latency_bucket(uint64_t us)
 static void on_req_done(struct blk_req *req, int err, void *arg)
 {
     struct disk *d = arg;
+    if (err && d->park && req->op != BLK_FLUSH && park_is_for(err, is_remote(d)))
+        park_put(d->park, req, err);
+    else
+        answer(d, req, err);
+    if (--d->in_flight == 0 && d->state == DISK_DRAINING)
+        ring_later(d->ring, &d->drain);
+}
+
+static void answer(struct disk *d, struct blk_req *req, int err)
+{
     struct disk_op_stats *s = &d->stats[req->op];
     s->ops++;
     uint64_t us = ring_round_us(d->ring) - req->started_us;
@@ -290,9 +339,9 @@ static void on_req_done(struct blk_req *req, int err, void *arg)
         s->errors++;
         remember_error(d, err, NULL);
     }
+    if (d->park)
+        park_seen(d->park, req);
     req->done(req, err);
-    if (--d->in_flight == 0 && d->state == DISK_DRAINING)
-        ring_later(d->ring, &d->drain);
 }
 
 void disk_status(struct disk *d, uint64_t at, uint64_t size, uint64_t *ret_size, bool *ret_hole)

@@ -37,6 +37,7 @@ struct disk_op_stats {
 };
 
 struct gate;
+struct park;
 struct disk_error {
     int code; /* -errno; 0: none yet */
     char text[600];
@@ -65,6 +66,7 @@ struct disk {
     struct blk_req *waiting, **waiting_end;
     uint32_t split;    /* large requests go to the leaf in parts of so many bytes; 0: whole */
     struct gate *gate; /* NULL while there were never limits */
+    struct park *park; /* NULL: what storage refuses is answered with an error */
 
     struct disk_op_stats stats[BLK_OPS];
     struct engine_stats engine_stats; /* of earlier activations */
@@ -97,6 +99,13 @@ int disk_deactivate(struct disk *d, disk_fn on_end, void *arg);
 
 /* Bytes and requests a second; 0: no limit. */
 void disk_limit(struct disk *d, uint64_t bytes_per_s, uint64_t ops_per_s);
+
+/* From now on requests that a full or unreachable storage refuses wait until it takes them. */
+void disk_may_park(struct disk *d);
+/* Has parked requests tried at once. */
+void disk_retry(struct disk *d);
+/* For front ends: some of their requests do not stay any more (blk_req.stays). */
+void disk_sort_out(struct disk *d);
 
 /* For front ends. The request's offset and size need not be checked before. */
 void disk_submit(struct disk *d, struct blk_req *req);

@@ -16,6 +16,7 @@
  */
 #pragma once
 
+#include <errno.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/uio.h>
@@ -36,6 +37,9 @@ struct blk_req {
     struct iovec *iov; /* READ, WRITE: exactly `size` bytes; not changed */
     int n_iov;
     void (*done)(struct blk_req *req, int err); /* 0 or -errno */
+    /* Where requests may be parked (park.h): whether its client still waits for this one. NULL:
+     * always. */
+    bool (*stays)(const struct blk_req *req);
 
     /* Of the disk and the engine. */
     struct blk_req *next;
@@ -43,6 +47,10 @@ struct blk_req {
     unsigned pending;
     int err;
 };
+
+/* The end of a parked request whose client does not stay: it was not answered, and may be done
+ * again. */
+#define BLK_ABANDONED (-EOWNERDEAD)
 
 struct engine_stats {
     uint64_t blocks_allocated;

@@ -35,6 +35,8 @@ struct front_ops {
     /* The disk became active: requests left with the client may be fetched. */
     void (*wake)(struct front *f);
     unsigned (*clients)(const struct front *f);
+    /* NULL, or whether a client has been there for a second and has not said anything. */
+    bool (*is_silent)(const struct front *f);
     void (*close)(struct front *f);
 };
 

@@ -89,6 +89,7 @@ static void conn_process(struct nbd_conn *c);
 static size_t conn_handshake(struct nbd_conn *c, const uint8_t *p, size_t have);
 static size_t conn_request(struct nbd_conn *c, const uint8_t *p, size_t have);
 static void req_begin(struct nbd_req *q);
+static bool req_stays(const struct blk_req *blk);
 static void req_done(struct blk_req *blk, int err);
 static void req_reply(struct nbd_req *q, int err);
 static void req_free(struct nbd_req *q);
@@ -366,8 +367,14 @@ static void req_begin(struct nbd_req *q)
         .iov = &q->iov,
         .n_iov = 1,
         .done = req_done,
+        .stays = req_stays,
     };
     disk_submit(q->c->f->front.disk, &q->blk);
+}
+
+static bool req_stays(const struct blk_req *blk)
+{
+    return !((const struct nbd_req *)blk)->c->is_ending;
 }
 
 static void req_done(struct blk_req *blk, int err)
@@ -535,6 +542,8 @@ static void conn_end(struct nbd_conn *c)
         if (!c->is_later)
             ring_later(c->f->ring, &c->later);
         c->is_later = true;
+        if (c->f->front.disk)
+            disk_sort_out(c->f->front.disk);
     }
     while (c->ready) {
         struct nbd_req *q = c->ready;

@@ -9,6 +9,7 @@
 
 #include "base/mem.h"
 #include "disk/gate.h"
+#include "disk/park.h"
 
 static json_t *uuid_of(const uint8_t u[16])
 {
@@ -84,6 +85,17 @@ static json_t *error_of(const struct disk *d)
                      (json_int_t)e->time);
 }
 
+/* Requests that storage refuses for the while: null, or how many, since when and why. */
+static json_t *parked_of(const struct disk *d)
+{
+    if (!d->park || !park_count(d->park))
+        return json_null();
+    int64_t since;
+    const char *name = strerrorname_np(-park_why(d->park, &since));
+    return json_pack("{s:i, s:I, s:s}", "requests", (int)park_count(d->park), "since",
+                     (json_int_t)since, "code", name ? name : "EIO");
+}
+
 json_t *report_disk(const struct disk *d)
 {
     json_t *fronts = json_array();
@@ -107,6 +119,7 @@ json_t *report_disk(const struct disk *d)
     (void)json_object_set_new(
         j, "limit", json_pack("{s:I, s:I}", "bytes", (json_int_t)bytes, "ops", (json_int_t)ops));
     (void)json_object_set_new(j, "error", error_of(d));
+    (void)json_object_set_new(j, "parked", parked_of(d));
     return j;
 }
 
@@ -143,6 +156,13 @@ json_t *report_stats(const struct disk *d)
         (void)json_object_set_new(errors, ops[i].name, json_integer((json_int_t)s->errors));
     }
     (void)json_object_set_new(j, "held", json_integer(d->gate ? (int)gate_held(d->gate) : 0));
+    (void)json_object_set_new(j, "parked", parked_of(d));
+    bool is_silent = false;
+    for (size_t i = 0; i < d->fronts.n; i++) {
+        const struct front *f = d->fronts.v[i];
+        is_silent |= f->ops->is_silent && f->ops->is_silent(f);
+    }
+    (void)json_object_set_new(j, "silent", json_boolean(is_silent));
     struct engine_stats e = disk_engine_stats(d);
     (void)json_object_set_new(j, "errors", errors);
     (void)json_object_set_new(j, "last_error", error_of(d));

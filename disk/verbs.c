@@ -121,14 +121,27 @@ static json_t *verb_limit(struct call *c)
     return e && set_limit(c, e->d, limit) ? json_object() : NULL;
 }
 
+/* Of one disk or of all. */
+static json_t *verb_retry(struct call *c)
+{
+    const char *id = NULL;
+    if (!unpack(c, "{s?s}", "id", &id) || (id && !find(c, id)))
+        return NULL;
+    vec_each (e, &c->ctl->entries)
+        if (!id || strcmp(id, (*e)->d->id) == 0)
+            disk_retry((*e)->d);
+    return json_object();
+}
+
 static json_t *verb_attach(struct call *c)
 {
     const char *id, *vdi, *serial = NULL;
     json_int_t size;
-    int readonly = 0;
+    int readonly = 0, parks = 0;
     json_t *fronts, *limit = NULL;
-    if (!unpack(c, "{s:s, s:s, s:I, s:o, s?b, s?s, s?o}", "id", &id, "vdi", &vdi, "size", &size,
-                "fronts", &fronts, "readonly", &readonly, "serial", &serial, "limit", &limit))
+    if (!unpack(c, "{s:s, s:s, s:I, s:o, s?b, s?s, s?o, s?b}", "id", &id, "vdi", &vdi, "size",
+                &size, "fronts", &fronts, "readonly", &readonly, "serial", &serial, "limit", &limit,
+                "parks", &parks))
         return NULL;
     struct entry *old = find(c, id);
     c->fail.err = 0;
@@ -142,6 +155,8 @@ static json_t *verb_attach(struct call *c)
         return fail(c, -EINVAL, "fronts is no list, or there are too many disks");
     struct disk *d = disk_new(id, vdi, (uint64_t)size, readonly, serial ? serial : vdi,
                               c->ctl->ring, c->ctl->jobs, c->ctl->backend);
+    if (parks)
+        disk_may_park(d);
     bool is_fine = !limit || set_limit(c, d, limit);
     size_t i;
     json_t *front;
@@ -392,7 +407,7 @@ json_t *verb_run(struct call *call, const char *op)
         {"detach", verb_detach},     {"info", verb_info},     {"job", verb_job},
         {"limit", verb_limit},       {"log", verb_log},       {"modify", verb_modify},
         {"ping", verb_ping},         {"query", verb_query},   {"quit", verb_quit},
-        {"resize", verb_resize},     {"stats", verb_stats},
+        {"resize", verb_resize},     {"retry", verb_retry},   {"stats", verb_stats},
     };
     for (size_t i = 0; i < ARRAY_LEN(verbs); i++)
         if (strcmp(verbs[i].name, op) == 0)

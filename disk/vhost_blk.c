@@ -6,9 +6,10 @@
  *
  * Rings are only looked at while the disk is active, so a disk without an image leaves requests
  * with the guest. A message that changes what running requests use (memory, in-flight area, the
- * stop of a ring) waits until these are done, and no new ones are begun meanwhile. When QEMU goes
- * away, begun requests are finished into its memory, which we still have mapped; then the next one
- * may connect.
+ * stop of a ring) waits until these are done, and no new ones are begun meanwhile. Parked ones
+ * (park.h) are given up then, and stay in the in-flight area: the ring's next start, or the end of
+ * the message, takes them up. When QEMU goes away, begun requests are finished into its memory,
+ * which we still have mapped; then the next one may connect.
  *
  * Loop's thread. A session lives until its ring operations and requests have ended.
  */
@@ -38,11 +39,13 @@
      VHOST_PROTOCOL_CONFIG | VHOST_PROTOCOL_INFLIGHT)
 #define KICK_INDEX 0xffu
 #define KICK_NO_FD 0x100u
+#define SILENCE_US 1000000u
 
 static struct front *vhost_open(struct disk *disk, struct ring *ring, int listen_fd,
                                 const struct front_options *options);
 static void vhost_wake(struct front *front);
 static unsigned vhost_clients(const struct front *front);
+static bool vhost_is_silent(const struct front *front);
 static void vhost_close(struct front *front);
 static void front_accept(struct vhost_front *f);
 static void on_accept(struct ring_op *op, int res);
@@ -59,6 +62,7 @@ const struct front_ops vhost_front_ops = {
     .open = vhost_open,
     .wake = vhost_wake,
     .clients = vhost_clients,
+    .is_silent = vhost_is_silent,
     .close = vhost_close,
 };
 
@@ -85,6 +89,12 @@ static unsigned vhost_clients(const struct front *front)
 {
     const struct vhost_front *f = (const struct vhost_front *)front;
     return f->session && !f->session->is_ending;
+}
+
+static bool vhost_is_silent(const struct front *front)
+{
+    const struct session *s = ((const struct vhost_front *)front)->session;
+    return s && !s->is_ending && !s->has_talked && ring_now_us() - s->since_us > SILENCE_US;
 }
 
 static void vhost_close(struct front *front)
@@ -133,6 +143,7 @@ static void session_new(struct vhost_front *f, int fd)
     s->f = f;
     s->fd = fd;
     s->wce = true;
+    s->since_us = ring_now_us();
     s->recv.done = on_recv;
     for (unsigned i = 0; i < VHOST_MAX_QUEUES; i++)
         queue_init(&s->queue[i], s);
@@ -188,6 +199,7 @@ static void on_recv(struct ring_op *op, int res)
         session_end(s);
         return;
     }
+    s->has_talked = true;
     s->have += (size_t)res;
     if (s->have == VHOST_HEADER_SIZE && vhost_header_parse(s->bytes, &s->head) < 0) {
         log_warn("event=bad-message");
@@ -198,6 +210,13 @@ static void on_recv(struct ring_op *op, int res)
         session_receive(s);
     else
         message_complete(s);
+}
+
+/* Parked requests do not stay (blk_req.stays). */
+static void disk_sort_out_of(struct session *s)
+{
+    if (s->f->front.disk)
+        disk_sort_out(s->f->front.disk);
 }
 
 static bool needs_quiet(uint32_t request)
@@ -216,7 +235,9 @@ static void message_complete(struct session *s)
         return;
     }
     s->is_paused = needs_quiet(s->head.request) && s->n_requests;
-    if (!s->is_paused)
+    if (s->is_paused)
+        disk_sort_out_of(s);
+    else
         message_handle(s);
 }
 
@@ -518,12 +539,13 @@ static void message_handle(struct session *s)
     log_debug("event=message request=%u result=%d", s->head.request, r);
     if (r < 0)
         log_warn("event=message-refused request=%u why=\"%s\"", s->head.request, strerror(-r));
-    bool wants_ack = s->head.flags & VHOST_FLAG_NEED_REPLY &&
-                     s->protocol_features & VHOST_PROTOCOL_REPLY_ACK && !answers(s->head.request);
+    bool wants_ack = s->head.flags & VHOST_FLAG_NEED_REPLY && !answers(s->head.request);
     if (wants_ack)
         r = reply_u64(s, r < 0);
     close_fds(s);
     s->have = 0;
+    for (unsigned i = 0; r == 0 && i < s->f->n_queues; i++)
+        r = queue_take_up(&s->queue[i]);
     if (r < 0) {
         session_end(s);
         return;
@@ -540,6 +562,7 @@ static void session_end(struct session *s)
         (void)shutdown(s->fd, SHUT_RDWR);
         for (unsigned i = 0; i < VHOST_MAX_QUEUES; i++)
             queue_disarm(&s->queue[i]);
+        disk_sort_out_of(s);
     }
     session_release(s);
 }

@@ -22,13 +22,15 @@ struct queue {
     int kick_fd, call_fd, err_fd;
     bool is_armed; /* `kick` waits for kick_fd */
     bool is_call_due, is_enabled;
+    bool has_left; /* requests are in the in-flight area that nobody works on */
 };
 
 struct session {
     struct vhost_front *f;
     int fd;
     struct ring_op recv;
-    bool is_receiving, is_ending, is_paused, wce;
+    bool is_receiving, is_ending, is_paused, wce, has_talked;
+    uint64_t since_us;
     uint64_t features, protocol_features;
     unsigned n_requests;
     struct vhost_mem mem;
@@ -71,6 +73,8 @@ void queue_arm(struct queue *q);
 void queue_disarm(struct queue *q);
 /* Takes what the guest has offered, if the disk is active. */
 void queue_process(struct queue *q);
+/* Requests that were given up, of a ring that still runs, are the next ones to be taken. */
+int queue_take_up(struct queue *q);
 bool queue_is_busy(const struct queue *q);
 /* Closes its descriptors; nothing may run any more. */
 void queue_done(struct queue *q);

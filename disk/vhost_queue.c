@@ -38,6 +38,7 @@ static bool poll(struct ring_poller *p);
 static bool rest(struct ring_poller *p);
 static bool take_all(struct queue *q);
 static void request_start(struct request *r);
+static bool request_stays(const struct blk_req *blk);
 static void request_done(struct blk_req *blk, int err);
 static void request_finish(struct request *r, int status);
 
@@ -118,6 +119,14 @@ void queue_process(struct queue *q)
         return;
     (void)take_all(q);
     ring_poller_add(q->s->f->ring, &q->poller);
+}
+
+int queue_take_up(struct queue *q)
+{
+    if (!q->has_left)
+        return 0;
+    q->has_left = false;
+    return q->ring.is_running ? vring_start(&q->ring, &q->s->mem, q->ring.inflight) : 0;
 }
 
 static bool poll(struct ring_poller *p)
@@ -201,6 +210,7 @@ static void request_start(struct request *r)
     int status = virtio_blk_parse(&r->v, s->f->front.disk, writethrough);
     if (status == -1) {
         r->v.blk.done = request_done;
+        r->v.blk.stays = request_stays;
         disk_submit(s->f->front.disk, &r->v.blk);
     } else if (status >= 0) {
         request_finish(r, status);
@@ -211,10 +221,40 @@ static void request_start(struct request *r)
     }
 }
 
+/* What a message waits for the end of, or nobody any more, is given up; but only where the
+ * in-flight area remembers it. */
+static bool request_stays(const struct blk_req *blk)
+{
+    const struct session *s = ((const struct request *)blk)->q->s;
+    return !s->is_ending && !(s->is_paused && s->inflight);
+}
+
+static void call_later(struct queue *q)
+{
+    if (q->is_call_due)
+        return;
+    q->is_call_due = true;
+    ring_later(q->s->f->ring, &q->call_later);
+}
+
+static void request_abandoned(struct request *r)
+{
+    struct queue *q = r->q;
+    q->ring.in_flight--;
+    q->has_left = true;
+    request_free(r);
+    q->s->n_requests--;
+    call_later(q);
+}
+
 static void request_done(struct blk_req *blk, int err)
 {
     struct request *r = (struct request *)blk;
     struct disk *d = r->q->s->f->front.disk;
+    if (err == BLK_ABANDONED) {
+        request_abandoned(r);
+        return;
+    }
     if (!err && d && virtio_blk_next_range(&r->v)) {
         disk_submit(d, blk);
         return;
@@ -246,10 +286,7 @@ static void request_finish(struct request *r, int status)
     vring_push(&q->ring, &s->mem, r->v.chain.head, r->v.written + (r->v.status != NULL));
     request_free(r);
     s->n_requests--;
-    if (!q->is_call_due) {
-        q->is_call_due = true;
-        ring_later(s->f->ring, &q->call_later);
-    }
+    call_later(q);
 }
 
 /* Once a round: one signal for all that was answered, and what waited for quiet. */

@@ -49,6 +49,9 @@ void disk_sample(void *disks, const char *owner, struct disk_sample *list, size_
     const struct val *result = e ? NULL : val_map_get(answer, "result");
     const struct val *found =
         result && val_kind(result) == VAL_MAP ? val_map_get(result, "disks") : NULL;
-    for (size_t i = 0; found && val_kind(found) == VAL_SET && i < val_count(found); i++)
+    if (!found || val_kind(found) != VAL_SET)
+        return;
+    for (size_t i = 0; i < val_count(found); i++)
         take_by_id(list, n, val_at(found, i));
+    disk_notice(dc, owner, found);
 }

@@ -144,6 +144,9 @@ struct err *diskctl_spawn(struct disk_set *s)
     (void)unlink(socket);
     s->spawned = clock_now();
     s->has = s->needs;
+    pthread_mutex_lock(&s->dc->lock);
+    s->roused = false;
+    pthread_mutex_unlock(&s->dc->lock);
     return child_spawn(h->mon, &spec, on_end, s, &s->child);
 }
 
@@ -257,6 +260,7 @@ struct val *disk_attach_request(const struct diskctl *dc, const char *owner,
     val_put_str(v, "serial", serial);
     val_put_bool(v, "readonly", d->image.readonly || d->cd);
     val_put(v, "fronts", fronts);
+    val_put_bool(v, "parks", vu); /* a transfer wants to hear of a full repository */
     if (d->limit_bytes || d->limit_ops) {
         struct val *limit = val_map();
         val_put_int(limit, "bytes", (int64_t)d->limit_bytes);
@@ -630,6 +634,7 @@ static const struct disk_ops diskctl_ops = {
     .detach_all = dc_detach_all,
     .list = dc_list,
     .sample = disk_sample,
+    .waits = disk_waits,
     .nbd_path = dc_nbd_path,
     .create = dc_create,
     .resize = dc_resize,

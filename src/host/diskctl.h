@@ -20,6 +20,9 @@ struct disk_set {
     unsigned needs, has;   /* modules: bits by disk_schemes; has: those of the process */
     bool renewing;         /* it was ended for one with more of them */
     struct revive *revive; /* under way, or NULL */
+
+    uint8_t waiting[(BOOT_DISKS_MAX + 7) / 8]; /* disks with parked requests; under dc->lock */
+    bool roused; /* the guest was helped to find this process; likewise */
 };
 
 struct diskctl {
@@ -84,6 +87,13 @@ struct err *disk_at(void *dc, const char *verb, const char *path, const char *mo
 
 /* ---- disk_sample.c ---- */
 void disk_sample(void *disks, const char *owner, struct disk_sample *list, size_t n);
+
+/* ---- disk_wait.c ---- */
+
+/* Looks at the disks of an answer to `stats`: what changed is told as facts. Thread of chores. */
+void disk_notice(struct diskctl *dc, const char *owner, const struct val *disks);
+/* As struct disk_ops says. */
+bool disk_waits(void *dc, const char *owner, unsigned *ret_device, char *ret_code, size_t size);
 
 struct val *disk_attach_request(const struct diskctl *dc, const char *owner,
                                 const struct boot_disk *d);

@@ -407,6 +407,12 @@ struct err *host_disks_list(struct host *h, char ***ret, size_t *ret_n)
     return h->disks->list(h->disks_data, ret, ret_n);
 }
 
+bool host_disk_waits(struct host *h, const char *owner, unsigned *ret_device, char *ret_code,
+                     size_t size)
+{
+    return h->disks->waits && h->disks->waits(h->disks_data, owner, ret_device, ret_code, size);
+}
+
 char *host_disk_nbd_path(struct host *h, const char *owner, unsigned device)
 {
     return h->disks->nbd_path(h->disks_data, owner, device);

@@ -139,6 +139,10 @@ struct err *host_disk_detach(struct host *h, const struct verb *v, const char *o
 struct err *host_disks_detach(struct host *h, const struct verb *v, const char *owner) _must_use_;
 /* Owners that have a disk process; for recovery. Array and strings are the caller's. */
 struct err *host_disks_list(struct host *h, char ***ret, size_t *ret_n) _must_use_;
+/* Whether requests of a disk wait for a repository that is full or does not answer: of the first
+ * such disk its device and the name of an errno. Asks its process, for 2 s at most. */
+bool host_disk_waits(struct host *h, const char *owner, unsigned *ret_device, char *ret_code,
+                     size_t size);
 /* The NBD socket of an attached disk, for transfers (see nbdio.h); NULL for disks served otherwise
  * and for simulated ones, whose image is a plain file. Owned by the caller. */
 char *host_disk_nbd_path(struct host *h, const char *owner, unsigned device);

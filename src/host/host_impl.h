@@ -63,6 +63,9 @@ struct disk_ops {
                       struct val **ret);
     /* What they have done so far: fills in those of the list that it knows. */
     void (*sample)(void *disks, const char *owner, struct disk_sample *list, size_t n);
+    /* As host_disk_waits(); NULL in the simulator. */
+    bool (*waits)(void *disks, const char *owner, unsigned *ret_device, char *ret_code,
+                  size_t size);
     /* Watches what runs already; called by host_start. */
     struct err *(*start)(void *disks);
     void (*free)(void *disks);

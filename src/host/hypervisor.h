@@ -60,10 +60,13 @@ enum host_fact_kind {
     FACT_AGENT,          /* data of the guest agent: `data`, a map (see below); empty: agent gone */
     FACT_DISK_ERROR, /* diskd of `vm` died or answered an error; `reason`; it is being restarted */
     FACT_DISK_OK,    /* and is back */
-    FACT_SR_CHANGED, /* `sr`: its directory changed, scan it */
-    FACT_DISK_GONE,  /* the guest let go of a disk after nobody waited any more; `reason`: its id */
-    FACT_NIC_GONE,   /* and of a NIC */
-    FACT_CBT_LOST,   /* changed blocks of a disk are not all recorded; `reason`: the VDI's uuid */
+    FACT_DISK_WAITS, /* requests wait for a full or unreachable repository; `reason`: "0 ENOSPC" */
+    FACT_DISK_GOES_ON, /* they were taken; `reason`: "0 " */
+    FACT_DISK_SILENT,  /* the guest's process is connected to its disks and does not use them */
+    FACT_SR_CHANGED,   /* `sr`: its directory changed, scan it */
+    FACT_DISK_GONE, /* the guest let go of a disk after nobody waited any more; `reason`: its id */
+    FACT_NIC_GONE,  /* and of a NIC */
+    FACT_CBT_LOST,  /* changed blocks of a disk are not all recorded; `reason`: the VDI's uuid */
 };
 
 /* Borrowed; valid during the call. The receiver copies what it keeps and does not block. */

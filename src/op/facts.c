@@ -5,6 +5,7 @@
  *     rebooted             ──> "guest rebooted": next domid - tell the guest - mark rebooted
  *     clock, agent's data  ──> one transaction
  *     a folder changed     ──> "SR scan"
+ *     disks wait, go on    ──> disk_wait.c
  *
  * The first two are operations of the house: they wait until the VM is free, so a fact that an
  * operation has caused (a clean shutdown) finds its work done: the domid it speaks of is gone.
@@ -330,6 +331,13 @@ void ops_fact(void *arg, const struct host_fact *fact)
         break;
     case FACT_DISK_OK:
         log_info("event=disk-process-back vm=%s", fact->vm);
+        break;
+    case FACT_DISK_WAITS:
+    case FACT_DISK_GOES_ON:
+        disk_wait_fact(ops, fact);
+        break;
+    case FACT_DISK_SILENT:
+        disk_again(ops, fact);
         break;
     case FACT_SR_CHANGED:
         post_scan(ops, fact->sr);

@@ -21,6 +21,13 @@ struct err *mark_rebooted(struct op *op) _must_use_; /* a commit step */
 struct err *believe_guest(struct op *op) _must_use_; /* undo of what gave it the domid */
 struct err *mark_halted(struct op *op) _must_use_;   /* a commit step */
 
+/* disk_wait.c. An error that names the repository and the remedy while a disk of the VM waits for
+ * it: the VM cannot be saved then. */
+struct err *need_no_waiting_disk(struct op *op) _must_use_;
+void disk_wait_fact(struct ops *ops, const struct host_fact *fact);
+void disk_again(struct ops *ops, const struct host_fact *fact);
+extern const struct op_kind kind_disk_again;
+
 /* vm_stop.c: steps of saving a running guest: context "image.sr", "image.uuid", "suspend_VDI" */
 struct err *image_name(struct op *op) _must_use_;
 struct err *image_make(struct op *op) _must_use_;

@@ -292,6 +292,7 @@ struct err *image_name(struct op *op)
     char uuid[UUID_SIZE];
     uint64_t size;
     TRY(need_VM(s, op->self, &vm));
+    TRY(need_no_waiting_disk(op));
     TRY(suspend_sr(op, s, vm, &sr));
     TRY(host_vm_save_size(op->host, vm->uuid, &size));
     str_uuid(uuid);

@@ -1,0 +1,117 @@
+/*
+ * disk_wait.c: disks whose requests wait for their repository, and guests that do not find the way
+ * back to a cairn-diskd that was started again.
+ *
+ * What `stats` and `query` say of a disk (docs/diskd.md): "parked" is null or {requests, since,
+ * code}; "silent" that a client is connected and says nothing. disk_sample() has them looked at
+ * whenever an owner's counters are read, on the thread of chores; each change is one fact.
+ */
+#include "host/diskctl.h"
+
+#include <stdio.h>
+
+#include "base/str.h"
+
+#define ANSWER_S 2
+
+static const char *code_of(const struct val *disk)
+{
+    const struct val *parked = val_map_get(disk, "parked");
+    return parked && val_kind(parked) == VAL_MAP ? val_map_str(parked, "code", "EIO") : "";
+}
+
+static bool device_of(const struct val *disk, unsigned *ret)
+{
+    uint64_t n;
+    if (val_kind(disk) != VAL_MAP ||
+        str_u64(view_of(val_map_str(disk, "id", "")), 0, BOOT_DISKS_MAX - 1, &n) < 0)
+        return false;
+    *ret = (unsigned)n;
+    return true;
+}
+
+static void tell(struct diskctl *dc, enum host_fact_kind kind, const char *owner,
+                 const char *reason)
+{
+    struct host_fact f = {.kind = kind, .vm = owner, .reason = reason};
+    host_post(dc->host, &f);
+}
+
+/* With the lock held: the set of an owner may go at any time otherwise. */
+static struct disk_set *find_locked(struct diskctl *dc, const char *owner)
+{
+    vec_each (s, &dc->sets)
+        if (str_eq((*s)->owner, owner))
+            return *s;
+    return NULL;
+}
+
+/* True when it was otherwise until now. */
+static bool turns(struct diskctl *dc, const char *owner, unsigned device, bool waits)
+{
+    uint8_t bit = (uint8_t)(1u << device % 8);
+    pthread_mutex_lock(&dc->lock);
+    struct disk_set *s = find_locked(dc, owner);
+    bool changed = s && !(s->waiting[device / 8] & bit) == waits;
+    if (changed)
+        s->waiting[device / 8] ^= bit;
+    pthread_mutex_unlock(&dc->lock);
+    return changed;
+}
+
+/* Once for each process. */
+static bool is_roused_now(struct diskctl *dc, const char *owner)
+{
+    pthread_mutex_lock(&dc->lock);
+    struct disk_set *s = find_locked(dc, owner);
+    bool now = s && !s->roused;
+    if (s)
+        s->roused = true;
+    pthread_mutex_unlock(&dc->lock);
+    return now;
+}
+
+static bool is_silent(const struct val *disk)
+{
+    const struct val *v = val_map_get(disk, "silent");
+    return v && val_kind(v) == VAL_BOOL && val_get_bool(v);
+}
+
+void disk_notice(struct diskctl *dc, const char *owner, const struct val *disks)
+{
+    bool silent = false;
+    for (size_t i = 0; i < val_count(disks); i++) {
+        const struct val *disk = val_at(disks, i);
+        unsigned device;
+        char reason[64];
+        if (!device_of(disk, &device))
+            continue;
+        const char *code = code_of(disk);
+        snprintf(reason, sizeof(reason), "%u %s", device, code);
+        if (turns(dc, owner, device, *code != '\0'))
+            tell(dc, *code ? FACT_DISK_WAITS : FACT_DISK_GOES_ON, owner, reason);
+        silent |= is_silent(disk);
+    }
+    if (silent && is_roused_now(dc, owner))
+        tell(dc, FACT_DISK_SILENT, owner, "");
+}
+
+bool disk_waits(void *data, const char *owner, unsigned *ret_device, char *ret_code, size_t size)
+{
+    struct diskctl *dc = data;
+    _cleanup_(freep) char *socket = mem_printf("%s/disk/%s/ctl.sock", dc->host->run_dir, owner);
+    _cleanup_(val_unrefp) struct val *request = val_map(), *answer = NULL;
+    val_put_str(request, "op", "query");
+    _cleanup_(err_freep) struct err *e = disk_request_within(socket, request, ANSWER_S, &answer);
+    const struct val *result = e ? NULL : val_map_get(answer, "result");
+    const struct val *disks =
+        result && val_kind(result) == VAL_MAP ? val_map_get(result, "disks") : NULL;
+    for (size_t i = 0; disks && val_kind(disks) == VAL_SET && i < val_count(disks); i++) {
+        const struct val *disk = val_at(disks, i);
+        if (!device_of(disk, ret_device) || !*code_of(disk))
+            continue;
+        snprintf(ret_code, size, "%s", code_of(disk));
+        return true;
+    }
+    return false;
+}
