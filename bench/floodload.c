@@ -9,7 +9,7 @@
  *     floodload HOST PORT TLS-PORT COUNT RATE SOURCES
  *
  * SOURCES: "same" (127.0.0.1) or "spread" (one of 200 addresses of 127.1.0.0/16). Loopback only.
- * One thread; a wheel of ten slots a second says whose byte is due.
+ * One thread; a wheel of slots says whose byte is due.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -29,7 +29,7 @@
 
 enum kind { SILENT, HALF_HELLO, HEADER_BYTES, BODY_BYTES, NEVER_READS, KINDS };
 
-#define SLOTS   10u /* of the wheel, in a second */
+#define SLOTS   250u /* of the wheel, in a second: nobody acts in step with the others */
 #define SLOT_NS (1000000000u / SLOTS)
 #define PLACES  200u
 
@@ -158,7 +158,7 @@ static void flood(void)
         fflush(stdout);
         next += SLOT_NS;
         for (uint64_t now; (now = wire_now_ns()) < next && !ended;)
-            take_ends((int)((next - now) / 1000000));
+            take_ends((int)((next - now + 999999) / 1000000));
         struct pollfd in = {.fd = STDIN_FILENO, .events = POLLIN};
         ended |= poll(&in, 1, 0) > 0;
     }

@@ -20,6 +20,7 @@
 #include "api/auth.h"
 #include "base/fd.h"
 #include "base/log.h"
+#include "base/resident.h"
 #include "base/str.h"
 #include "chores.h"
 #include "config.h"
@@ -44,6 +45,7 @@
 
 #define DESCRIPTORS 65536
 #define STOP_TIME   (20 * USEC_PER_SEC)
+#define KEPT_MEMORY (4u << 20) /* bytes of growth that are left alone */
 
 /* Everything that was made, in order; what is NULL was not reached. */
 struct daemon {
@@ -61,6 +63,7 @@ struct daemon {
     struct net *net;
     struct ctl *ctl;
     struct chores *chores;
+    struct resident resident;   /* of its thread */
     struct chore chore_list[8]; /* of which there are fewer */
     struct handlers handlers;
     bool lost;                        /* the store has another writer */
@@ -581,11 +584,20 @@ static struct err *collect(void *arg)
     return tasks_gc(d->tasks);
 }
 
+/* What a burst of large answers has left behind. */
+static struct err *give_back(void *arg)
+{
+    struct daemon *d = arg;
+    (void)resident_trim(&d->resident, KEPT_MEMORY);
+    return NULL;
+}
+
 enum { CHORE_TICK, CHORE_MEASURE };
 static const struct chore chores[] = {{"tick", tick, 5 * USEC_PER_SEC},
                                       {"measure", measure, 5 * USEC_PER_SEC},
                                       {"tidy", tidy, 500 * USEC_PER_MSEC},
                                       {"collect", collect, 30 * USEC_PER_SEC},
+                                      {"give-back", give_back, 10 * USEC_PER_SEC},
                                       {"backup", backup, 600 * USEC_PER_SEC}};
 
 static void on_signal(void *arg, int fd, unsigned events)

@@ -21,6 +21,7 @@
 #include "net/net_impl.h"
 
 #define FULL_PAUSE (100 * USEC_PER_MSEC)
+#define AT_A_TIME  4 /* connections taken from one socket before the others have their turn */
 #define LAG        4                     /* so many times the limit is none; see enter() */
 #define GROWN      (100 * USEC_PER_MSEC) /* who is younger is not judged by one thread alone */
 
@@ -295,7 +296,7 @@ static void on_pause_over(void *arg)
 static void on_connections(void *arg, int fd, unsigned events)
 {
     struct listener *l = arg;
-    for (int i = 0; i < 32; i++) { /* then the others' turn */
+    for (int i = 0; i < AT_A_TIME; i++) {
         struct sockaddr_storage from = {0};
         socklen_t size = sizeof(from);
         int s = accept4(fd, (struct sockaddr *)&from, &size, SOCK_CLOEXEC | SOCK_NONBLOCK);

@@ -7,6 +7,7 @@
 
 #include "base/buf.h"
 #include "base/fd.h"
+#include "base/resident.h"
 #include "gen/msg.h"
 #include "op/world.h"
 
@@ -32,21 +33,6 @@ struct err *msg_Diagnostics_gc_compact(struct op *op, const struct args_Diagnost
     TRY(need_host(op, a->host));
     (void)malloc_trim(0);
     return NULL;
-}
-
-static uint64_t resident_bytes(void)
-{
-    _cleanup_(buf_done) struct buf text;
-    buf_init(&text, STAT_MAX);
-    uint64_t pages = 0;
-    if (fd_read_file("/proc/self/statm", STAT_MAX, &text) < 0)
-        return 0;
-    struct view rest = view_of(buf_str(&text)), word;
-    view_split(&rest, ' ', &word);
-    view_split(&rest, ' ', &word);
-    if (str_u64(word, 0, UINT64_MAX >> 20, &pages) < 0)
-        return 0;
-    return pages * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
 struct err *msg_Diagnostics_gc_stats(struct op *op, const struct args_Diagnostics_gc_stats *a,

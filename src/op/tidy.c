@@ -1,7 +1,8 @@
 /*
  * tidy.c: what is to be tidied next, and when; see tidy.h.
  *
- * ops_tidy is called every second or so, on one thread, and does nothing while no record changes.
+ * ops_tidy is called every second or so, on one thread, and does nothing while no disk and no
+ * repository changes.
  * A repository is left alone for a while (other-config:gc-delay, seconds) after something has
  * become untidy: who deletes one snapshot often deletes more. A piece of work that comes up again
  * at once has failed: it is tried again ever more slowly.
@@ -15,6 +16,7 @@
 #include "base/vec.h"
 #include "op/tidy_work.h"
 #include "op/vdi_chain.h"
+#include "state/watch.h"
 
 #define DELAY_S   30
 #define PAUSE_MAX (60 * USEC_PER_SEC)
@@ -150,13 +152,19 @@ struct lately {
 struct tidy {
     pthread_mutex_t lock;
     VEC(struct lately) srs;
-    uint64_t idle_at; /* generation at which there was nothing to do; of the chores' thread */
+    /* Of the chores' thread: when there was nothing to do, and what may change that. */
+    struct token idle_at; /* {0, 0}: there was something */
+    struct watch_set stirs;
 };
 
 struct tidy *tidy_new(void)
 {
     struct tidy *t = mem_new(struct tidy);
     pthread_mutex_init(&t->lock, NULL);
+    watch_set_init(&t->stirs);
+    watch_set_add_class(&t->stirs, CLASS_VDI);
+    watch_set_add_class(&t->stirs, CLASS_SR);
+    watch_set_add_class(&t->stirs, CLASS_PBD);
     return t;
 }
 
@@ -169,6 +177,7 @@ void tidy_free(struct tidy *t)
         rstr_unref(l->vdi);
     }
     vec_done(&t->srs);
+    watch_set_done(&t->stirs);
     pthread_mutex_destroy(&t->lock);
     free(t);
 }
@@ -267,13 +276,14 @@ static const char *kind_of(enum tidy_action a)
 static bool look_at(struct ops *ops, const struct snap *s, const struct rec_SR *sr)
 {
     struct tidy_step step;
+    if (tidy_is_busy(s, sr->row.ref, NULL))
+        return true;
     tidy_next(s, sr, &step);
     if (step.action == TIDY_NOTHING || step.why || !is_attached(s, sr)) {
-        if (!tidy_is_busy(s, sr->row.ref, NULL))
-            all_is_tidy(ops->tidy, sr->row.ref);
+        all_is_tidy(ops->tidy, sr->row.ref);
         return false;
     }
-    if (!tidy_is_busy(s, sr->row.ref, NULL) && may_begin(ops->tidy, sr, &step))
+    if (may_begin(ops->tidy, sr, &step))
         tasks_run_internal(ops->cfg.tasks, kind_of(step.action), CLASS_VDI, step.vdi->row.ref,
                            VDI_OPERATIONS_BLOCKED, NULL);
     return true;
@@ -281,13 +291,16 @@ static bool look_at(struct ops *ops, const struct snap *s, const struct rec_SR *
 
 struct err *ops_tidy(struct ops *ops)
 {
+    struct tidy *t = ops->tidy;
     _cleanup_(snap_unrefp) struct snap *s = snap_get(ops->cfg.db);
     bool more = false;
-    if (snap_generation(s) == ops->tidy->idle_at)
+    if (t->idle_at.gen && !watch_changed(s, t->idle_at, &t->stirs)) {
+        t->idle_at = snap_token(s); /* the next look begins here */
         return NULL;
+    }
     snap_each (row, s, CLASS_SR)
         more = look_at(ops, s, rec_SR(row)) || more;
-    ops->tidy->idle_at = more ? 0 : snap_generation(s);
+    t->idle_at = more ? (struct token){0} : snap_token(s);
     return NULL;
 }
 

@@ -222,6 +222,12 @@ bool watch_has_change(const struct snap *s, uint64_t since, const struct watch_s
     return false;
 }
 
+bool watch_changed(const struct snap *s, struct token since, const struct watch_set *set)
+{
+    uint64_t stamp = since.gen + since.vol;
+    return !watch_is_ours(s, since) || stamp < s->floor || watch_has_change(s, stamp, set);
+}
+
 void watch_init(struct watchers *w)
 {
     mutex_init(&w->lock, LOCK_WATCH);

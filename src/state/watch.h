@@ -61,6 +61,10 @@ void changes_done(struct changes *c);
 int watch_changes(const struct snap *s, struct token since, const struct watch_set *set,
                   struct changes *ret) _must_use_;
 
+/* Whether watch_changes would find any; true where it would not know. A read of the list of changes
+ * only, and of all of them where none is of the set. */
+bool watch_changed(const struct snap *s, struct token since, const struct watch_set *set);
+
 enum watch_why { WATCH_CHANGED, WATCH_TIMEOUT, WATCH_CLOSED };
 /* Called once, on core or store, holding nothing: hand it to a loop and return. */
 typedef void (*watch_fn)(void *arg, enum watch_why why);

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -18,6 +19,7 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/fd.h"
+#include "base/resident.h"
 #include "base/rstr.h"
 #include "base/str.h"
 #include "base/turn.h"
@@ -235,6 +237,26 @@ static void short_turns_are_a_threads_own(void **state)
         assert_true(seen[0] < usual);
 }
 
+#define GROWTH (32u << 20)
+
+static void memory_is_given_back_after_growth_alone(void **state)
+{
+    struct resident r = {0};
+    assert_true(resident_trim(&r, 1)); /* the first time, all is growth */
+    uint64_t before = resident_bytes();
+    assert_in_range(before, 1, r.least + GROWTH / 2);
+    assert_false(resident_trim(&r, GROWTH));
+    char *p = mmap(NULL, 2 * GROWTH, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    assert_ptr_not_equal(p, MAP_FAILED);
+    memset(p, 1, 2 * GROWTH);
+    assert_true(resident_bytes() >= before + GROWTH);
+    assert_true(resident_trim(&r, GROWTH));
+    assert_false(resident_trim(&r, GROWTH)); /* what is in use stays, and is not tried again */
+    munmap(p, 2 * GROWTH);
+    assert_false(resident_trim(&r, GROWTH));
+    assert_true(r.least <= before + GROWTH); /* from where it would be growth again */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -249,6 +271,7 @@ int main(void)
         cmocka_unit_test(maps_find_keys_small_and_large),
         cmocka_unit_test(errors_carry_code_and_parameters),
         cmocka_unit_test(files_are_replaced_whole),
+        cmocka_unit_test(memory_is_given_back_after_growth_alone),
     };
     return cmocka_run_group_tests_name("base", tests, NULL, NULL);
 }
