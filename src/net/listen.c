@@ -22,7 +22,7 @@
 
 #define FULL_PAUSE (100 * USEC_PER_MSEC)
 #define AT_A_TIME  4 /* connections taken from one socket before the others have their turn */
-#define LAG        4                     /* so many times the limit is none; see enter() */
+#define LAG        4 /* so many times the limit is none; see enter() */
 #define GROWN      (100 * USEC_PER_MSEC) /* who is younger is not judged by one thread alone */
 
 static _Thread_local const struct net_thread *mine;
