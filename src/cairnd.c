@@ -26,6 +26,7 @@
 #include "config.h"
 #include "gen/error.h"
 #include "handler/handler.h"
+#include "handler/nbd_gate.h"
 #include "host/host.h"
 #include "host/priv.h"
 #include "loop/child.h"
@@ -66,6 +67,7 @@ struct daemon {
     struct resident resident;   /* of its thread */
     struct chore chore_list[8]; /* of which there are fewer */
     struct handlers handlers;
+    struct nbd_gate *gate;
     bool lost;                        /* the store has another writer */
     bool again;                       /* start anew when everything is closed */
     struct loop_timer *again_timer;   /* NULL: nobody has asked for it */
@@ -321,19 +323,29 @@ static struct err *reload_tls(void *arg)
     return d->tls ? load_tls(d, false) : NULL;
 }
 
-static struct err *listen_on(struct daemon *d, const char *where, bool tls)
+/* "address:port", which config_check has seen. */
+static struct err *split_place(const char *where, char **ret_address, uint16_t *ret_port)
 {
-    if (!*where)
-        return NULL;
-    const char *colon = strrchr(where, ':'); /* config_check has seen it */
+    const char *colon = strrchr(where, ':');
     uint64_t port = 0;
     if (str_u64(view_of(colon + 1), 0, 65535, &port) < 0)
         return err_internal("no port in '%s'", where);
-    _cleanup_(freep) char *address = mem_strndup(where, (size_t)(colon - where));
-    uint16_t got = (uint16_t)port;
+    *ret_address = mem_strndup(where, (size_t)(colon - where));
+    *ret_port = (uint16_t)port;
+    return NULL;
+}
+
+static struct err *listen_on(struct daemon *d, const char *where, bool tls)
+{
+    _cleanup_(freep) char *address = NULL;
+    uint16_t port, got;
+    if (!*where)
+        return NULL;
+    TRY(split_place(where, &address, &port));
+    got = port;
     if (tls)
         TRY(open_tls(d));
-    TRY(listen_tcp(d, address, (uint16_t)port, tls ? d->tls : NULL, &got));
+    TRY(listen_tcp(d, address, port, tls ? d->tls : NULL, &got));
     log_info("event=listening address=%s port=%u tls=%s", address, got, tls ? "yes" : "no");
     if (tls || !d->clients_port) {
         d->clients_port = got;
@@ -364,6 +376,25 @@ static struct err *open_sockets(struct daemon *d)
     else
         TRY(ops_listens_at(d->ops, true, 443)); /* sockets of a service manager */
     return net_listen_unix(d->net, d->config.local_socket, 0666);
+}
+
+/* Disks can be read elsewhere, too: without this port the host starts all the same. */
+static void open_gate(struct daemon *d)
+{
+    _cleanup_(freep) char *address = NULL;
+    uint16_t port;
+    if (!*d->config.listen_nbd)
+        return;
+    struct err *e = split_place(d->config.listen_nbd, &address, &port);
+    if (!e)
+        e = nbd_gate_new(&d->handlers, d->tls, address, port, &d->gate);
+    if (e) {
+        _cleanup_(freep) char *text = err_text(e);
+        log_warn("event=no-nbd where=%s error=%s", d->config.listen_nbd, text);
+        err_free(e);
+        return;
+    }
+    ops_nbd_at(d->ops, nbd_gate_port(d->gate));
 }
 
 /* For ops_config, like what follows: on operation threads, which end before the net does. */
@@ -418,6 +449,7 @@ static struct err *open_net(struct daemon *d)
     nc.routes = handler_routes(&nc.n_routes);
     TRY(net_new(&nc, &d->net));
     TRY(open_sockets(d));
+    open_gate(d);
     if (host_wants_https_only(d->ops) && !net_set_https_only(d->net, true))
         log_warn("event=https-only ignoring=there is no socket for it");
     return NULL;
@@ -533,6 +565,7 @@ static bool close_all(struct daemon *d)
     usec_t deadline = clock_now() + STOP_TIME;
     loop_timer_free(d->again_timer);
     net_stop(d->net);
+    nbd_gate_free(steal(&d->gate));
     api_stop(d->api);
     if (d->tasks)
         tasks_wind_down(d->tasks, deadline);

@@ -42,6 +42,7 @@ static const struct key texts[] = {
     KEY(iso_dir, "/var/lib/cairn/iso", "@/iso", NULL),
     KEY(listen_http, "0.0.0.0:80", "127.0.0.1:8080", NULL),
     KEY(listen_https, "0.0.0.0:443", "127.0.0.1:8443", NULL),
+    KEY(listen_nbd, "0.0.0.0:10809", "127.0.0.1:0", NULL),
     KEY(local_socket, "/run/cairn/xapi", "@/run/xapi", NULL),
     KEY(control_socket, "/run/cairn/cairnd.ctl", "@/run/cairnd.ctl", NULL),
     KEY(users_file, "", "@/users", NULL),
@@ -241,6 +242,7 @@ struct err *config_check(const struct config *c)
 {
     TRY(check_address("listen_http", c->listen_http));
     TRY(check_address("listen_https", c->listen_https));
+    TRY(check_address("listen_nbd", c->listen_nbd));
     if (!str_starts(c->store, "sqlite:") && !str_starts(c->store, "etcd:"))
         return err_internal("'store' must be sqlite:PATH or etcd:URL, not '%s'", c->store);
     if (c->development && access(c->users_file, R_OK) < 0)

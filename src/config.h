@@ -31,6 +31,7 @@ struct config {
     char *iso_dir;        /* folder of the ISO library */
     char *listen_http;    /* address:port, "" for none */
     char *listen_https;   /* address:port, "" for none */
+    char *listen_nbd;     /* address:port where networks of that purpose are served; "" for none */
     char *local_socket;   /* trusted by peer credentials */
     char *control_socket; /* cairnctl */
     char *users_file;     /* development: user:yescrypt-hash lines */

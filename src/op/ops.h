@@ -25,6 +25,7 @@ struct db;
 struct host;
 struct host_fact;
 struct ops;
+struct snap;
 struct tasks;
 struct val;
 
@@ -84,6 +85,11 @@ struct err *certificates_begin(struct ops *ops) _must_use_;
 /* As set by host.set_https_only. */
 bool host_wants_https_only(struct ops *ops);
 
+/* Where clients read disks over NBD; 0: nowhere. */
+void ops_nbd_at(struct ops *ops, unsigned port);
+/* Whether they may, by the purposes of the networks. */
+enum nbd_mode { NBD_OFF, NBD_WITH_TLS, NBD_PLAIN };
+enum nbd_mode ops_nbd_mode(const struct snap *s);
 /* Where clients reach the daemon, once it listens: console locations have the port. */
 struct err *ops_listens_at(struct ops *ops, bool tls, unsigned port) _must_use_;
 

@@ -30,6 +30,7 @@ struct ops {
     const char *host_ref;        /* rstr; the host record, REF_NULL before first_start */
     const char *pool_ref;        /* rstr */
     int64_t ticked_s;            /* when ops_tick looked last; of its thread */
+    _Atomic(unsigned) nbd_port;  /* 0: nobody listens */
     _Atomic(uint64_t) backed_up; /* generation of the copy that ops_backup made last */
     atomic_flag backing_up;
     usec_t next_certificate_alerts; /* of the chores' thread */

@@ -7,6 +7,7 @@
 #include <openssl/evp.h>
 #include <openssl/pem.h>
 #include <openssl/x509.h>
+#include <openssl/x509v3.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -97,6 +98,30 @@ char *x509_first(const char *pem)
     char *data;
     long size = BIO_get_mem_data(out, &data);
     return mem_strndup(data, (size_t)size);
+}
+
+static void names_freep(GENERAL_NAMES **n)
+{
+    GENERAL_NAMES_free(*n);
+}
+
+char *x509_name(const char *pem)
+{
+    _cleanup_(x509_freep) X509 *cert = read_certificate(pem);
+    if (!cert)
+        return NULL;
+    _cleanup_(names_freep) GENERAL_NAMES *names =
+        X509_get_ext_d2i(cert, NID_subject_alt_name, NULL, NULL);
+    for (int i = 0; i < sk_GENERAL_NAME_num(names); i++) {
+        const GENERAL_NAME *n = sk_GENERAL_NAME_value(names, i);
+        if (n->type == GEN_DNS)
+            return mem_strndup((const char *)ASN1_STRING_get0_data(n->d.dNSName),
+                               (size_t)ASN1_STRING_length(n->d.dNSName));
+    }
+    char name[256];
+    int size =
+        X509_NAME_get_text_by_NID(X509_get_subject_name(cert), NID_commonName, name, sizeof(name));
+    return size > 0 ? mem_strdup(name) : NULL;
 }
 
 bool x509_is_crl(const char *pem)

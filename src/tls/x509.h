@@ -27,6 +27,9 @@ struct x509_facts {
 int x509_read(const char *pem, struct x509_facts *ret);
 /* The first certificate of the text alone, the caller's; NULL if there is none. */
 char *x509_first(const char *pem);
+/* The name of the host that the first certificate is for: of its alternatives the first, else the
+ * common name; the caller's, NULL if it has none. */
+char *x509_name(const char *pem);
 /* A list of revoked certificates. */
 bool x509_is_crl(const char *pem);
 

@@ -8,8 +8,7 @@ static bool is_cancelled(void *arg)
     return op_is_cancelled(arg);
 }
 
-struct err *portable_attach(struct op *op, const char *vdi_ref, unsigned device, bool readonly,
-                            struct diskio **ret)
+struct err *portable_serve(struct op *op, const char *vdi_ref, unsigned device, bool readonly)
 {
     _cleanup_(snap_unrefp) struct snap *s = snap_get(op->db);
     const struct rec_VDI *vdi;
@@ -25,7 +24,13 @@ struct err *portable_attach(struct op *op, const char *vdi_ref, unsigned device,
     struct verb v = op_verb(op, VERB_TIME);
     struct err *e = host_disk_attach(op->host, &v, op_id(op), &d);
     image_done(&image);
-    TRY(e);
+    return e;
+}
+
+struct err *portable_attach(struct op *op, const char *vdi_ref, unsigned device, bool readonly,
+                            struct diskio **ret)
+{
+    TRY(portable_serve(op, vdi_ref, device, readonly));
     TRY(diskio_open(op->host, op_id(op), device, ret));
     diskio_watch(*ret, is_cancelled, op);
     return NULL;

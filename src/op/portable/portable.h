@@ -53,6 +53,15 @@ struct err *vdi_export(struct op *op, const struct vdi_stream *s) _must_use_;
 /* *ret is the VDI's reference. */
 struct err *vdi_import(struct op *op, const struct vdi_stream *s, struct val **ret) _must_use_;
 
+/* The VDI over NBD, read-only, on the socket of this host that `serve` is told, until that returns;
+ * the VDI cannot be changed meanwhile. VDI_IN_USE and its like while somebody writes to it. */
+struct vdi_nbd {
+    const char *vdi; /* ref */
+    struct err *(*serve)(void *arg, struct op *op, const char *socket);
+    void *arg;
+};
+struct err *vdi_serve_nbd(struct op *op, const struct vdi_nbd *n) _must_use_;
+
 /* ---- VMs ---- */
 
 enum portable_compression { PORTABLE_PLAIN, PORTABLE_GZIP, PORTABLE_ZSTD };

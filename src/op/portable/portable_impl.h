@@ -84,7 +84,10 @@ struct err *tar_receive_disk(struct disk_in *in) _must_use_;
 
 /* ---- attach.c: the data path of a transfer ---- */
 
-/* Serves the VDI as `device` of the operation's own transfer, and opens it. */
+/* Serves the VDI as `device` of the operation's own transfer. */
+struct err *portable_serve(struct op *op, const char *vdi, unsigned device, bool readonly)
+    _must_use_;
+/* The same, and opens it. */
 struct err *portable_attach(struct op *op, const char *vdi, unsigned device, bool readonly,
                             struct diskio **ret) _must_use_;
 /* Ends all of it: also the undo of steps that attach. */
