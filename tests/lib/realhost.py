@@ -32,8 +32,8 @@ def wait_for(what, seconds=20):
 class Host(Daemon):
     """A daemon with QEMU under it, and what the tests look at from the outside."""
 
-    def __init__(self, folder):
-        super().__init__(folder, "hypervisor=qemu", "accel=tcg", "shutdown_wait_s=3")
+    def __init__(self, folder, *settings):
+        super().__init__(folder, "hypervisor=qemu", "accel=tcg", "shutdown_wait_s=3", *settings)
         self.x = self.connect()
 
     def restart(self, how=signal.SIGKILL):
@@ -160,10 +160,10 @@ def state(host, vm):
     return record["power_state"], record["domid"], record["current_operations"]
 
 
-def run_host():
+def run_host(*settings):
     """For a fixture: a host, and at its end nothing of its guests may be left."""
     folder = tempfile.mkdtemp(prefix="cairn-real-")
-    h = Host(folder)
+    h = Host(folder, *settings)
     yield h
     for vm, record in h.x.VM.get_all_records().items():
         if record["power_state"] != "Halted" and not record["is_control_domain"]:
