@@ -1,6 +1,6 @@
 /*
- * diskio.c: a disk's bytes over libnbd, or of a simulated disk's file; see diskio.h. Called on
- * operation and stream threads.
+ * diskio.c: a disk's bytes over NBD, or of a simulated disk's file; see diskio.h. Called on
+ * operation and stream threads; the bytes of NBD move on the link's own.
  *
  *     slot   free --read, expect--> reading --arrived--> (taken) --> free
  *            free --write, zero---> writing --done-----------------> free
@@ -9,12 +9,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <libnbd.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/fd.h"
 #include "host/host_impl.h"
+#include "host/nbd_link.h"
 
 #define SLOTS      8
 #define POLL_MS    250
@@ -25,44 +25,31 @@ enum slot_state { SLOT_FREE, SLOT_READING, SLOT_WRITING };
 
 struct slot {
     enum slot_state state;
-    bool done;
-    int error; /* errno of the server */
-    size_t size;
-    uint64_t at;
+    struct nbd_ask ask;
     char *room; /* DISKIO_PIECE bytes, made when first used */
 };
 
 struct diskio {
-    struct nbd_handle *nbd; /* NULL: a file */
+    struct nbd_link *link; /* NULL: a file */
     int fd;
     uint64_t size;
     bool (*stop)(void *arg);
     void *stop_arg;
     int failed; /* errno of a write that nobody has been told of */
     struct slot slots[SLOTS];
-    /* the extent found last */
-    uint64_t known_from, known_to;
-    bool known_zero;
+    struct slot other; /* flush, status */
+    /* the extents found last: from known_from on; the one of the last answer is known[at_known] */
+    uint64_t known_from;
+    struct nbd_extent *known;
+    size_t n_known, at_known;
 };
-
-static struct err *failed(const char *what)
-{
-    int en = nbd_get_errno();
-    return err_errno(en ? en : EIO, "%s: %s", what, nbd_get_error());
-}
 
 /* ---- opening ---- */
 
 static struct err *open_nbd(struct diskio *d, const char *path)
 {
-    d->nbd = nbd_create();
-    if (!d->nbd || nbd_add_meta_context(d->nbd, LIBNBD_CONTEXT_BASE_ALLOCATION) < 0 ||
-        nbd_connect_unix(d->nbd, path) < 0)
-        return failed("cannot connect to the image");
-    int64_t size = nbd_get_size(d->nbd);
-    if (size < 0)
-        return failed("cannot tell the size of the image");
-    d->size = (uint64_t)size;
+    TRY(nbd_link_open(path, &d->link));
+    d->size = nbd_link_size(d->link);
     return NULL;
 }
 
@@ -96,10 +83,10 @@ void diskio_free(struct diskio *d)
 {
     if (!d)
         return;
-    if (d->nbd)
-        nbd_close(d->nbd); /* first: what is under way uses the slots */
+    nbd_link_free(d->link); /* first: what is under way uses the slots */
     for (size_t i = 0; i < SLOTS; i++)
         free(d->slots[i].room);
+    free(d->known);
     if (d->fd >= 0)
         fd_close(d->fd);
     free(d);
@@ -118,23 +105,15 @@ uint64_t diskio_size(const struct diskio *d)
 
 /* ---- slots ---- */
 
-static int on_done(void *user, int *error)
-{
-    struct slot *s = user;
-    s->error = *error;
-    s->done = true;
-    return 1;
-}
-
 /* Writes that have ended make room; the first error is kept. */
 static void reap(struct diskio *d)
 {
     for (struct slot *s = d->slots; s < d->slots + SLOTS; s++) {
-        if (s->state != SLOT_WRITING || !s->done)
+        if (s->state != SLOT_WRITING || !nbd_link_is_done(d->link, &s->ask))
             continue;
         s->state = SLOT_FREE;
-        if (s->error && !d->failed)
-            d->failed = s->error;
+        if (s->ask.error && !d->failed)
+            d->failed = s->ask.error;
     }
 }
 
@@ -149,10 +128,7 @@ static struct err *wait_some(struct diskio *d)
 {
     if (d->stop && d->stop(d->stop_arg))
         return err_errno(ECANCELED, "the transfer was cancelled");
-    if (nbd_poll(d->nbd, POLL_MS) < 0)
-        return failed("the image does not answer");
-    if (nbd_aio_is_dead(d->nbd))
-        return err_errno(EIO, "the image's server has gone");
+    nbd_link_wait(d->link, POLL_MS);
     reap(d);
     return NULL;
 }
@@ -170,14 +146,14 @@ static struct slot *find_idle(struct diskio *d)
 {
     struct slot *s = find_free(d);
     for (struct slot *i = d->slots; !s && i < d->slots + SLOTS; i++)
-        if (i->state == SLOT_READING && i->done)
+        if (i->state == SLOT_READING && nbd_link_is_done(d->link, &i->ask))
             s = i;
     if (s)
         s->state = SLOT_FREE;
     return s;
 }
 
-static struct err *take_slot(struct diskio *d, size_t size, uint64_t at, struct slot **ret)
+static struct err *take_slot(struct diskio *d, struct slot **ret)
 {
     struct slot *s;
     reap(d);
@@ -187,22 +163,16 @@ static struct err *take_slot(struct diskio *d, size_t size, uint64_t at, struct 
         s->room = mem_try_alloc(1, DISKIO_PIECE);
     if (!s->room)
         return err_errno(ENOMEM, "no memory for a transfer");
-    *s = (struct slot){.room = s->room, .size = size, .at = at};
     *ret = s;
     return NULL;
 }
 
-static nbd_completion_callback completion(struct slot *s)
+static void start(struct diskio *d, struct slot *s, enum slot_state state, struct nbd_ask ask)
 {
-    return (nbd_completion_callback){.callback = on_done, .user_data = s};
-}
-
-static struct err *start_read(struct diskio *d, struct slot *s)
-{
-    if (nbd_aio_pread(d->nbd, s->room, s->size, s->at, completion(s), 0) < 0)
-        return failed("cannot read the image");
-    s->state = SLOT_READING;
-    return NULL;
+    s->state = state;
+    s->ask = ask;
+    s->ask.room = s->room;
+    nbd_link_post(d->link, &s->ask);
 }
 
 /* ---- reading ---- */
@@ -232,7 +202,7 @@ static struct err *read_file(struct diskio *d, char *p, size_t size, uint64_t at
 static struct slot *find_reading(struct diskio *d, size_t size, uint64_t at)
 {
     for (struct slot *s = d->slots; s < d->slots + SLOTS; s++)
-        if (s->state == SLOT_READING && s->at == at && s->size == size)
+        if (s->state == SLOT_READING && s->ask.at == at && s->ask.size == size)
             return s;
     return NULL;
 }
@@ -241,14 +211,14 @@ static struct err *read_piece(struct diskio *d, char *p, size_t size, uint64_t a
 {
     struct slot *s = find_reading(d, size, at);
     if (!s) {
-        TRY(take_slot(d, size, at, &s));
-        TRY(start_read(d, s));
+        TRY(take_slot(d, &s));
+        start(d, s, SLOT_READING, (struct nbd_ask){.what = NBD_READ, .size = size, .at = at});
     }
-    while (!s->done)
+    while (!nbd_link_is_done(d->link, &s->ask))
         TRY(wait_some(d));
     s->state = SLOT_FREE;
-    if (s->error)
-        return err_errno(s->error, "cannot read the image");
+    if (s->ask.error)
+        return err_errno(s->ask.error, "cannot read the image");
     memcpy(p, s->room, size);
     return NULL;
 }
@@ -256,7 +226,7 @@ static struct err *read_piece(struct diskio *d, char *p, size_t size, uint64_t a
 struct err *diskio_read(struct diskio *d, void *p, size_t size, uint64_t at)
 {
     TRY(check_range(d, size, at));
-    if (!d->nbd)
+    if (!d->link)
         return read_file(d, p, size, at);
     for (size_t done = 0; done < size;) {
         size_t n = size - done < DISKIO_PIECE ? size - done : DISKIO_PIECE;
@@ -269,11 +239,13 @@ struct err *diskio_read(struct diskio *d, void *p, size_t size, uint64_t at)
 void diskio_expect(struct diskio *d, size_t size, uint64_t at)
 {
     struct slot *s;
-    if (!d->nbd || !size || size > DISKIO_PIECE || at >= d->size || size > d->size - at ||
+    if (!d->link || !size || size > DISKIO_PIECE || at >= d->size || size > d->size - at ||
         find_reading(d, size, at) || !find_free(d))
         return;
-    struct err *e = take_slot(d, size, at, &s);
-    err_free(e ? e : start_read(d, s)); /* the read itself will tell */
+    struct err *e = take_slot(d, &s);
+    if (!e)
+        start(d, s, SLOT_READING, (struct nbd_ask){.what = NBD_READ, .size = size, .at = at});
+    err_free(e); /* the read itself will tell */
 }
 
 /* ---- writing ---- */
@@ -296,19 +268,18 @@ static struct err *write_file(struct diskio *d, const char *p, size_t size, uint
 static struct err *write_piece(struct diskio *d, const char *p, size_t size, uint64_t at)
 {
     struct slot *s;
-    TRY(take_slot(d, size, at, &s));
+    TRY(take_slot(d, &s));
     TRY(tell_failure(d));
     memcpy(s->room, p, size);
-    if (nbd_aio_pwrite(d->nbd, s->room, size, at, completion(s), 0) < 0)
-        return failed("cannot write the image");
-    s->state = SLOT_WRITING;
+    start(d, s, SLOT_WRITING, (struct nbd_ask){.what = NBD_WRITE, .size = size, .at = at});
     return NULL;
 }
 
 struct err *diskio_write(struct diskio *d, const void *p, size_t size, uint64_t at)
 {
     TRY(check_range(d, size, at));
-    if (!d->nbd)
+    d->n_known = 0; /* extents */
+    if (!d->link)
         return write_file(d, p, size, at);
     for (size_t done = 0; done < size;) {
         size_t n = size - done < DISKIO_PIECE ? size - done : DISKIO_PIECE;
@@ -328,20 +299,32 @@ static struct err *zero_file(struct diskio *d, uint64_t size, uint64_t at)
 struct err *diskio_zero(struct diskio *d, uint64_t size, uint64_t at)
 {
     TRY(check_range(d, size, at));
-    if (!d->nbd)
+    d->n_known = 0;
+    if (!d->link)
         return size ? zero_file(d, size, at) : NULL;
     while (size) {
         struct slot *s;
         uint64_t n = size < ZERO_MAX ? size : ZERO_MAX;
-        TRY(take_slot(d, 0, at, &s));
+        TRY(take_slot(d, &s));
         TRY(tell_failure(d));
-        if (nbd_aio_zero(d->nbd, n, at, completion(s), 0) < 0)
-            return failed("cannot clear the image");
-        s->state = SLOT_WRITING;
+        start(d, s, SLOT_WRITING, (struct nbd_ask){.what = NBD_ZERO, .size = n, .at = at});
         size -= n;
         at += n;
     }
     return NULL;
+}
+
+/* What moves no bytes, and waits for it. */
+static struct err *ask(struct diskio *d, struct nbd_ask a, const char *what)
+{
+    struct slot *s = &d->other;
+    while (s->state != SLOT_FREE && !nbd_link_is_done(d->link, &s->ask))
+        TRY(wait_some(d)); /* one that nobody waited for to the end */
+    start(d, s, SLOT_READING, a);
+    while (!nbd_link_is_done(d->link, &s->ask))
+        TRY(wait_some(d));
+    s->state = SLOT_FREE;
+    return s->ask.error ? err_errno(s->ask.error, "%s", what) : NULL;
 }
 
 static bool is_writing(const struct diskio *d)
@@ -354,79 +337,80 @@ static bool is_writing(const struct diskio *d)
 
 struct err *diskio_flush(struct diskio *d)
 {
-    if (!d->nbd)
+    if (!d->link)
         return NULL; /* a simulated disk need not survive the machine */
     for (reap(d); is_writing(d);)
         TRY(wait_some(d));
     TRY(tell_failure(d));
-    return nbd_flush(d->nbd, 0) < 0 ? failed("cannot flush the image") : NULL;
+    TRY(ask(d, (struct nbd_ask){.what = NBD_FLUSH}, "cannot flush the image"));
+    return NULL;
 }
 
 /* ---- holes ---- */
 
-struct status {
-    uint64_t size;
-    bool zero, any, changed;
-};
-
-static int on_extents(void *user, const char *context, uint64_t offset, uint32_t *entries,
-                      size_t n_entries, int *error)
+static struct err *ask_nbd(struct diskio *d, uint64_t at)
 {
-    struct status *s = user;
-    for (size_t i = 0; i + 1 < n_entries && !s->changed; i += 2) {
-        bool zero = entries[i + 1] & LIBNBD_STATE_ZERO;
-        s->changed = s->any && zero != s->zero;
-        if (s->changed)
-            break;
-        s->zero = zero;
-        s->any = true;
-        s->size += entries[i];
-    }
-    return 0;
-}
-
-static struct err *ask_nbd(struct diskio *d, uint64_t at, uint64_t *ret_size, bool *ret_zero)
-{
-    struct status s = {0};
     uint64_t most = d->size - at < STATUS_MAX ? d->size - at : STATUS_MAX;
-    nbd_extent_callback cb = {.callback = on_extents, .user_data = &s};
-    bool can = nbd_can_meta_context(d->nbd, LIBNBD_CONTEXT_BASE_ALLOCATION) == 1;
-    if (can && nbd_block_status(d->nbd, most, at, cb, 0) < 0)
-        return failed("cannot ask what the image holds");
-    *ret_size = s.size && s.size < most ? s.size : most;
-    *ret_zero = can && s.any && s.zero;
+    struct nbd_ask a = {.what = NBD_STATUS, .at = at, .size = most, .extents = d->known};
+    if (nbd_link_has_status(d->link))
+        TRY(ask(d, a, "cannot ask what the image holds"));
+    d->n_known = nbd_link_has_status(d->link) ? d->other.ask.n_extents : 0;
+    if (d->n_known)
+        return NULL;
+    d->known[0] = (struct nbd_extent){at + most, false};
+    d->n_known = 1;
     return NULL;
 }
 
-static struct err *ask_file(struct diskio *d, uint64_t at, uint64_t *ret_size, bool *ret_zero)
+static struct err *ask_file(struct diskio *d, uint64_t at)
 {
     off_t data = lseek(d->fd, (off_t)at, SEEK_DATA);
     if (data < 0 && errno != ENXIO)
         return err_errno(errno, "cannot ask what the image holds");
-    if (data != (off_t)at) {
-        *ret_zero = true;
-        *ret_size = (data < 0 ? d->size : (uint64_t)data) - at;
-        return NULL;
-    }
-    off_t hole = lseek(d->fd, (off_t)at, SEEK_HOLE);
-    if (hole < 0)
+    off_t end = data;
+    if (data == (off_t)at)
+        end = lseek(d->fd, (off_t)at, SEEK_HOLE);
+    else if (data < 0)
+        end = (off_t)d->size;
+    if (end < 0)
         return err_errno(errno, "cannot ask what the image holds");
-    *ret_zero = false;
-    *ret_size = (uint64_t)hole - at;
+    d->known[0] = (struct nbd_extent){(uint64_t)end, data != (off_t)at};
+    d->n_known = 1;
     return NULL;
+}
+
+static struct err *ask_extents(struct diskio *d, uint64_t at)
+{
+    if (!d->known)
+        d->known = mem_new_n(struct nbd_extent, NBD_EXTENTS_MAX);
+    d->n_known = d->at_known = 0;
+    d->known_from = at;
+    return d->link ? ask_nbd(d, at) : ask_file(d, at);
+}
+
+/* The known extent that `at` lies in; NULL if none does. Whoever asks goes forward. */
+static const struct nbd_extent *find_extent(struct diskio *d, uint64_t at)
+{
+    if (!d->n_known || at < d->known_from || at >= d->known[d->n_known - 1].to)
+        return NULL;
+    if (d->at_known && at < d->known[d->at_known - 1].to)
+        d->at_known = 0;
+    while (at >= d->known[d->at_known].to)
+        d->at_known++;
+    return &d->known[d->at_known];
 }
 
 struct err *diskio_extent(struct diskio *d, uint64_t at, uint64_t *ret_size, bool *ret_zero)
 {
     TRY(check_range(d, 1, at));
-    if (at < d->known_from || at >= d->known_to) {
-        uint64_t size = 0;
-        TRY(d->nbd ? ask_nbd(d, at, &size, &d->known_zero)
-                   : ask_file(d, at, &size, &d->known_zero));
-        d->known_from = at;
-        d->known_to = at + size;
+    const struct nbd_extent *x = find_extent(d, at);
+    if (!x) {
+        TRY(ask_extents(d, at));
+        x = find_extent(d, at);
     }
-    *ret_size = d->known_to - at;
-    *ret_zero = d->known_zero;
+    if (!x)
+        return err_errno(EIO, "the image does not say what it holds");
+    *ret_size = x->to - at;
+    *ret_zero = x->zero;
     return NULL;
 }

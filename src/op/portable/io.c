@@ -60,7 +60,7 @@ struct err *sink_put(const struct portable_io *io, const void *p, size_t size)
 
 struct err *sink_zeroes(const struct portable_io *io, uint64_t size)
 {
-    static const char zeroes[65536];
+    static char zeroes[MIB]; /* one page of the system's, however many it has */
     while (size) {
         size_t n = size < sizeof(zeroes) ? (size_t)size : sizeof(zeroes);
         TRY(io->write(io->arg, zeroes, n));
