@@ -18,6 +18,7 @@
 #include "gen/msg.h"
 #include "host/host.h"
 #include "state/txn.h"
+#include "task/permit.h"
 #include "task/task.h"
 
 /* ---- names without a message ---- */
@@ -173,7 +174,24 @@ static struct err *check_protected_keys(const struct call *c)
     if (!r)
         return NULL;
     _cleanup_(val_unrefp) struct val *old = row_get(r, f), *fresh = decode_arg(m, c->args, 1);
-    return rbac_check_keys(&c->caller, m, f->key_roles, old, fresh);
+    return permit_map(&c->caller, m, f->key_roles, old, fresh);
+}
+
+/* A constructor, of which the arguments or the members of its record are the new object's. */
+static struct err *check_new_keys(const struct call *c)
+{
+    const struct msg_desc *m = c->msg;
+    if (c->caller.superuser || !str_eq(m->name, "create"))
+        return NULL;
+    _cleanup_(val_unrefp) struct val *given = val_map();
+    for (unsigned i = 0; i < m->n_params; i++) {
+        _cleanup_(val_unrefp) struct val *v = decode_arg(m, c->args, i);
+        if (m->params[i].type->kind == TYPE_RECORD)
+            TRY(permit_new(&c->caller, desc_classes[m->cls], v));
+        else if (m->params[i].type->kind == TYPE_MAP)
+            val_put(given, m->params[i].name, val_ref(v));
+    }
+    return permit_new(&c->caller, desc_classes[m->cls], given);
 }
 
 static struct err *check_role(const struct call *c)
@@ -181,6 +199,7 @@ static struct err *check_role(const struct call *c)
     if (c->msg->flags & MSG_NO_SESSION)
         return NULL;
     TRY(rbac_check(&c->caller, c->msg, c->args));
+    TRY(check_new_keys(c));
     return check_protected_keys(c);
 }
 

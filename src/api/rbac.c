@@ -15,6 +15,7 @@
 #include "base/vec.h"
 #include "gen/error.h"
 #include "gen/rec.h"
+#include "task/permit.h"
 
 #define REF_PREFIX "OpaqueRef:"
 
@@ -26,40 +27,12 @@ struct rbac {
 
 /* ---- checks ---- */
 
-/* Bits of `role` and everything above it. client-cert stands beside the others: only read-only
- * messages and those marked for it. */
-static bool has_role(uint32_t roles, enum role role)
-{
-    uint32_t at_least = ~((1u << role) - 1) & ((1u << ROLE_N) - 1);
-    return roles & at_least;
-}
-
-static struct err *denied(const char *permission, const char *key)
-{
-    _cleanup_(freep) char *name =
-        key ? mem_printf("%s/key:%s", permission, key) : mem_strdup(permission);
-    for (char *c = name; *c && !(key && *c == '/'); c++)
-        *c = (char)tolower((unsigned char)*c);
-    return err_RBAC_PERMISSION_DENIED(name, "the session's roles do not include this permission");
-}
-
 struct err *rbac_check_role(bool superuser, uint32_t roles, enum role role, const char *permission)
 {
     if (superuser || role == ROLE_UNCHECKED)
         return NULL;
-    if (role == ROLE_LOCAL_ROOT || !has_role(roles, role))
-        return denied(permission, NULL);
-    return NULL;
-}
-
-static const struct key_role *find_key(const struct key_role *keys, const char *key)
-{
-    for (const struct key_role *k = keys; k && k->key; k++) {
-        size_t n = strlen(k->key);
-        bool prefix = n && k->key[n - 1] == '*';
-        if (prefix ? strncmp(key, k->key, n - 1) == 0 : str_eq(key, k->key))
-            return k;
-    }
+    if (role == ROLE_LOCAL_ROOT || !permit_has(roles, role))
+        return permit_denied(permission, NULL);
     return NULL;
 }
 
@@ -79,47 +52,16 @@ struct err *rbac_check(const struct caller *c, const struct msg_desc *m, const v
     if (c->superuser || m->role == ROLE_UNCHECKED)
         return NULL;
     const char *key = m->key_roles ? key_argument(m, args) : NULL;
-    const struct key_role *k = key ? find_key(m->key_roles, key) : NULL;
+    const struct key_role *k = key ? permit_find_key(m->key_roles, key) : NULL;
     enum role need = k ? k->role : m->role;
-    bool certificate_only = !has_role(c->roles, ROLE_CLIENT_CERT + 1);
-    if (m->flags & MSG_CLIENT_CERT && certificate_only && has_role(c->roles, ROLE_CLIENT_CERT))
+    /* client-cert stands beside the others: only read-only messages and those marked for it */
+    bool certificate_only = !permit_has(c->roles, ROLE_CLIENT_CERT + 1);
+    if (m->flags & MSG_CLIENT_CERT && certificate_only && permit_has(c->roles, ROLE_CLIENT_CERT))
         return NULL;
-    if (need != ROLE_LOCAL_ROOT && has_role(c->roles, need))
+    if (need != ROLE_LOCAL_ROOT && permit_has(c->roles, need))
         return NULL;
     _cleanup_(freep) char *name = mem_printf("%s.%s", desc_classes[m->cls]->name, m->name);
-    return denied(name, k ? k->key : NULL);
-}
-
-static bool is_same_entry(const struct val *a, const struct val *b, const char *key)
-{
-    const struct val *x = val_map_get(a, key), *y = val_map_get(b, key);
-    return x && y ? val_equal(x, y) : x == y;
-}
-
-static struct err *check_keys_of(const struct caller *c, const struct msg_desc *m,
-                                 const struct key_role *keys, const struct val *of,
-                                 const struct val *other)
-{
-    for (size_t i = 0; i < val_count(of); i++) {
-        const char *key = val_key_at(of, i);
-        const struct key_role *k = find_key(keys, key);
-        if (!k || k->role <= m->role || has_role(c->roles, k->role) ||
-            is_same_entry(of, other, key))
-            continue;
-        _cleanup_(freep) char *name = mem_printf("%s.%s", desc_classes[m->cls]->name, m->name);
-        return denied(name, k->key);
-    }
-    return NULL;
-}
-
-struct err *rbac_check_keys(const struct caller *c, const struct msg_desc *m,
-                            const struct key_role *keys, const struct val *old,
-                            const struct val *fresh)
-{
-    if (c->superuser)
-        return NULL;
-    TRY(check_keys_of(c, m, keys, old, fresh));
-    return check_keys_of(c, m, keys, fresh, old);
+    return permit_denied(name, k ? k->key : NULL);
 }
 
 enum role rbac_role_of(const char *ref)

@@ -26,12 +26,6 @@ struct err *rbac_check(const struct caller *c, const struct msg_desc *m, const v
 /* The same for a permission that belongs to no message, such as "http/get_export". */
 struct err *rbac_check_role(bool superuser, uint32_t roles, enum role role, const char *permission)
     _must_use_;
-/* A whole map is set by message m: RBAC_PERMISSION_DENIED if an entry changes whose key needs a
- * higher role than the message and the caller does not have it. */
-struct err *rbac_check_keys(const struct caller *c, const struct msg_desc *m,
-                            const struct key_role *keys, const struct val *old,
-                            const struct val *fresh) _must_use_;
-
 /* The permissions that a session with these roles has, lower case; borrowed. */
 const struct val *rbac_permissions(const struct rbac *r, uint32_t roles);
 

@@ -5,6 +5,7 @@ import os
 import uuid
 
 from simhost import ROLES, TOP, failure
+from transfers import Client
 
 with open(os.path.join(TOP, "tests", "facts", "roles.json"), encoding="utf-8") as f:
     FACTS = json.load(f)
@@ -72,6 +73,42 @@ def test_protected_keys(daemon, x, vm):
     assert x.VM.get_other_config(vm) == {"XenCenter.CustomFields.x": "1", "other": "3",
                                          "pci": "0/0"}
     x.VM.set_other_config(vm, before)
+
+
+def test_protected_keys_of_new_objects(daemon, x, vm):
+    def made(session, changes):
+        record = dict(x.VM.get_record(vm), name_label="keys", is_a_template=False, **changes)
+        ref = session.VM.create(record)
+        x.VM.destroy(ref)
+
+    with daemon.connect("vm-admin") as admin:
+        made(admin, {"other_config": {"folder": "/f", "other": "1"}})
+        for field, key in (("other_config", "pci"), ("platform", "hvm_serial")):
+            assert failure(made, admin, {field: {key: "1"}}) == [
+                "RBAC_PERMISSION_DENIED", f"vm.add_to_{field}/key:{key}",
+                "the session's roles do not include this permission"]
+    with daemon.connect("pool-admin") as top:
+        made(top, {"other_config": {"pci": "0/0000:00:00.0"}})
+    assert not x.VM.get_by_name_label("keys")
+
+
+def test_protected_keys_of_imported_vms(daemon, x, vm):
+    ref = x.VM.clone(vm, "keys")
+    x.VM.set_other_config(ref, {"pci": "0/0000:00:00.0"})
+    status, _, archive = Client(daemon, x).get("/export_metadata", ref=ref)
+    assert status == 200
+    x.VM.destroy(ref)
+    with daemon.connect("vm-power-admin") as low:
+        task = low.task.create("import", "")
+        Client(daemon, low).put("/import_metadata", archive, task_id=task)
+        assert low.task.get_error_info(task)[:2] == ["RBAC_PERMISSION_DENIED",
+                                                     "vm.add_to_other_config/key:pci"]
+        low.task.destroy(task)
+    assert not x.VM.get_by_name_label("keys")
+    assert Client(daemon, x).put("/import_metadata", archive)[0] == 200
+    (back,) = x.VM.get_by_name_label("keys")
+    assert x.VM.get_other_config(back)["pci"] == "0/0000:00:00.0"
+    x.VM.destroy(back)
 
 
 def test_an_asynchronous_refusal_is_in_the_task(daemon, vm):

@@ -14,6 +14,7 @@
 #include "op/portable/importing.h"
 #include "op/portable/portable_impl.h"
 #include "op/vm_ops.h"
+#include "task/permit.h"
 
 #define DISKS_MAX 255
 
@@ -96,7 +97,7 @@ static struct err *read_text(struct tar_in *t, struct buf *ret)
     return NULL;
 }
 
-static struct err *check_duplicates(struct op *op, const struct importing *im)
+static struct err *check_vms(struct op *op, const struct importing *im)
 {
     _cleanup_(snap_unrefp) struct snap *s = snap_get(op->db);
     size_t n = 0;
@@ -107,6 +108,7 @@ static struct err *check_duplicates(struct op *op, const struct importing *im)
         const struct rec_VM *same = snap_VM_by_uuid(s, ova_text(obj.rec, "uuid"));
         if (im->in->restore && same)
             return err_DUPLICATE_VM(same->row.ref);
+        TRY(permit_new(&op->caller, desc_classes[CLASS_VM], obj.rec));
         n++;
     }
     return n ? NULL : import_error("the archive has no VM");
@@ -120,7 +122,7 @@ static struct err *read_description(struct op *op)
     TRY(im->in->io->begin(im->in->io->arg));
     TRY(read_text(im->tar, &text));
     TRY(ova_parse((struct view){text.data, text.size}, &im->ova));
-    TRY(check_duplicates(op, im));
+    TRY(check_vms(op, im));
     return im->in->metadata ? NULL : plan_disks(op, im);
 }
 
