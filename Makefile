@@ -73,3 +73,7 @@ clean: ## remove build folders
 disk-torture: build ## a million steps on trees of images against a model; 10,000 power cuts
 	build/tests/unit/test_disk_tree 1000000 1000 0
 	build/tests/unit/test_disk_tree 80000 5000 8
+
+.PHONY: kills
+kills: build ## kill cairn-diskd 1000 times under load: no error, no wrong byte
+	@CAIRN_KILLS=1000 /usr/bin/python3 -m pytest -q -p no:cacheprovider tests/disk/test_kills.py

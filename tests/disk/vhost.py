@@ -176,6 +176,9 @@ class Vhost:
             if all(self.done[t[0]] for t in tokens):
                 return [self.mem[t[1]] for t in tokens]
             assert time.monotonic() < end, "requests are not answered"
+            struct.pack_into("<H", self.mem, AVAIL + 4 + 2 * self.num, self.seen)  # used_event
+            if self.seen != self.used_idx():
+                continue
             if select.select([self.call], [], [], 0.05)[0]:
                 os.eventfd_read(self.call)
 
