@@ -77,3 +77,7 @@ disk-torture: build ## a million steps on trees of images against a model; 10,00
 .PHONY: kills
 kills: build ## kill cairn-diskd 1000 times under load: no error, no wrong byte
 	@CAIRN_KILLS=1000 /usr/bin/python3 -m pytest -q -p no:cacheprovider tests/disk/test_kills.py
+
+.PHONY: power-cuts
+power-cuts: build ## 10,000 power cuts of cairn-diskd under load, on a file system that records
+	@CAIRN_POWER_CUTS=10000 /usr/bin/python3 -m pytest -q -p no:cacheprovider tests/disk/test_power_cuts.py
