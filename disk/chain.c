@@ -79,10 +79,7 @@ void chain_map_from(const struct chain *c, unsigned first, uint64_t at, uint64_t
 
 int chain_check_link(const struct image *child, const struct image *parent, struct image_why *why)
 {
-    static const uint8_t none[16];
-    bool raw = parent->format == IMAGE_RAW;
-    const uint8_t *is = raw ? none : parent->footer.uuid;
-    if (child->has_parent && memcmp(child->header.parent_uuid, is, 16) == 0)
+    if (child->has_parent && child->ops->is_child(child, parent))
         return 0;
     why_set(why, "'%s' is not the parent of '%s'", parent->path, child->path);
     return -EINVAL;

@@ -1,8 +1,8 @@
 /*
  * engine.c: cutting requests into pieces, mapping them, and putting the answers together. Called by
- * disk.c on the loop's thread; owns the pieces, the commits and the bitmap loads.
+ * disk.c on the loop's thread; owns the pieces. What a format keeps besides data is engine_vhd.c's.
  */
-#include "disk/engine.h"
+#include "disk/engine_int.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -10,68 +10,35 @@
 #include <unistd.h>
 
 #include "base/mem.h"
-#include "disk/commit.h"
 #include "codec/vhd.h"
 
-#define PIECE_IOV     8
 #define ZERO_PART     (32ull << 20) /* a ZEROES or DISCARD transfer at most */
 #define ZERO_BUF_SIZE (256u << 10)
 
-/* One transfer of a request. */
-struct piece {
-    struct io io;
-    struct commit_waiter waiter;
-    struct engine *e;
-    struct blk_req *req;
-    uint64_t at, size;     /* of the disk */
-    struct bitmap *bitmap; /* pinned; NULL: no metadata changes */
-    struct piece *next;
-    struct iovec *big; /* when `small` is too small */
-    struct iovec small[PIECE_IOV];
-};
-
-/* A sector bitmap on its way in; the bitmap's waiters are pieces. */
-struct load {
-    struct io io;
-    struct iovec iov;
-    struct engine *e;
-    struct image *image;
-    struct bitmap *bitmap;
-    uint8_t bits[BITMAP_MAX_SIZE];
-};
-
-struct engine {
-    struct chain *chain;
-    struct image *leaf;
-    struct backend *backend;
-    struct commit commit;
-    void (*on_done)(struct blk_req *req, int err, void *arg);
-    void *arg;
-    struct engine_stats stats;
-    unsigned in_flight;
-    struct piece *spare;
-    struct io sync;
-    struct blk_req *sync_waiting, *sync_running; /* FLUSH, and FUA requests that were written */
-    int sync_err;                                /* of a failed fdatasync, for ever */
-};
-
-static void start_range(struct engine *e, struct blk_req *req, uint64_t at, uint64_t size);
 static void read_range(struct engine *e, struct blk_req *req, uint64_t at, uint64_t size);
-static void write_range(struct engine *e, struct blk_req *req, uint64_t at, uint64_t size);
-static void zero_range(struct engine *e, struct blk_req *req, uint64_t at, uint64_t size);
-static void wait_for_load(struct engine *e, struct image *im, uint32_t block, struct blk_req *req,
-                          uint64_t at, uint64_t size);
-static void load_done(struct io *io, int err);
-static struct piece *piece_new(struct engine *e, struct blk_req *req, uint64_t at, uint64_t size);
-static void piece_start(struct piece *p, enum io_op op, struct file *file, uint64_t offset);
-static void piece_written(struct io *io, int err);
-static void piece_committed(struct commit_waiter *w, int err);
-static void piece_done(struct io *io, int err);
+static void write_plain(struct engine *e, struct blk_req *req, uint64_t at, uint64_t size);
+static void zero_plain(struct engine *e, struct blk_req *req, uint64_t at, uint64_t size);
 static void piece_zeroed(struct io *io, int err);
-static void piece_free(struct piece *p);
-static void req_drop(struct engine *e, struct blk_req *req);
 static void req_done(struct engine *e, struct blk_req *req, int err);
 static void sync_join(struct engine *e, struct blk_req *req);
+
+/* Images that are their data. */
+static const struct writer writer_plain = {
+    .begin = NULL,
+    .end = NULL,
+    .metadata_writes = NULL,
+    .sync_err = NULL,
+    .write = write_plain,
+    .zero = zero_plain,
+    .load = NULL,
+};
+
+static const struct writer *writer_of(const struct image *im)
+{
+    static const struct writer *const writers[] = {
+        [IMAGE_RAW] = &writer_plain, [IMAGE_VHD] = &writer_vhd, [IMAGE_VHD_FIXED] = &writer_plain};
+    return writers[im->format];
+}
 
 struct engine *engine_new(struct chain *chain, struct backend *backend,
                           void (*on_done)(struct blk_req *req, int err, void *arg), void *arg)
@@ -82,7 +49,9 @@ struct engine *engine_new(struct chain *chain, struct backend *backend,
     e->backend = backend;
     e->on_done = on_done;
     e->arg = arg;
-    commit_init(&e->commit, e->leaf, backend);
+    e->writer = writer_of(e->leaf);
+    if (e->writer->begin)
+        e->writer->begin(e);
     return e;
 }
 
@@ -95,7 +64,8 @@ void engine_free(struct engine *e)
         e->spare = p->next;
         free(p);
     }
-    commit_done(&e->commit);
+    if (e->writer->end)
+        e->writer->end(e);
     free(e);
 }
 
@@ -107,7 +77,8 @@ bool engine_is_idle(const struct engine *e)
 const struct engine_stats *engine_get_stats(const struct engine *e)
 {
     struct engine *w = (struct engine *)e;
-    w->stats.metadata_writes = e->commit.writes;
+    if (e->writer->metadata_writes)
+        w->stats.metadata_writes = e->writer->metadata_writes(e);
     return &e->stats;
 }
 
@@ -130,18 +101,18 @@ void engine_submit(struct engine *e, struct blk_req *req)
         return;
     }
     req->pending = 1;
-    start_range(e, req, req->offset, req->size);
+    engine_start_range(e, req, req->offset, req->size);
     req_drop(e, req);
 }
 
-static void start_range(struct engine *e, struct blk_req *req, uint64_t at, uint64_t size)
+void engine_start_range(struct engine *e, struct blk_req *req, uint64_t at, uint64_t size)
 {
     if (req->op == BLK_READ)
         read_range(e, req, at, size);
     else if (req->op == BLK_WRITE)
-        write_range(e, req, at, size);
+        e->writer->write(e, req, at, size);
     else
-        zero_range(e, req, at, size);
+        e->writer->zero(e, req, at, size);
 }
 
 static void read_range(struct engine *e, struct blk_req *req, uint64_t at, uint64_t size)
@@ -152,7 +123,7 @@ static void read_range(struct engine *e, struct blk_req *req, uint64_t at, uint6
         if (x.kind == EXTENT_HOLE) {
             iov_zero(req->iov, req->n_iov, at - req->offset, x.size);
         } else if (x.kind == EXTENT_LOAD) {
-            wait_for_load(e, x.image, x.block, req, at, x.size);
+            writer_of(x.image)->load(e, x.image, x.block, req, at, x.size);
         } else {
             struct piece *p = piece_new(e, req, at, x.size);
             p->io.done = piece_done;
@@ -163,9 +134,7 @@ static void read_range(struct engine *e, struct blk_req *req, uint64_t at, uint6
     }
 }
 
-/* Do the ancestors have nothing there? What is not known without a load, or because the chain is
- * not open to its root, counts as something. */
-static bool is_hole_below(struct engine *e, uint64_t at, uint64_t size)
+bool engine_is_hole_below(struct engine *e, uint64_t at, uint64_t size)
 {
     if (e->chain->image[e->chain->n - 1]->has_parent)
         return false;
@@ -180,166 +149,41 @@ static bool is_hole_below(struct engine *e, uint64_t at, uint64_t size)
     return true;
 }
 
-/* The bitmap that a write to the block has to set, if any: 1 when it must be loaded first. */
-static int prepare_block(struct engine *e, uint32_t block, struct bitmap **ret)
+static void write_plain(struct engine *e, struct blk_req *req, uint64_t at, uint64_t size)
 {
-    struct blockmap *m = &e->leaf->map;
-    *ret = NULL;
-    if (m->bat[block] != VHD_UNALLOCATED) {
-        if (blockmap_is_full(m, block))
-            return 0;
-        struct bitmap *b = blockmap_find(m, block);
-        if (!b || b->state == BITMAP_LOADING)
-            return 1;
-        *ret = b;
-        return 0;
-    }
-    uint64_t at = (uint64_t)block * m->block_size, left = e->leaf->size - at;
-    bool over_zeroes = is_hole_below(e, at, left < m->block_size ? left : m->block_size);
-    int r = blockmap_allocate(m, block, over_zeroes, ret);
-    if (r < 0)
-        return r;
-    e->leaf->is_touched = true;
-    e->stats.blocks_allocated++;
-    return 0;
-}
-
-static void write_range(struct engine *e, struct blk_req *req, uint64_t at, uint64_t size)
-{
-    struct image *im = e->leaf;
-    if (im->format != IMAGE_VHD) {
-        struct piece *p = piece_new(e, req, at, size);
-        p->io.done = piece_done;
-        piece_start(p, IO_WRITE, im->file, at);
-        return;
-    }
-    while (size) {
-        uint32_t block = (uint32_t)(at / im->map.block_size);
-        uint64_t inside = at % im->map.block_size;
-        uint64_t n = im->map.block_size - inside < size ? im->map.block_size - inside : size;
-        struct bitmap *b;
-        int r = prepare_block(e, block, &b);
-        if (r > 0) {
-            wait_for_load(e, im, block, req, at, n);
-        } else if (r < 0) {
-            req->err = r;
-        } else {
-            struct piece *p = piece_new(e, req, at, n);
-            p->bitmap = b;
-            p->io.done = piece_written;
-            if (b)
-                bitmap_pin(&im->map, b);
-            piece_start(p, IO_WRITE, im->file, blockmap_data_at(&im->map, block) + inside);
-        }
-        at += n;
-        size -= n;
-    }
-}
-
-/*
- * Zeroes in one block of a VHD. An absent block reads as zeroes unless an ancestor has something
- * there; to hide that, the block is allocated and the bits are set. A discard hides nothing. In a
- * present block no bit has to change without a parent.
- */
-static void zero_block(struct engine *e, struct blk_req *req, uint64_t at, uint64_t size)
-{
-    struct image *im = e->leaf;
-    uint32_t block = (uint32_t)(at / im->map.block_size);
-    bool hides = req->op == BLK_ZEROES && im->has_parent;
-    bool is_absent = im->map.bat[block] == VHD_UNALLOCATED;
-    if (is_absent && (!hides || is_hole_below(e, at, size)))
-        return;
-    struct bitmap *b = NULL;
-    int r = hides ? prepare_block(e, block, &b) : 0;
-    if (r != 0) {
-        if (r < 0)
-            req->err = r;
-        else
-            wait_for_load(e, im, block, req, at, size);
-        return;
-    }
     struct piece *p = piece_new(e, req, at, size);
-    p->bitmap = hides ? b : NULL;
-    if (p->bitmap)
-        bitmap_pin(&im->map, b);
-    p->io.done = piece_zeroed;
-    bool punch = req->op == BLK_DISCARD || !req->keep;
-    piece_start(p, punch ? IO_PUNCH : IO_ZERO, im->file,
-                blockmap_data_at(&im->map, block) + at % im->map.block_size);
+    p->io.done = piece_done;
+    piece_start(p, IO_WRITE, e->leaf->file, at);
 }
 
-static void zero_range(struct engine *e, struct blk_req *req, uint64_t at, uint64_t size)
+static void zero_plain(struct engine *e, struct blk_req *req, uint64_t at, uint64_t size)
 {
-    struct image *im = e->leaf;
     while (size) {
         uint64_t n = size < ZERO_PART ? size : ZERO_PART;
-        if (im->format == IMAGE_VHD) {
-            uint64_t inside = at % im->map.block_size;
-            n = im->map.block_size - inside < size ? im->map.block_size - inside : size;
-            zero_block(e, req, at, n);
-        } else {
-            struct piece *p = piece_new(e, req, at, n);
-            p->io.done = piece_zeroed;
-            bool punch = req->op == BLK_DISCARD || !req->keep;
-            piece_start(p, punch ? IO_PUNCH : IO_ZERO, im->file, at);
-        }
+        struct piece *p = piece_new(e, req, at, n);
+        p->wrote = piece_done;
+        piece_zero(p, e->leaf->file, at);
         at += n;
         size -= n;
     }
 }
 
-static void wait_for_load(struct engine *e, struct image *im, uint32_t block, struct blk_req *req,
-                          uint64_t at, uint64_t size)
+void engine_retry(struct engine *e, struct piece *list, int err)
 {
-    struct bitmap *b = blockmap_find(&im->map, block);
-    struct load *l = NULL;
-    if (!b) {
-        l = mem_new(struct load);
-        b = blockmap_load_begin(&im->map, block);
-        l->e = e;
-        l->image = im;
-        l->bitmap = b;
-        l->iov = (struct iovec){l->bits, sizeof(l->bits)};
-        l->io = (struct io){.op = IO_READ,
-                            .file = im->file,
-                            .offset = blockmap_bitmap_at(&im->map, block),
-                            .size = sizeof(l->bits),
-                            .iov = &l->iov,
-                            .n_iov = 1,
-                            .done = load_done};
-    }
-    struct piece *p = piece_new(e, req, at, size);
-    p->next = b->waiters;
-    b->waiters = p;
-    if (l)
-        backend_submit(e->backend, &l->io);
-}
-
-static void load_done(struct io *io, int err)
-{
-    struct load *l = (struct load *)io;
-    struct engine *e = l->e;
-    struct blockmap *m = &l->image->map;
-    struct piece *p = l->bitmap->waiters;
-    l->bitmap->waiters = NULL;
-    struct bitmap *b = blockmap_load_end(m, l->bitmap, err ? NULL : l->bits);
-    while (p) {
-        struct piece *next = p->next;
+    while (list) {
+        struct piece *p = list;
         struct blk_req *req = p->req;
+        list = p->next;
         if (err)
             req->err = err;
         else
-            start_range(e, req, p->at, p->size);
+            engine_start_range(e, req, p->at, p->size);
         piece_free(p);
         req_drop(e, req);
-        p = next;
     }
-    if (b)
-        bitmap_unpin(m, b);
-    free(l);
 }
 
-static struct piece *piece_new(struct engine *e, struct blk_req *req, uint64_t at, uint64_t size)
+struct piece *piece_new(struct engine *e, struct blk_req *req, uint64_t at, uint64_t size)
 {
     struct piece *p = e->spare;
     if (p)
@@ -350,13 +194,13 @@ static struct piece *piece_new(struct engine *e, struct blk_req *req, uint64_t a
     p->req = req;
     p->at = at;
     p->size = size;
-    p->bitmap = NULL;
+    p->meta = NULL;
     p->big = NULL;
     req->pending++;
     return p;
 }
 
-static void piece_start(struct piece *p, enum io_op op, struct file *file, uint64_t offset)
+void piece_start(struct piece *p, enum io_op op, struct file *file, uint64_t offset)
 {
     struct blk_req *req = p->req;
     struct iovec *iov = p->small;
@@ -376,34 +220,7 @@ static void piece_start(struct piece *p, enum io_op op, struct file *file, uint6
     backend_submit(p->e->backend, &p->io);
 }
 
-static void piece_written(struct io *io, int err)
-{
-    struct piece *p = (struct piece *)io;
-    struct blockmap *m = &p->e->leaf->map;
-    struct bitmap *b = p->bitmap;
-    if (b && !err) {
-        bitmap_set(b, (uint32_t)(p->at % m->block_size / VHD_SECTOR),
-                   (uint32_t)(p->size / VHD_SECTOR));
-        if (b->is_new || b->is_dirty || b->batch) {
-            p->waiter.bitmap = b;
-            p->waiter.done = piece_committed;
-            commit_join(&p->e->commit, &p->waiter);
-            return;
-        }
-    }
-    if (b)
-        bitmap_unpin(m, b);
-    piece_done(io, err);
-}
-
-static void piece_committed(struct commit_waiter *w, int err)
-{
-    struct piece *p = (struct piece *)((char *)w - offsetof(struct piece, waiter));
-    bitmap_unpin(&p->e->leaf->map, p->bitmap);
-    piece_done(&p->io, err);
-}
-
-static void piece_done(struct io *io, int err)
+void piece_done(struct io *io, int err)
 {
     struct piece *p = (struct piece *)io;
     struct engine *e = p->e;
@@ -414,13 +231,20 @@ static void piece_done(struct io *io, int err)
     req_drop(e, req);
 }
 
+void piece_zero(struct piece *p, struct file *file, uint64_t offset)
+{
+    bool punch = p->req->op == BLK_DISCARD || !p->req->keep;
+    p->io.done = piece_zeroed;
+    piece_start(p, punch ? IO_PUNCH : IO_ZERO, file, offset);
+}
+
 /* Where the file system cannot, a discard is no more than advice, and zeroes are written. */
 static void piece_zeroed(struct io *io, int err)
 {
     static uint8_t zeroes[ZERO_BUF_SIZE];
     struct piece *p = (struct piece *)io;
     if (err != -EOPNOTSUPP || p->req->op == BLK_DISCARD) {
-        piece_written(io, err == -EOPNOTSUPP ? 0 : err);
+        p->wrote(io, err == -EOPNOTSUPP ? 0 : err);
         return;
     }
     size_t n = (size_t)((p->size + sizeof(zeroes) - 1) / sizeof(zeroes));
@@ -431,18 +255,18 @@ static void piece_zeroed(struct io *io, int err)
     p->io.op = IO_WRITE;
     p->io.iov = p->big;
     p->io.n_iov = (int)n;
-    p->io.done = piece_written;
+    p->io.done = p->wrote;
     backend_submit(p->e->backend, &p->io);
 }
 
-static void piece_free(struct piece *p)
+void piece_free(struct piece *p)
 {
     free(p->big);
     p->next = p->e->spare;
     p->e->spare = p;
 }
 
-static void req_drop(struct engine *e, struct blk_req *req)
+void req_drop(struct engine *e, struct blk_req *req)
 {
     if (--req->pending)
         return;
@@ -489,8 +313,8 @@ static void sync_start(struct engine *e)
 
 static void sync_join(struct engine *e, struct blk_req *req)
 {
-    if (!e->sync_err)
-        e->sync_err = e->commit.sync_err;
+    if (!e->sync_err && e->writer->sync_err)
+        e->sync_err = e->writer->sync_err(e);
     if (e->sync_err || e->leaf->is_readonly) {
         req_done(e, req, e->sync_err);
         return;

@@ -11,29 +11,57 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "codec/bytes.h"
+#include "disk/create.h"
 #include "disk/image_vhd.h"
 
-#define PAGE 4096u
+#define SECTOR 512u
 
-static const char *const format_names[] = {
-    [IMAGE_RAW] = "raw", [IMAGE_VHD] = "vhd", [IMAGE_VHD_FIXED] = "vhd-fixed"};
+static bool packs_nothing(const struct image *im);
+static uint64_t raw_round_size(uint64_t size);
+static int raw_open(struct image *im, uint64_t file_size, const char **ret_why);
+static int raw_fill(struct file *f, const struct parent_facts *parent, struct image_made *made);
+static int raw_grow(struct image *im, uint64_t size, const char **ret_why);
 
-static bool has_pages_of_its_own(const struct image *im);
+static const struct image_ops raw_ops = {
+    .name = "raw",
+    .has_uuid = false,
+    .open = raw_open,
+    .finish = NULL,
+    .free = NULL,
+    .has_own_pages = packs_nothing,
+    .map = NULL,
+    .allocated = NULL,
+    .is_child = NULL,
+    .round_size = raw_round_size,
+    .fill = raw_fill,
+    .can_have_parent = false,
+    .grow = raw_grow,
+    .set_parent = NULL,
+    .set_hidden = NULL,
+    .parent_path = NULL,
+};
+
+static const struct image_ops *const formats[] = {
+    [IMAGE_RAW] = &raw_ops, [IMAGE_VHD] = &image_vhd_ops, [IMAGE_VHD_FIXED] = &image_vhd_fixed_ops};
+
 static int open_file(struct image *im, enum image_use use, struct image_why *why);
 static void image_free(struct image *im);
 static void image_freep(struct image **im);
-static void map_dynamic(struct image *im, uint64_t at, uint64_t size, struct extent *ret);
+
+const struct image_ops *image_ops_of(enum image_format f)
+{
+    return formats[f];
+}
 
 const char *image_format_name(enum image_format f)
 {
-    return format_names[f];
+    return formats[f]->name;
 }
 
 int image_parse_format(const char *name, enum image_format *ret)
 {
-    for (size_t i = 0; i < ARRAY_LEN(format_names); i++)
-        if (strcmp(name, format_names[i]) == 0) {
+    for (size_t i = 0; i < ARRAY_LEN(formats); i++)
+        if (strcmp(name, formats[i]->name) == 0) {
             *ret = (enum image_format)i;
             return 0;
         }
@@ -44,8 +72,10 @@ int image_open(const char *path, enum image_format format, enum image_use use, s
                struct image_why *why)
 {
     _cleanup_(image_freep) struct image *im = mem_new(struct image);
-    *im = (struct image){
-        .format = format, .path = mem_strdup(path), .is_readonly = use == IMAGE_READ};
+    *im = (struct image){.format = format,
+                         .ops = formats[format],
+                         .path = mem_strdup(path),
+                         .is_readonly = use == IMAGE_READ};
     int r = open_file(im, use, why);
     if (r < 0)
         return r;
@@ -57,34 +87,15 @@ int image_open(const char *path, enum image_format format, enum image_use use, s
     }
     const char *reason = "";
     im->is_device = st.is_device;
-    if (format == IMAGE_RAW)
-        im->size = st.size / VHD_SECTOR * VHD_SECTOR;
-    else if (format == IMAGE_VHD_FIXED)
-        r = image_vhd_open_fixed(im, st.size, &reason);
-    else
-        r = image_vhd_open_dynamic(im, st.size, &reason);
+    r = im->ops->open(im, st.size, &reason);
     if (r < 0) {
         why_set(why, "cannot open '%s': %s", path, *reason ? reason : strerror(-r));
         return r;
     }
-    if (use == IMAGE_WRITE && has_pages_of_its_own(im))
+    if (use == IMAGE_WRITE && im->ops->has_own_pages(im))
         file_go_direct(im->file, path);
     *ret = steal(&im);
     return 0;
-}
-
-/* Do data and metadata never share a page? Not in images that pack their blocks (QEMU's). */
-static bool has_pages_of_its_own(const struct image *im)
-{
-    if (im->format != IMAGE_VHD)
-        return im->format == IMAGE_RAW || im->size % PAGE == 0;
-    const struct blockmap *m = &im->map;
-    if (m->block_size % PAGE)
-        return false;
-    for (uint32_t i = 0; i < m->n_blocks; i++)
-        if (m->bat[i] != VHD_UNALLOCATED && blockmap_data_at(m, i) % PAGE)
-            return false;
-    return true;
 }
 
 int image_close(struct image *im, struct image_why *why)
@@ -93,8 +104,8 @@ int image_close(struct image *im, struct image_why *why)
         return 0;
     int r = 0;
     if (!im->is_readonly) {
-        if (im->format == IMAGE_VHD)
-            r = image_vhd_finish(im);
+        if (im->ops->finish)
+            r = im->ops->finish(im);
         int s = file_sync(im->file);
         if (r == 0)
             r = s;
@@ -107,40 +118,10 @@ int image_close(struct image *im, struct image_why *why)
 
 void image_map(struct image *im, uint64_t at, uint64_t size, struct extent *ret)
 {
-    if (im->format == IMAGE_VHD)
-        map_dynamic(im, at, size, ret);
+    if (im->ops->map)
+        im->ops->map(im, at, size, ret);
     else
         *ret = (struct extent){.kind = EXTENT_DATA, .size = size, .offset = at};
-}
-
-static void map_dynamic(struct image *im, uint64_t at, uint64_t size, struct extent *ret)
-{
-    struct blockmap *m = &im->map;
-    uint32_t block = (uint32_t)(at / m->block_size);
-    uint64_t inside = at % m->block_size;
-    if (size > m->block_size - inside)
-        size = m->block_size - inside;
-    *ret = (struct extent){.kind = EXTENT_HOLE, .size = size, .block = block};
-    if (m->bat[block] == VHD_UNALLOCATED)
-        return;
-    ret->offset = blockmap_data_at(m, block) + inside;
-    ret->kind = EXTENT_DATA;
-    if (blockmap_is_full(m, block))
-        return;
-    const struct bitmap *b = blockmap_find(m, block);
-    if (!b || b->state == BITMAP_LOADING) {
-        ret->kind = EXTENT_LOAD;
-        return;
-    }
-    bool present;
-    uint32_t first = (uint32_t)(inside / VHD_SECTOR);
-    uint32_t last = (uint32_t)((inside + size - 1) / VHD_SECTOR);
-    uint64_t end =
-        (first + (uint64_t)bitmap_run(b, first, last - first + 1, &present)) * VHD_SECTOR;
-    if (end - inside < size)
-        ret->size = end - inside;
-    if (!present)
-        ret->kind = EXTENT_HOLE;
 }
 
 static int open_file(struct image *im, enum image_use use, struct image_why *why)
@@ -162,8 +143,9 @@ static int open_file(struct image *im, enum image_use use, struct image_why *why
 
 static void image_free(struct image *im)
 {
+    if (im->ops->free)
+        im->ops->free(im);
     file_close(im->file);
-    blockmap_done(&im->map);
     free(im->path);
     free(im);
 }
@@ -172,6 +154,34 @@ static void image_freep(struct image **im)
 {
     if (*im)
         image_free(*im);
+}
+
+static int raw_open(struct image *im, uint64_t file_size, const char **ret_why)
+{
+    im->size = file_size / SECTOR * SECTOR;
+    return 0;
+}
+
+static bool packs_nothing(const struct image *im)
+{
+    return true;
+}
+
+static uint64_t raw_round_size(uint64_t size)
+{
+    if (size == 0 || size > INT64_MAX - SECTOR)
+        return 0;
+    return (size + SECTOR - 1) / SECTOR * SECTOR;
+}
+
+static int raw_fill(struct file *f, const struct parent_facts *parent, struct image_made *made)
+{
+    return file_truncate(f, made->size);
+}
+
+static int raw_grow(struct image *im, uint64_t size, const char **ret_why)
+{
+    return file_truncate(im->file, size);
 }
 
 void why_set(struct image_why *why, const char *fmt, ...)

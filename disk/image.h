@@ -34,8 +34,22 @@ struct image_why {
     char text[512];
 };
 
+/* Where a piece of the disk is. */
+enum extent_kind {
+    EXTENT_DATA, /* in the file at `offset` */
+    EXTENT_HOLE, /* not in this image */
+    EXTENT_LOAD  /* the bitmap of `block` must be loaded first */
+};
+struct extent {
+    enum extent_kind kind;
+    uint64_t size;   /* bytes from the start asked for; at least 1 */
+    uint64_t offset; /* in the file */
+    uint32_t block;
+};
+struct image_ops;
 struct image {
     enum image_format format;
+    const struct image_ops *ops;
     struct file *file;
     char *path;
     bool is_readonly;
@@ -56,6 +70,40 @@ struct image {
     uint32_t batmap_sectors;
 };
 
+struct image_made;
+struct image_parent;
+struct parent_facts;
+
+/*
+ * What a format is. All but `map` block, on the job thread, and return 0 or -errno; a reason may be
+ * named in *ret_why, a static string. A member that a format has no use for is NULL.
+ */
+struct image_ops {
+    const char *name; /* in the control protocol */
+    bool has_uuid;    /* children know their parent by it, in footer.uuid */
+    int (*open)(struct image *im, uint64_t file_size, const char **ret_why);
+    /* Writes out what was kept back, of an image open for writing; a sync follows. */
+    int (*finish)(struct image *im);
+    void (*free)(struct image *im); /* what `open` made, also when that failed */
+    /* Do data and metadata never share a page of 4 KiB? */
+    bool (*has_own_pages)(const struct image *im);
+    /* As image_map(), which takes whatever has none for its own data. */
+    void (*map)(struct image *im, uint64_t at, uint64_t size, struct extent *ret);
+    uint64_t (*allocated)(const struct image *im); /* bytes, about; NULL: all of it */
+    bool (*is_child)(const struct image *im, const struct image *parent);
+
+    uint64_t (*round_size)(uint64_t size); /* to what an image can have; 0: it cannot */
+    /* Into an empty file; `parent` is NULL where the format has none. */
+    int (*fill)(struct file *f, const struct parent_facts *parent, struct image_made *made);
+    bool can_have_parent;
+    int (*grow)(struct image *im, uint64_t size, const char **ret_why);
+    int (*set_parent)(struct image *im, const struct parent_facts *parent);
+    int (*set_hidden)(struct image *im, bool hidden);
+    /* The parent's path as the image has it, mostly relative to its folder; "" if none. */
+    void (*parent_path)(struct image *im, char *ret, size_t max);
+};
+const struct image_ops *image_ops_of(enum image_format f);
+
 /* Names as in the control protocol: raw, vhd, vhd-fixed. */
 const char *image_format_name(enum image_format f);
 int image_parse_format(const char *name, enum image_format *ret);
@@ -69,18 +117,6 @@ int image_open(const char *path, enum image_format format, enum image_use use, s
  * failed; the image is closed all the same. NULL is fine. */
 int image_close(struct image *im, struct image_why *why);
 
-/* Where a piece of the disk is. */
-enum extent_kind {
-    EXTENT_DATA, /* in the file at `offset` */
-    EXTENT_HOLE, /* not in this image */
-    EXTENT_LOAD  /* the bitmap of `block` must be loaded first */
-};
-struct extent {
-    enum extent_kind kind;
-    uint64_t size;   /* bytes from the start asked for; at least 1 */
-    uint64_t offset; /* in the file */
-    uint32_t block;
-};
 /* The extent that begins at `at`, not longer than `size`; both within the disk, sector-aligned. */
 void image_map(struct image *im, uint64_t at, uint64_t size, struct extent *ret);
 

@@ -17,6 +17,8 @@
 #include "base/mem.h"
 #include "codec/bytes.h"
 
+#define PAGE 4096u
+
 #define FAIL(why)                                                                                  \
     do {                                                                                           \
         *ret_why = (why);                                                                          \
@@ -372,3 +374,107 @@ static int write_batmap(struct image *im)
     vhd_batmap_put(&h, bytes);
     return file_pwrite(im->file, bytes, VHD_SECTOR + size, im->batmap_at);
 }
+
+static void map_dynamic(struct image *im, uint64_t at, uint64_t size, struct extent *ret)
+{
+    struct blockmap *m = &im->map;
+    uint32_t block = (uint32_t)(at / m->block_size);
+    uint64_t inside = at % m->block_size;
+    if (size > m->block_size - inside)
+        size = m->block_size - inside;
+    *ret = (struct extent){.kind = EXTENT_HOLE, .size = size, .block = block};
+    if (m->bat[block] == VHD_UNALLOCATED)
+        return;
+    ret->offset = blockmap_data_at(m, block) + inside;
+    ret->kind = EXTENT_DATA;
+    if (blockmap_is_full(m, block))
+        return;
+    const struct bitmap *b = blockmap_find(m, block);
+    if (!b || b->state == BITMAP_LOADING) {
+        ret->kind = EXTENT_LOAD;
+        return;
+    }
+    bool present;
+    uint32_t first = (uint32_t)(inside / VHD_SECTOR);
+    uint32_t last = (uint32_t)((inside + size - 1) / VHD_SECTOR);
+    uint64_t end =
+        (first + (uint64_t)bitmap_run(b, first, last - first + 1, &present)) * VHD_SECTOR;
+    if (end - inside < size)
+        ret->size = end - inside;
+    if (!present)
+        ret->kind = EXTENT_HOLE;
+}
+
+/* Not in images that pack their blocks (QEMU's). */
+static bool has_pages_of_its_own(const struct image *im)
+{
+    const struct blockmap *m = &im->map;
+    if (m->block_size % PAGE)
+        return false;
+    for (uint32_t i = 0; i < m->n_blocks; i++)
+        if (m->bat[i] != VHD_UNALLOCATED && blockmap_data_at(m, i) % PAGE)
+            return false;
+    return true;
+}
+
+static bool fixed_has_own_pages(const struct image *im)
+{
+    return im->size % PAGE == 0;
+}
+
+static void free_map(struct image *im)
+{
+    blockmap_done(&im->map);
+}
+
+static uint64_t allocated(const struct image *im)
+{
+    return (uint64_t)im->map.n_allocated * im->map.block_size;
+}
+
+static bool is_child(const struct image *im, const struct image *parent)
+{
+    static const uint8_t none[16];
+    if (!parent->ops->has_uuid && parent->format != IMAGE_RAW)
+        return false;
+    const uint8_t *uuid = parent->ops->has_uuid ? parent->footer.uuid : none;
+    return memcmp(im->header.parent_uuid, uuid, 16) == 0;
+}
+
+const struct image_ops image_vhd_ops = {
+    .name = "vhd",
+    .has_uuid = true,
+    .open = image_vhd_open_dynamic,
+    .finish = image_vhd_finish,
+    .free = free_map,
+    .has_own_pages = has_pages_of_its_own,
+    .map = map_dynamic,
+    .allocated = allocated,
+    .is_child = is_child,
+    .round_size = vhd_round_size,
+    .fill = image_vhd_fill,
+    .can_have_parent = true,
+    .grow = image_vhd_grow,
+    .set_parent = image_vhd_set_parent,
+    .set_hidden = image_vhd_set_hidden,
+    .parent_path = image_vhd_parent_path,
+};
+
+const struct image_ops image_vhd_fixed_ops = {
+    .name = "vhd-fixed",
+    .has_uuid = true,
+    .open = image_vhd_open_fixed,
+    .finish = NULL,
+    .free = NULL,
+    .has_own_pages = fixed_has_own_pages,
+    .map = NULL,
+    .allocated = NULL,
+    .is_child = NULL,
+    .round_size = vhd_round_size,
+    .fill = image_vhd_fill_fixed,
+    .can_have_parent = false,
+    .grow = image_vhd_grow_fixed,
+    .set_parent = NULL,
+    .set_hidden = image_vhd_set_hidden,
+    .parent_path = NULL,
+};

@@ -7,7 +7,7 @@
 
 #include "base/mem.h"
 #include "disk/image_vhd.h"
-#include "disk/layout.h"
+#include "disk/create.h"
 
 static int guess_format(struct file *f, uint64_t file_size, enum image_format *ret)
 {
@@ -50,12 +50,7 @@ static int fill_info(struct file *f, const enum image_format *format, struct ima
 /* image_open without a lock: reading a footer under a writer is harmless. */
 static int inspect(struct image *im, struct image_info *info, const char **ret_why)
 {
-    int r = 0;
-    im->size = info->file_size / VHD_SECTOR * VHD_SECTOR;
-    if (info->format == IMAGE_VHD_FIXED)
-        r = image_vhd_open_fixed(im, info->file_size, ret_why);
-    else if (info->format == IMAGE_VHD)
-        r = image_vhd_open_dynamic(im, info->file_size, ret_why);
+    int r = im->ops->open(im, info->file_size, ret_why);
     if (r < 0)
         return r;
     info->size = im->size;
@@ -66,8 +61,9 @@ static int inspect(struct image *im, struct image_info *info, const char **ret_w
     info->n_allocated = im->map.n_allocated;
     memcpy(info->parent_uuid, im->header.parent_uuid, 16);
     memcpy(info->parent_name, im->header.parent_name, sizeof(info->parent_name));
+    info->has_parent = im->has_parent;
     if (im->has_parent)
-        parent_path(im, info->parent_path, sizeof(info->parent_path));
+        im->ops->parent_path(im, info->parent_path, sizeof(info->parent_path));
     return 0;
 }
 
@@ -81,10 +77,14 @@ int image_info(const char *path, const enum image_format *format, struct image_i
     if (r == 0)
         r = fill_info(f, format, &info);
     if (r == 0) {
-        struct image im = {
-            .format = info.format, .file = f, .is_readonly = true, .is_device = info.is_device};
+        struct image im = {.format = info.format,
+                           .ops = image_ops_of(info.format),
+                           .file = f,
+                           .is_readonly = true,
+                           .is_device = info.is_device};
         r = inspect(&im, &info, &reason);
-        blockmap_done(&im.map);
+        if (im.ops->free)
+            im.ops->free(&im);
     }
     if (r < 0) {
         why_set(why, "cannot read '%s': %s", path, reason && *reason ? reason : strerror(-r));

@@ -49,12 +49,3 @@ int layout_write(struct file *f, const struct layout *l, uint64_t size, const ui
     blockmap_done(&m);
     return file_pwrite(f, bytes, total, l->table_at);
 }
-
-uint64_t layout_round_size(enum image_format format, uint64_t size)
-{
-    if (format != IMAGE_RAW)
-        return vhd_round_size(size);
-    if (size == 0 || size > INT64_MAX - VHD_SECTOR)
-        return 0;
-    return (size + VHD_SECTOR - 1) / VHD_SECTOR * VHD_SECTOR;
-}

@@ -20,9 +20,6 @@ struct layout layout_of(uint64_t size, uint64_t table_at, bool has_parent);
 int layout_write(struct file *f, const struct layout *l, uint64_t size, const uint32_t *bat,
                  const uint8_t *full, uint32_t n_old);
 
-/* What an image can have of a wanted size; 0: nothing. */
-uint64_t layout_round_size(enum image_format format, uint64_t size);
-
 /* What a child says of its parent. */
 struct parent_facts {
     uint8_t uuid[16];          /* all zero: a raw parent */
@@ -38,6 +35,3 @@ int parent_look(const char *child, const struct image_parent *parent, struct par
  * `locators_at`. */
 int parent_put(const struct parent_facts *p, uint64_t locators_at, struct vhd_header *h,
                uint8_t out[PARENT_LOCATORS * VHD_SECTOR]);
-/* What the image says itself: the path in the first of its locators that can be read; "" if none.
- */
-void parent_path(struct image *im, char *ret, size_t max);

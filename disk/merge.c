@@ -26,7 +26,7 @@ void merge_init(struct merge *m, struct image *child, struct image *parent, stru
     m->parent = (struct chain){.image = {parent}, .n = 1, .size = parent->size};
     m->from = engine_new(&m->child, backend, NULL, NULL);
     m->to = engine_new(&m->parent, backend, NULL, NULL);
-    m->total = (uint64_t)child->map.n_allocated * child->map.block_size;
+    m->total = child->ops->allocated(child);
 }
 
 void merge_done(struct merge *m)

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "disk/image_vhd.h"
 #include "disk/layout.h"
 
 /* Where the two paths part: behind the last slash that both have there. */
@@ -42,7 +43,7 @@ int parent_look(const char *child, const struct image_parent *parent, struct par
     if (r < 0)
         return r;
     *ret = (struct parent_facts){.size = info.size};
-    if (parent->format != IMAGE_RAW)
+    if (image_ops_of(parent->format)->has_uuid)
         memcpy(ret->uuid, info.footer.uuid, sizeof(ret->uuid));
     ret->timestamp = (uint32_t)(info.mtime - VHD_UNIX_EPOCH);
     r = relative_path(child, parent->path, ret->relative, sizeof(ret->relative));
@@ -72,7 +73,7 @@ int parent_put(const struct parent_facts *p, uint64_t locators_at, struct vhd_he
     return 0;
 }
 
-void parent_path(struct image *im, char *ret, size_t max)
+void image_vhd_parent_path(struct image *im, char *ret, size_t max)
 {
     *ret = '\0';
     for (int i = 0; i < VHD_LOCATORS; i++) {

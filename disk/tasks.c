@@ -167,7 +167,7 @@ json_t *verb_coalesce(struct call *c)
                 "rate", &rate) ||
         read_chain(c, t.path, format, parents, items, &n) < 0)
         return NULL;
-    if (n < 2 || items[0].format != IMAGE_VHD || rate < 0)
+    if (n < 2 || !image_ops_of(items[0].format)->can_have_parent || rate < 0)
         return fail(c, -EINVAL, "a growing image and its parent are needed");
     t.format = items[0].format;
     t.parent = (struct image_parent){items[1].path, items[1].format};
