@@ -111,7 +111,13 @@ struct api_start {
     /* Not 0: a write of a field, or a destroy, that needs no handler is refused with STALE_RECORD
      * if the object has changed after that generation. */
     uint64_t unless_after;
+    struct api_together *together; /* or NULL; taken over */
 };
+
+/* For `n` calls by api_start that set fields without a handler, on one loop: all of them are done
+ * in one transaction or none. Freed when the last has been started and is done. */
+struct api_together;
+struct api_together *api_together(unsigned n);
 
 /* What it came to; all borrowed. get_record, get_all_records and get_all_records_where give rows of
  * a snapshot instead of a value. */

@@ -18,6 +18,7 @@
 #include "api/session.h"
 #include "api/limit.h"
 #include "api/timing.h"
+#include "api/together.h"
 #include "base/lock.h"
 #include "base/log.h"
 #include "gen/error.h"
@@ -57,6 +58,8 @@ void call_unref(struct call *c)
     if (atomic_fetch_sub_explicit(&c->refs, 1, memory_order_acq_rel) != 1)
         return;
     atomic_fetch_sub(&c->api->n_calls, 1);
+    if (c->together)
+        together_miss(c->together, NULL);
     decode_free(c->args);
     session_unref(c->session);
     err_free(c->e);

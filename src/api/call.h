@@ -99,6 +99,7 @@ struct call {
     struct mutex lock;
     bool homeless; /* under the lock: the loop may be gone, posts run where they are made */
     uint64_t unless_after, generation; /* of an implicit write (api_start) */
+    struct api_together *together;     /* it will be part of that; NULL when it has joined */
     void *native; /* state of the message that is answered here (event.c, session.c) */
     void (*native_drop)(struct call *c); /* it may end early; NULL: it goes on */
 

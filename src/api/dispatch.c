@@ -14,6 +14,7 @@
 #include "api/implicit.h"
 #include "api/rbac.h"
 #include "api/session.h"
+#include "api/together.h"
 #include "gen/error.h"
 #include "gen/msg.h"
 #include "host/host.h"
@@ -262,7 +263,10 @@ static void run_implicit(struct call *c)
     *w = (struct write_call){.w = {.msg = c->msg, .args = c->args, .unless_after = c->unless_after},
                              .c = c};
     c->native = w;
-    db_write_async(c->api->db, "implicit", implicit_txn, w, on_written);
+    if (c->together)
+        together_join(steal(&c->together), c->api->db, &w->w, on_written, w);
+    else
+        db_write_async(c->api->db, "implicit", implicit_txn, w, on_written);
 }
 
 /* The same inside a task, for Async.*.create and destroy. */

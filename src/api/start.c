@@ -5,6 +5,7 @@
 #include "api/call.h"
 #include "api/implicit.h"
 #include "api/limit.h"
+#include "api/together.h"
 #include "state/db.h"
 
 struct api_started {
@@ -19,6 +20,8 @@ static void answer_value(struct call *c, struct err *e, struct val *result)
     struct api_started *s = (struct api_started *)c;
     const struct records *rows = !e ? c->records : NULL;
     s->answered = true;
+    if (c->together)
+        together_miss(steal(&c->together), e);
     if (!c->dropped)
         s->answer(s->arg, &(struct api_answer){
                               .e = e,
@@ -52,6 +55,7 @@ struct api_started *api_start(struct api *api, const struct api_start *rq, api_a
     call_init(c, api, answer_value);
     c->loop = rq->loop;
     c->unless_after = rq->unless_after;
+    c->together = rq->together;
     c->user_agent = rq->user_agent ? mem_strdup(rq->user_agent) : NULL;
     call_set_peer(c, &rq->peer);
     call_ref(c);

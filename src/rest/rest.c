@@ -27,6 +27,7 @@ void rest_unref(struct rest_call *c)
     if (--c->refs)
         return;
     rest_stream_free(c->stream);
+    rest_patch_free(c->patch);
     val_unref(c->body);
     rstr_unref(c->session);
     rstr_unref(c->ref);
@@ -73,6 +74,7 @@ void rest_drop(struct rest_call *c)
 {
     if (c->asked)
         api_started_drop(c->asked);
+    rest_patch_drop(c->patch);
     finish(c);
 }
 

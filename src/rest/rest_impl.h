@@ -4,7 +4,8 @@
  *   rest.c     a call from its request to its answer: credentials, target, method, end
  *   path.c     which collection, object and action a path names
  *   list.c     GET of a collection: filter, fields, pages
- *   object.c   GET, PATCH, DELETE of an object, POST to a collection
+ *   object.c   GET, DELETE of an object, POST to a collection
+ *   patch.c    PATCH of an object
  *   action.c   actions: every other message
  *   events.c   server-sent events
  *   login.c    /session
@@ -113,6 +114,7 @@ void rest_put_problem(struct buf *b, unsigned status, const struct err *e);
 /* ---- rest.c ---- */
 
 struct rest_stream; /* events.c */
+struct rest_patch;  /* patch.c */
 
 struct rest_call {
     unsigned refs;
@@ -141,10 +143,8 @@ struct rest_call {
     void (*then)(struct rest_call *c, const struct api_answer *a);
     bool done;
 
-    size_t next_field;     /* of a PATCH: the member of the body that is set next */
-    unsigned retries;      /* of it, after writes of others */
-    uint64_t written;      /* generation of its last write */
-    uint64_t unless_after; /* see api_start */
+    struct rest_patch *patch; /* of a PATCH: how far it is */
+    uint64_t unless_after;    /* see api_start */
     struct rest_stream *stream;
 };
 
@@ -179,6 +179,14 @@ bool rest_find_object(struct rest_call *c, const struct snap *s);
 void rest_answer_task(struct rest_call *c, const struct val *task);
 /* 428-like conditions: If-Match; 412 (false: the call is over). Sets unless_after. */
 bool rest_check_match(struct rest_call *c, const struct row *r);
+
+/* ---- object.c, patch.c ---- */
+
+/* With the object as it is now. */
+void rest_answer_latest(struct rest_call *c, unsigned status);
+void rest_patch_free(struct rest_patch *p); /* NULL is fine */
+/* Nobody waits for its calls any more. */
+void rest_patch_drop(struct rest_patch *p);
 
 /* ---- the methods ---- */
 

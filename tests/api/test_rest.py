@@ -5,6 +5,7 @@ import json
 import os
 import re
 import subprocess
+import threading
 import uuid
 
 import pytest
@@ -173,6 +174,46 @@ def test_a_bad_patch_changes_nothing(rest, x, guest, body):
     before = x.VM.get_record(ref)
     assert rest.patch(path, body, 400).json["status"] == 400
     assert x.VM.get_record(ref) == before
+
+
+def test_a_refused_patch_changes_nothing(daemon, x, guest):
+    """Of what is refused behind a field that is not: plain fields go together, what a message of
+    its own has set is put back."""
+    ref, path = guest
+    before = x.VM.get_record(ref)
+    admin = Rest(daemon, "vm-admin")
+    for body in ({"name_label": "half", "other_config": {"pci": "0/0"}, "tags": ["half"]},
+                 {"other_config": {"pci": "0/0"}, "VCPUs_max": 4, "VCPUs_at_startup": 3},
+                 {"VCPUs_max": 4, "name_label": "half", "VCPUs_at_startup": 9}):
+        problem = admin.patch(path, body, 403 if "other_config" in body else 400).json
+        assert problem["code"] in ("RBAC_PERMISSION_DENIED", "INVALID_VALUE")
+        assert x.VM.get_record(ref) == before
+    got = admin.patch(path, {"name_label": "whole", "VCPUs_max": 4, "VCPUs_at_startup": 3,
+                             "other_config": {"a": "b"}, "tags": ["t"]}).json
+    now = x.VM.get_record(ref)
+    assert (now["name_label"], now["VCPUs_max"], now["VCPUs_at_startup"], now["tags"]) == \
+        ("whole", "4", "3", ["t"])
+    assert got["VCPUs_max"] == 4 and now["other_config"]["a"] == "b"
+
+
+def test_a_patch_is_one_change(rest, x, guest):
+    """Who waits for a change sees all of it."""
+    ref, path = guest
+    for n in range(20):
+        token = x.call("event.from", [f"VM/{ref}"], "", 0.0)["token"]
+        seen = []
+
+        def wait(token=token, seen=seen):
+            seen.append(x.call("event.from", [f"VM/{ref}"], token, 30.0))
+
+        waiter = threading.Thread(target=wait)
+        waiter.start()
+        rest.patch(path, {"name_label": f"n{n}", "name_description": f"d{n}", "tags": [f"t{n}"]})
+        waiter.join()
+        (event,) = [e for e in seen[0]["events"] if e["ref"] == ref]
+        shown = event["snapshot"]
+        assert (shown["name_label"], shown["name_description"], shown["tags"]) == \
+            (f"n{n}", f"d{n}", [f"t{n}"])
 
 
 def test_conditions_follow_the_version(rest, x, guest):
