@@ -150,18 +150,41 @@ static struct err *import_path(struct cmd *c, struct buf *path)
     return NULL;
 }
 
+/* A VM made for a disk bears the file's name, without what stands behind its dot. */
+static void put_name(struct buf *path, const char *file)
+{
+    const char *slash = strrchr(file, '/');
+    const char *base = slash ? slash + 1 : file;
+    size_t n = strcspn(base + (*base == '.'), ".") + (*base == '.');
+    _cleanup_(freep) char *name = mem_strndup(base, n);
+    if (*name)
+        put_param(path, "name_label", name);
+}
+
+/* type=raw: the bytes of a disk, whatever they look like; anything else is seen. */
+static struct err *put_type(struct cmd *c, struct buf *path)
+{
+    const char *type = args_get(&c->args, "type");
+    if (args_get(&c->args, "host-username") || (type && strcmp(type, "raw") != 0))
+        return cli_fail("VMs cannot be fetched from other platforms; give a file (XVA, OVA, VHD, "
+                        "qcow2, VMDK), or type=raw and the bytes of a disk");
+    if (type)
+        put_param(path, "format", type);
+    return NULL;
+}
+
 static struct err *vm_import(struct cmd *c)
 {
     const char *url = args_get(&c->args, "url"), *file;
     _cleanup_(val_unrefp) struct val *result = NULL;
     _cleanup_(buf_done) struct buf path;
     buf_init(&path, 1 << 20);
-    if (args_get(&c->args, "type") || args_get(&c->args, "host-username"))
-        return cli_fail("VMs of other platforms cannot be imported; export them as XVA");
     if (url)
         return import_url(c, url);
     TRY(args_need(&c->args, "filename", &file));
     TRY(import_path(c, &path));
+    put_name(&path, file);
+    TRY(put_type(c, &path));
     TRY(progress_transfer(
         c,
         &(struct transfer){
@@ -233,7 +256,8 @@ const struct cmd_impl cmd_transfer_table[] = {
     {.name = "vm-export", .run = vm_export, .help = "Write a VM with its disks to a file."},
     {.name = "vm-import",
      .run = vm_import,
-     .help = "Make a VM of such a file, or of what a URL gives; prints its uuid."},
+     .help = "Make a VM of such a file, of an OVA or a disk (VHD, qcow2, VMDK, raw), or of what a "
+             "URL gives; prints its uuid."},
     {.name = "template-export", .run = template_export, .help = "Write a template to a file."},
     {.name = "snapshot-export-to-template",
      .run = snapshot_export,

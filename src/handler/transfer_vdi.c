@@ -34,7 +34,7 @@ static struct err *find_format(const struct transfer *x, enum portable_format *r
     _cleanup_(freep) char *name = transfer_arg(x, "format");
     if (portable_format_of(name ? name : "raw", ret))
         return NULL;
-    return err_VALUE_NOT_SUPPORTED("format", name, "a disk is moved as raw, vhd or tar");
+    return err_VALUE_NOT_SUPPORTED("format", name, "a disk comes as raw, vhd, tar, qcow2 or vmdk");
 }
 
 /* ---- export ---- */
@@ -57,6 +57,8 @@ struct err *http_get_export_raw_vdi(struct transfer *x, struct val **ret)
     TRY(find_format(x, &format));
     if (!vdi)
         return transfer_missing("vdi");
+    if (format > PORTABLE_OUT)
+        return err_VALUE_NOT_SUPPORTED("format", "", "a disk goes out as raw, vhd or tar");
     if (base && format != PORTABLE_VHD)
         return err_VALUE_NOT_SUPPORTED("base", base, "only a VHD can be a difference");
     _cleanup_(snap_unrefp) struct snap *s = snap_get(x->h->db);

@@ -91,14 +91,30 @@ static struct val *renamed_vdis(const struct transfer *x)
     return map;
 }
 
+/* What comes is known by its content, but for the bytes of a disk that begins with nothing. */
+static struct err *find_format(const struct transfer *x, bool *ret_raw)
+{
+    _cleanup_(freep) char *name = transfer_arg(x, "format");
+    *ret_raw = name && str_eq(name, "raw");
+    if (!name || *ret_raw)
+        return NULL;
+    return err_VALUE_NOT_SUPPORTED("format", name, "only raw can be said; anything else is seen");
+}
+
 static struct err *receive(struct transfer *x, bool metadata, struct val **ret)
 {
     _cleanup_(rstr_unrefp) const char *sr = NULL;
     _cleanup_(val_unrefp) struct val *vdis = renamed_vdis(x);
+    _cleanup_(freep) char *name = transfer_arg(x, "name_label");
+    uint64_t length = 0;
+    bool raw = false;
     struct portable_io io = transfer_upload(x);
     if (x->req->head->chunked)
         return err_IMPORT_ERROR_CANNOT_HANDLE_CHUNKED();
     TRY(transfer_find_sr(x, &sr));
+    TRY(find_format(x, &raw));
+    if (!transfer_length(x, &length))
+        length = 0;
     transfer_allow_short(x); /* an archive knows where it ends */
     return vm_import(x->op,
                      &(struct vm_in){.metadata = metadata,
@@ -107,6 +123,9 @@ static struct err *receive(struct transfer *x, bool metadata, struct val **ret)
                                      .dry_run = metadata && transfer_flag(x, "dry_run", false),
                                      .sr = sr,
                                      .vdis = vdis,
+                                     .name = name,
+                                     .length = length,
+                                     .raw = raw,
                                      .io = &io},
                      ret);
 }

@@ -70,7 +70,21 @@ def test_broken_files(xe, tmp_path):
     assert "this is no archive" in xe.fails("vm-import", f"filename={bad}")
     assert xe.fails("vm-import", f"filename={tmp_path / 'absent'}") != ""
     assert "Required parameter not found: filename" in xe.fails("vm-import")
-    assert "cannot be imported" in xe.fails("vm-import", "filename=x", "type=ova")
+    assert "cannot be fetched" in xe.fails("vm-import", "filename=x", "type=ESXServer")
+
+
+def test_a_disk_becomes_a_vm(daemon, xe, tmp_path):
+    """It bears the file's name; what begins with nothing is a disk only if that is said."""
+    file = tmp_path / "old.server.img"
+    file.write_bytes(CONTENT)
+    assert "this is no archive" in xe.fails("vm-import", f"filename={file}")
+    new = xe("vm-import", f"filename={file}", "type=raw")
+    assert xe("vm-param-get", f"uuid={new}", "param-name=name-label") == "old"
+    disk = xe("vm-disk-list", f"uuid={new}", "vdi-params=uuid", "--minimal").split(",")[-1]
+    out = tmp_path / "out"
+    xe("vdi-export", f"uuid={disk}", f"filename={out}")
+    assert out.read_bytes()[:len(CONTENT)] == CONTENT
+    xe("vm-uninstall", f"uuid={new}", "--force")
 
 
 def test_templates_and_snapshots(xe, vm, tmp_path):

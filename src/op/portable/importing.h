@@ -7,11 +7,13 @@
 
 /* What the process that is called knows; what undo needs stands in the operation's context:
  * "disks", disk.<i>.id (in the archive), .uuid, .sr, .vdi (ref of the new VDI). */
+struct foreign;
 struct importing {
     const struct vm_in *in;
     struct tar_in *tar;
     struct ova_in ova;
-    struct val *vms; /* set of the new references, for the result */
+    struct foreign *foreign; /* the file, whatever is in it */
+    struct val *vms;         /* set of the new references, for the result */
 };
 
 const char *import_disk(struct op *op, size_t i, const char *what); /* "" if there is none */

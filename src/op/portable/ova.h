@@ -43,6 +43,8 @@ struct ova_in {
 };
 /* Takes any bytes. IMPORT_ERROR, IMPORT_INCOMPATIBLE_VERSION. */
 struct err *ova_parse(struct view text, struct ova_in *ret) _must_use_;
+/* The same of the value itself, which is taken over. */
+struct err *ova_adopt(struct val *doc, struct ova_in *ret) _must_use_;
 void ova_in_done(struct ova_in *o);
 
 struct ova_object {

@@ -67,10 +67,15 @@ static struct err *index_objects(struct ova_in *o)
 
 struct err *ova_parse(struct view text, struct ova_in *ret)
 {
-    if (xml_parse_value(text, &ret->doc) < 0) {
-        ret->doc = NULL;
+    struct val *doc = NULL;
+    if (xml_parse_value(text, &doc) < 0)
         return import_error("the description of the VMs cannot be read");
-    }
+    return ova_adopt(doc, ret);
+}
+
+struct err *ova_adopt(struct val *doc, struct ova_in *ret)
+{
+    ret->doc = doc;
     ret->by_id = val_map();
     TRY(check_version(ret->doc));
     ret->objects = member(ret->doc, "objects", VAL_SET);

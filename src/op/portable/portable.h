@@ -31,8 +31,9 @@ struct portable_io {
     struct err *(*write)(void *arg, const void *p, size_t size);
 };
 
-enum portable_format { PORTABLE_RAW, PORTABLE_VHD, PORTABLE_TAR };
-/* "raw", "vhd", "tar"; false for others. */
+enum portable_format { PORTABLE_RAW, PORTABLE_VHD, PORTABLE_TAR, PORTABLE_QCOW2, PORTABLE_VMDK };
+#define PORTABLE_OUT PORTABLE_TAR /* the last one that is written, too */
+/* "raw", "vhd", "tar", "qcow2", "vmdk"; false for others. */
 bool portable_format_of(const char *name, enum portable_format *ret);
 
 struct vdi_stream {
@@ -41,7 +42,7 @@ struct vdi_stream {
     const char *sr;
     const char *name; /* import: of the new VDI; NULL: one is made up. In a library of CD images it
                          is the file's, which ends in .iso or .img */
-    uint64_t size_bytes;
+    uint64_t size_bytes; /* import: of what comes, 0: not known */
     enum portable_format format;
     bool chunked;  /* import, raw: pieces with their offsets instead of the whole */
     bool open_end; /* import, raw: nobody knows the length; an end before the disk's is VDI_IO_ERROR
@@ -85,7 +86,11 @@ struct vm_in {
     bool dry_run;           /* metadata: looks whether it could be done */
     const char *sr;         /* ref, for the disks; NULL: the default one */
     const struct val *vdis; /* metadata: exported uuid -> uuid here; NULL: none */
+    const char *name;       /* of a VM made for a disk; NULL: one is made up */
+    uint64_t length;        /* of all that comes, 0: not known */
+    bool raw;               /* it is a disk's bytes, whatever they look like */
     const struct portable_io *io;
 };
-/* *ret is the set of the new VMs. After a failure nothing is left. */
+/* *ret is the set of the new VMs. After a failure nothing is left. What comes may also be a disk of
+ * another system's, or an OVA: foreign.h. */
 struct err *vm_import(struct op *op, const struct vm_in *in, struct val **ret) _must_use_;

@@ -72,6 +72,7 @@ struct disk_in {
     struct diskio *disk;
     uint64_t size;
     uint64_t expected; /* bytes that must come for it, 0 if that is not known */
+    bool is_fresh;     /* the disk is new: it reads as zeroes */
     const char *vdi;   /* ref, for errors */
     struct source src;
 };

@@ -192,6 +192,15 @@ struct err *tar_in_take(struct tar_in *t, void *p, size_t size)
     return NULL;
 }
 
+struct err *tar_in_read(struct tar_in *t, void *p, size_t size, size_t *ret_size)
+{
+    la_ssize_t n = archive_read_data(t->a, p, size);
+    if (n < 0)
+        return in_failed(t);
+    *ret_size = (size_t)n;
+    return NULL;
+}
+
 void tar_in_skip(struct tar_in *t)
 {
     t->entry = NULL;

@@ -37,6 +37,8 @@ static inline void tar_in_freep(struct tar_in **t)
 struct err *tar_in_peek(struct tar_in *t, const char **ret_name, uint64_t *ret_size) _must_use_;
 /* All of its bytes, `size` of them as was told, and on to the next one. */
 struct err *tar_in_take(struct tar_in *t, void *p, size_t size) _must_use_;
+/* Some of its bytes, 0 at its end; then, or before, tar_in_skip(). */
+struct err *tar_in_read(struct tar_in *t, void *p, size_t size, size_t *ret_size) _must_use_;
 void tar_in_skip(struct tar_in *t);
 /* Bytes taken from the stream so far, for a progress bar. */
 uint64_t tar_in_seen(const struct tar_in *t);

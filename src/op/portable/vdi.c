@@ -6,6 +6,7 @@
  *
  * What an import has written into a VDI that was there before stays, whatever becomes of it.
  */
+#include "op/portable/foreign.h"
 #include "op/portable/portable_impl.h"
 #include "op/vm_ops.h"
 #include "task/claim.h"
@@ -13,7 +14,9 @@
 bool portable_format_of(const char *name, enum portable_format *ret)
 {
     static const char *const names[] = {
-        [PORTABLE_RAW] = "raw", [PORTABLE_VHD] = "vhd", [PORTABLE_TAR] = "tar"};
+        [PORTABLE_RAW] = "raw",     [PORTABLE_VHD] = "vhd",   [PORTABLE_TAR] = "tar",
+        [PORTABLE_QCOW2] = "qcow2", [PORTABLE_VMDK] = "vmdk",
+    };
     for (unsigned i = 0; i < ARRAY_LEN(names); i++) {
         if (!str_eq(name, names[i]))
             continue;
@@ -34,6 +37,8 @@ static struct err *send_as(const struct disk_out *out, enum portable_format form
     case PORTABLE_TAR:
         return tar_send_disk(out);
     case PORTABLE_RAW:
+    case PORTABLE_QCOW2:
+    case PORTABLE_VMDK:
         break;
     }
     return raw_send(out);
@@ -95,6 +100,7 @@ static struct err *name_new(struct op *op)
 {
     const struct vdi_stream *st = op_lent(op);
     char uuid[UUID_SIZE];
+    scratch_plan(op, op_get(op, "sr"));
     if (st->vdi)
         return NULL;
     str_uuid(uuid);
@@ -124,12 +130,33 @@ static struct err *make_new(struct op *op)
 
 static struct err *drop_new(struct op *op)
 {
-    return vdi_unmake(op, op_get(op, "image.uuid"), op_get(op, "sr"));
+    struct err *e = scratch_undo(op);
+    return err_first(e, vdi_unmake(op, op_get(op, "image.uuid"), op_get(op, "sr")));
+}
+
+/* What such an image does not hold reads as zeroes. */
+static struct err *receive_foreign(struct disk_in *in, const struct vdi_stream *st)
+{
+    bool is_vmdk = st->format == PORTABLE_VMDK;
+    struct scratch scratch = {
+        .op = in->op, .size = st->size_bytes && !st->open_end ? st->size_bytes : 2 * in->size};
+    TRY(diskio_zero(in->disk, in->size, 0));
+    struct err *e = foreign_receive(is_vmdk ? DISK_VMDK : DISK_QCOW2, in, &scratch);
+    e = err_first(e, diskio_flush(in->disk));
+    if (e) {
+        scratch_drop(&scratch);
+        return e;
+    }
+    diskio_freep(&in->disk);
+    source_drain(&in->src);
+    return scratch_end(&scratch);
 }
 
 static struct err *receive_as(struct disk_in *in, const struct vdi_stream *st)
 {
     TRY(st->io->begin(st->io->arg));
+    if (st->format == PORTABLE_QCOW2 || st->format == PORTABLE_VMDK)
+        return receive_foreign(in, st);
     if (st->format == PORTABLE_VHD)
         TRY(vhd_receive(in));
     else if (st->format == PORTABLE_TAR)
@@ -143,12 +170,13 @@ static struct err *receive_content(struct op *op)
 {
     const struct vdi_stream *st = op_lent(op);
     const char *vdi = op_get(op, "result");
-    _cleanup_(diskio_freep) struct diskio *disk = NULL;
-    TRY(portable_attach(op, vdi, 0, false, &disk));
-    struct disk_in in = {
-        .op = op, .disk = disk, .size = diskio_size(disk), .vdi = vdi, .src = {.io = st->io}};
+    struct disk_in in = {.op = op, .vdi = vdi, .src = {.io = st->io}};
+    TRY(portable_attach(op, vdi, 0, false, &in.disk));
+    in.size = diskio_size(in.disk);
     in.expected = st->open_end ? in.size : 0;
-    return receive_as(&in, st);
+    struct err *e = receive_as(&in, st);
+    diskio_freep(&in.disk);
+    return e;
 }
 
 static struct err *receive_and_detach(struct op *op)

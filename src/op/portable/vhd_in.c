@@ -11,7 +11,7 @@
 
 #include "codec/bytes.h"
 #include "codec/vhd.h"
-#include "op/portable/portable_impl.h"
+#include "op/portable/vhd_chain.h"
 
 struct block {
     uint32_t sector, number;
@@ -22,7 +22,8 @@ struct vhd_image {
     struct vhd_header header;
     struct block *blocks; /* those that are there, by their place in the stream */
     size_t n_blocks;
-    uint64_t size; /* of the disk in it */
+    uint64_t size;       /* of the disk in it */
+    struct cover *cover; /* what is there already stays; NULL: nothing does */
 };
 
 static void image_free(struct vhd_image *im)
@@ -94,6 +95,20 @@ static bool sector_is_there(const uint8_t *bitmap, uint32_t sector)
     return bitmap[sector / 8] & (0x80 >> (sector % 8));
 }
 
+/* Writes what nobody has written yet. */
+static struct err *put_uncovered(struct disk_in *in, struct cover *cover, uint64_t at,
+                                 const char *data, size_t size)
+{
+    for (size_t done = 0, n; done < size; done += n) {
+        bool there;
+        n = cover_run(cover, at + done, size - done, &there);
+        if (!there)
+            TRY(disk_put(in->disk, data + done, n, at + done));
+    }
+    cover_add(cover, at, size);
+    return NULL;
+}
+
 /* Writes (or, of a dynamic image, clears) a run of sectors of one kind. */
 static struct err *put_run(struct disk_in *in, const struct vhd_image *im, uint64_t at,
                            const char *data, size_t size, bool there)
@@ -101,9 +116,12 @@ static struct err *put_run(struct disk_in *in, const struct vhd_image *im, uint6
     if (at >= in->size)
         return NULL;
     size = size < in->size - at ? size : (size_t)(in->size - at);
+    if (there && im->cover)
+        return put_uncovered(in, im->cover, at, data, size);
     if (there)
         return disk_put(in->disk, data, size, at);
-    return im->footer.type == VHD_DYNAMIC ? diskio_zero(in->disk, size, at) : NULL;
+    bool clears = im->footer.type == VHD_DYNAMIC && !in->is_fresh;
+    return clears ? diskio_zero(in->disk, size, at) : NULL;
 }
 
 static struct err *put_block(struct disk_in *in, const struct vhd_image *im, uint32_t number,
@@ -151,7 +169,7 @@ static struct err *clear_between(struct disk_in *in, uint64_t from, uint64_t to)
 static struct err *clear_rest(struct disk_in *in, struct vhd_image *im)
 {
     uint64_t from = 0;
-    if (im->footer.type != VHD_DYNAMIC)
+    if (im->footer.type != VHD_DYNAMIC || in->is_fresh)
         return NULL;
     qsort(im->blocks, im->n_blocks, sizeof(*im->blocks), by_number);
     for (size_t i = 0; i < im->n_blocks; i++) {
@@ -162,14 +180,62 @@ static struct err *clear_rest(struct disk_in *in, struct vhd_image *im)
     return clear_between(in, from, in->size);
 }
 
+static struct err *receive_rest(struct disk_in *in, struct vhd_image *im)
+{
+    TRY(read_table(in, im));
+    TRY(read_blocks(in, im));
+    TRY(clear_rest(in, im));
+    source_drain(&in->src);
+    return NULL;
+}
+
 struct err *vhd_receive(struct disk_in *in)
 {
     _cleanup_(image_free) struct vhd_image im = {0};
     TRY(read_footer(in, &im));
     TRY(read_header(in, &im));
-    TRY(read_table(in, &im));
-    TRY(read_blocks(in, &im));
-    TRY(clear_rest(in, &im));
-    source_drain(&in->src);
-    return NULL;
+    if (in->is_fresh && im.footer.type == VHD_DIFFERENCING)
+        return import_error("the VHD is a difference to another image, which is not here");
+    return receive_rest(in, &im);
+}
+
+/* ---- chains ---- */
+
+static struct err *find_place(struct vhd_chain *c, const struct vhd_image *im)
+{
+    bool is_parent = memcmp(im->footer.uuid, c->parent, 16) == 0 && !c->upwards && !c->has_root;
+    bool is_child = im->footer.type == VHD_DIFFERENCING &&
+                    memcmp(im->header.parent_uuid, c->uuid, 16) == 0 &&
+                    (c->upwards || c->levels == 1);
+    if (c->levels == 0 || is_parent)
+        return NULL;
+    c->upwards = is_child;
+    return is_child ? NULL : import_error("the VHDs of the archive are no chain, or not in order");
+}
+
+struct err *vhd_chain_level(struct vhd_chain *c, struct disk_in *in)
+{
+    _cleanup_(image_free) struct vhd_image im = {0};
+    TRY(read_footer(in, &im));
+    TRY(read_header(in, &im));
+    TRY(find_place(c, &im));
+    if (!c->cover && !c->upwards && im.footer.type == VHD_DIFFERENCING)
+        c->cover = cover_new(in->size);
+    im.cover = c->upwards ? NULL : c->cover;
+    c->has_root |= im.footer.type == VHD_DYNAMIC;
+    c->levels++;
+    memcpy(c->uuid, im.footer.uuid, 16);
+    memcpy(c->parent, im.header.parent_uuid, 16);
+    return receive_rest(in, &im);
+}
+
+struct err *vhd_chain_check(const struct vhd_chain *c)
+{
+    return c->has_root ? NULL : import_error("the VHD at the root of the chain is missing");
+}
+
+void vhd_chain_done(struct vhd_chain *c)
+{
+    cover_free(c->cover);
+    *c = (struct vhd_chain){0};
 }

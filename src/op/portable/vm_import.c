@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "op/portable/chunks.h"
+#include "op/portable/foreign.h"
 #include "op/portable/importing.h"
 #include "op/portable/portable_impl.h"
 #include "op/vm_ops.h"
@@ -114,14 +115,24 @@ static struct err *check_vms(struct op *op, const struct importing *im)
     return n ? NULL : import_error("the archive has no VM");
 }
 
+static struct err *read_own(struct importing *im)
+{
+    _cleanup_(buf_done) struct buf text;
+    buf_init(&text, OVA_MAX);
+    TRY(read_text(im->tar, &text));
+    return ova_parse((struct view){text.data, text.size}, &im->ova);
+}
+
 static struct err *read_description(struct op *op)
 {
     struct importing *im = op_lent(op);
-    _cleanup_(buf_done) struct buf text;
-    buf_init(&text, OVA_MAX);
-    TRY(im->in->io->begin(im->in->io->arg));
-    TRY(read_text(im->tar, &text));
-    TRY(ova_parse((struct view){text.data, text.size}, &im->ova));
+    TRY(im->foreign->whole.io.begin(&im->foreign->whole));
+    if (!im->in->metadata)
+        TRY(foreign_describe(im->foreign, im->tar, &im->ova));
+    if (im->foreign->kind != FOREIGN_NONE)
+        scratch_plan(op, im->in->sr);
+    else
+        TRY(read_own(im));
     TRY(check_vms(op, im));
     return im->in->metadata ? NULL : plan_disks(op, im);
 }
@@ -164,7 +175,7 @@ static struct err *unmake_volumes(struct op *op)
     struct err *e = NULL;
     for (size_t i = 0; i < n_disks(op); i++)
         e = err_first(e, vdi_unmake(op, import_disk(op, i, "uuid"), import_disk(op, i, "sr")));
-    return e;
+    return err_first(e, scratch_undo(op));
 }
 
 /* ---- disks ---- */
@@ -254,19 +265,26 @@ static uint64_t total_size(struct op *op)
     return total;
 }
 
+static struct err *receive_own(struct op *op, struct importing *im)
+{
+    struct receiving r = {.op = op, .im = im, .total = total_size(op)};
+    r.received = mem_new_n(bool, n_disks(op) + 1);
+    r.chunks =
+        (struct chunks_in){.tar = im->tar, .force = im->in->force, .moved = moved, .moved_arg = &r};
+    struct err *e = receive_all(&r);
+    chunks_done(&r.chunks);
+    free(r.received);
+    return e;
+}
+
 static struct err *receive_disks(struct op *op)
 {
     struct importing *im = op_lent(op);
     if (im->in->metadata)
         return NULL;
-    struct receiving r = {.op = op, .im = im, .total = total_size(op)};
-    r.received = mem_new_n(bool, n_disks(op) + 1);
-    r.chunks =
-        (struct chunks_in){.tar = im->tar, .force = im->in->force, .moved = moved, .moved_arg = &r};
-    struct err *e = portable_error(op, receive_all(&r), im->in->sr);
-    chunks_done(&r.chunks);
-    free(r.received);
-    return err_first(e, portable_detach(op));
+    bool own = im->foreign->kind == FOREIGN_NONE;
+    struct err *e = own ? receive_own(op, im) : foreign_receive_disks(op, im->foreign);
+    return err_first(portable_error(op, e, im->in->sr), portable_detach(op));
 }
 
 /* ---- records ---- */
@@ -347,8 +365,10 @@ struct err *vm_import(struct op *op, const struct vm_in *in, struct val **ret)
         TRY(op_claim(op, CLASS_SR, sr, STORAGE_OPERATIONS_VDI_CREATE));
         with_sr.sr = sr;
     }
-    _cleanup_(tar_in_freep) struct tar_in *t = tar_in_new(in->io);
-    struct importing im = {.in = &with_sr, .tar = t, .vms = val_set()};
+    _cleanup_(foreign_done) struct foreign f;
+    foreign_init(&f, &with_sr);
+    _cleanup_(tar_in_freep) struct tar_in *t = tar_in_new(&f.whole.io);
+    struct importing im = {.in = &with_sr, .tar = t, .foreign = &f, .vms = val_set()};
     struct err *e = run(op, in, &im);
     ova_in_done(&im.ova);
     if (e || in->dry_run)
