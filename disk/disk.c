@@ -11,6 +11,7 @@
 #include <time.h>
 
 #include "base/mem.h"
+#include "disk/backend/pace.h"
 #include "disk/gate.h"
 #include "disk/park.h"
 
@@ -74,6 +75,7 @@ void disk_free(struct disk *d)
 {
     if (!d)
         return;
+    budget_close(d->budget);
     gate_free(steal(&d->gate));
     park_free(steal(&d->park));
     while (d->waiting) {
@@ -149,6 +151,11 @@ static void open_work(struct job *job)
     j->err = -ERANGE;
 }
 
+static uint64_t clock_of(void *ring)
+{
+    return ring_round_us(ring);
+}
+
 static void open_done(struct job *job)
 {
     struct disk_job *j = (struct disk_job *)job;
@@ -162,7 +169,10 @@ static void open_done(struct job *job)
         d->cbt = j->cbt;
         d->cbt_state = j->cbt_state;
         chain_leaf(d->chain)->file->split = d->split;
-        d->engine = engine_new(d->chain, d->backend, on_req_done, d);
+        if (d->budget)
+            d->pace = pace_new(d->backend, steal(&d->budget), clock_of, d->ring);
+        d->engine =
+            engine_new(d->chain, d->pace ? pace_backend(d->pace) : d->backend, on_req_done, d);
         d->state = DISK_ACTIVE;
     }
     end(d, j->err, j->why.text);
@@ -209,6 +219,7 @@ static void on_drained(struct ring_op *op, int res)
     d->engine_stats = disk_engine_stats(d);
     engine_free(d->engine);
     d->engine = NULL;
+    pace_free(steal(&d->pace));
     d->job = j;
     jobs_post(d->jobs, &j->job);
 }
@@ -230,6 +241,12 @@ static void close_done(struct job *job)
         remember_error(d, j->err, j->why.text);
     end(d, j->err, j->why.text);
     free(j);
+}
+
+void disk_set_budget(struct disk *d, struct budget *budget)
+{
+    budget_close(d->budget);
+    d->budget = budget;
 }
 
 void disk_limit(struct disk *d, uint64_t bytes_per_s, uint64_t ops_per_s)

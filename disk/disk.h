@@ -36,7 +36,9 @@ struct disk_op_stats {
     uint64_t latency[DISK_LATENCIES];
 };
 
+struct budget;
 struct gate;
+struct pace;
 struct park;
 struct disk_error {
     int code; /* -errno; 0: none yet */
@@ -64,9 +66,11 @@ struct disk {
     enum cbt_state cbt_state; /* of the last activation */
     unsigned in_flight, n_waiting;
     struct blk_req *waiting, **waiting_end;
-    uint32_t split;    /* large requests go to the leaf in parts of so many bytes; 0: whole */
-    struct gate *gate; /* NULL while there were never limits */
-    struct park *park; /* NULL: what storage refuses is answered with an error */
+    uint32_t split;        /* large requests go to the leaf in parts of so many bytes; 0: whole */
+    struct budget *budget; /* for the next activation, or NULL */
+    struct pace *pace;     /* in front of the backend while an image is open; NULL: no budget */
+    struct gate *gate;     /* NULL while there were never limits */
+    struct park *park;     /* NULL: what storage refuses is answered with an error */
 
     struct disk_op_stats stats[BLK_OPS];
     struct engine_stats engine_stats; /* of earlier activations */
@@ -106,6 +110,10 @@ void disk_may_park(struct disk *d);
 void disk_retry(struct disk *d);
 /* For front ends: some of their requests do not stay any more (blk_req.stays). */
 void disk_sort_out(struct disk *d);
+
+/* ATTACHED only: from the next activation on, data in flight is this disk's share of a budget,
+ * which becomes the disk's. NULL: no limit. */
+void disk_set_budget(struct disk *d, struct budget *budget);
 
 /* For front ends. The request's offset and size need not be checked before. */
 void disk_submit(struct disk *d, struct blk_req *req);

@@ -92,7 +92,8 @@ static int run_profile(const struct args *a)
     const char *what;
     if (!a->path)
         return usage("profile needs a file, a device or a folder");
-    double seconds = a->seconds ? (double)a->seconds / PROFILE_POINTS : PROFILE_POINT_SECONDS;
+    double seconds =
+        a->seconds ? (double)a->seconds / (PROFILE_POINTS + PROFILE_DEPTHS) : PROFILE_POINT_SECONDS;
     int r = profile_run(a->path, seconds, &p, &what);
     if (r == 0)
         return profile_print(&p, a->path, a->json);

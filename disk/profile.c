@@ -40,6 +40,8 @@ struct sweep {
 };
 
 static int open_target(const char *path, bool *ret_direct, uint64_t *ret_size);
+static int run_sizes(struct sweep *s, double seconds, struct profile *p);
+static int run_depths(struct sweep *s, double seconds, struct profile *p);
 static int run_point(struct sweep *s, double seconds);
 static void start(struct slot *slot);
 static void on_read(struct ring_op *op, int res);
@@ -59,21 +61,45 @@ int profile_run(const char *path, double seconds, struct profile *ret, const cha
     s.fd = fd;
     s.slot = mem_new_n(struct slot, MAX_DEPTH);
     void *memory = NULL;
-    if (posix_memalign(&memory, ALIGN, PROFILE_OUTSTANDING))
+    if (posix_memalign(&memory, ALIGN, PROFILE_MOST))
         r = -ENOMEM;
     s.memory = memory;
     *ret_what = "read it";
-    for (uint32_t block = PROFILE_OUTSTANDING; r == 0 && block >= PROFILE_MIN_BLOCK; block /= 2) {
-        uint32_t depth = PROFILE_OUTSTANDING / block;
-        s.point = &ret->point[ret->n];
-        *s.point = (struct profile_point){block, depth < MAX_DEPTH ? depth : MAX_DEPTH, 0, 0};
-        r = block <= s.size ? run_point(&s, seconds) : 0;
-        ret->n += s.point->ops > 0;
-    }
+    if (r == 0)
+        r = run_sizes(&s, seconds, ret);
+    if (r == 0)
+        r = run_depths(&s, seconds, ret);
     ring_free(s.ring);
     free(s.slot);
     free(memory);
     return r == 0 && ret->n == 0 ? -ENODATA : r;
+}
+
+static int run_sizes(struct sweep *s, double seconds, struct profile *p)
+{
+    int r = 0;
+    for (uint32_t block = PROFILE_OUTSTANDING; r == 0 && block >= PROFILE_MIN_BLOCK; block /= 2) {
+        uint32_t depth = PROFILE_OUTSTANDING / block;
+        s->point = &p->point[p->n];
+        *s->point = (struct profile_point){block, depth < MAX_DEPTH ? depth : MAX_DEPTH, 0, 0};
+        r = block <= s->size ? run_point(s, seconds) : 0;
+        p->n += s->point->ops > 0;
+    }
+    return r;
+}
+
+static int run_depths(struct sweep *s, double seconds, struct profile *p)
+{
+    uint32_t split = profile_split(p), block = split ? split : PROFILE_OUTSTANDING;
+    int r = 0;
+    for (uint32_t depth = 1; r == 0 && depth <= MAX_DEPTH && depth <= PROFILE_MOST / block;
+         depth *= 2) {
+        s->point = &p->depth[p->n_depths];
+        *s->point = (struct profile_point){block, depth, 0, 0};
+        r = block <= s->size ? run_point(s, seconds) : 0;
+        p->n_depths += s->point->ops > 0;
+    }
+    return r;
 }
 
 /* Not all zeroes, which a device may know without reading. */

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "disk/backend/pace.h"
 #include "disk/gate.h"
 #include "disk/park.h"
 
@@ -134,6 +135,16 @@ static json_t *latency_of(const struct disk_op_stats *s)
     return list;
 }
 
+/* What the disk may have in flight of its repository's budget: null, or bytes. */
+static json_t *share_of(const struct disk *d)
+{
+    if (!d->pace)
+        return json_null();
+    struct pace_stats p = pace_get_stats(d->pace);
+    return json_pack("{s:I, s:I, s:i, s:i}", "bytes", (json_int_t)p.share, "inflight",
+                     (json_int_t)p.in_flight, "queued", (int)p.queued, "users", (int)p.users);
+}
+
 json_t *report_stats(const struct disk *d)
 {
     static const struct {
@@ -157,6 +168,7 @@ json_t *report_stats(const struct disk *d)
     }
     (void)json_object_set_new(j, "held", json_integer(d->gate ? (int)gate_held(d->gate) : 0));
     (void)json_object_set_new(j, "parked", parked_of(d));
+    (void)json_object_set_new(j, "share", share_of(d));
     bool is_silent = false;
     for (size_t i = 0; i < d->fronts.n; i++) {
         const struct front *f = d->fronts.v[i];

@@ -14,6 +14,7 @@
 
 #include "base/log.h"
 #include "disk/backend/remote.h"
+#include "disk/budget.h"
 #include "disk/control_int.h"
 #include "disk/report.h"
 
@@ -199,13 +200,31 @@ int read_chain(struct call *c, const char *path, const char *format, json_t *par
     return r;
 }
 
+/* `budget` of activate: {path, bytes}. A disk without its share works, but is not held back. */
+static bool set_budget(struct call *c, struct disk *d, json_t *j)
+{
+    const char *path;
+    json_int_t bytes;
+    struct budget *b = NULL;
+    if (json_unpack_ex(j, NULL, JSON_STRICT, "{s:s, s:I}", "path", &path, "bytes", &bytes) < 0 ||
+        path[0] != '/' || bytes <= 0) {
+        (void)fail(c, -EINVAL, "budget: path is absolute, bytes is a positive number");
+        return false;
+    }
+    int r = budget_open(path, (uint64_t)bytes, &b);
+    if (r < 0)
+        log_warn("event=no-budget disk=%s path=%s why=\"%s\"", d->id, path, strerror(-r));
+    disk_set_budget(d, b);
+    return true;
+}
+
 static json_t *verb_activate(struct call *c)
 {
     const char *id, *path, *format, *cbt = NULL;
-    json_t *parents = NULL;
+    json_t *parents = NULL, *budget = NULL;
     int split = 0;
-    if (!unpack(c, "{s:s, s:s, s:s, s?o, s?i, s?s}", "id", &id, "path", &path, "format", &format,
-                "parents", &parents, "split", &split, "cbt", &cbt) ||
+    if (!unpack(c, "{s:s, s:s, s:s, s?o, s?i, s?s, s?o}", "id", &id, "path", &path, "format",
+                &format, "parents", &parents, "split", &split, "cbt", &cbt, "budget", &budget) ||
         (cbt && !check_path(c, cbt, 4095)))
         return NULL;
     struct entry *e = find(c, id);
@@ -223,6 +242,9 @@ static json_t *verb_activate(struct call *c)
     if (e->d->state == DISK_DRAINING)
         return fail(c, -EBUSY, "the disk '%s' is draining", id);
     if (e->d->state == DISK_ATTACHED) {
+        disk_set_budget(e->d, NULL);
+        if (budget && !set_budget(c, e->d, budget))
+            return NULL;
         e->d->split = (uint32_t)split;
         free(e->d->cbt_path);
         e->d->cbt_path = cbt ? mem_strdup(cbt) : NULL;

@@ -55,13 +55,13 @@ class Ours:
         self.folder = folder
         self.d = Diskd(folder)
 
-    def serve(self, name, path, fmt, parents=()):
+    def serve(self, name, path, fmt, parents=(), **more):
         size = self.d.ok("info", path=path, format=fmt)["size"]
         # Short names: a socket's path has at most 107 bytes.
         self.d.ok("attach", id=name, vdi=name, size=size, fronts=[
             {"type": "nbd", "path": self.path(name, "n"), "export": name},
             {"type": "vhost-user-blk", "path": self.path(name, "v")}])
-        args = {"id": name, "path": path, "format": fmt}
+        args = {"id": name, "path": path, "format": fmt, **more}
         if parents:
             args["parents"] = [{"path": p, "format": fmt} for p in parents]
         while self.d.ok("activate", **args).get("pending"):

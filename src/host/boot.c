@@ -39,7 +39,11 @@ static const struct member image_members[] = {
     {AT(struct image, size_bytes), M_UINT64, 0, INT64_MAX, NULL},
     {AT(struct image, readonly), M_BOOL, 0, 0, NULL},
     {AT(struct image, parents), M_TEXT, 0, 0, NULL},
+    {AT(struct image, split), M_UINT64, 0, INT64_MAX, NULL},
+    {AT(struct image, budget_bytes), M_UINT64, 0, INT64_MAX, NULL},
+    {AT(struct image, budget_path), M_TEXT, 0, 0, NULL},
 };
+#define IMAGE_NEEDED 5u /* the others came later */
 
 static const struct member disk_members[] = {
     {AT(struct boot_disk, id), M_TEXT, 0, 0, NULL},
@@ -522,7 +526,7 @@ static struct err *member_from_val(const struct member *m, const struct val *v, 
         fits = choice_from_val(m, v, p);
         break;
     case M_IMAGE:
-        return some_from_val(WALK(image_members), ARRAY_LEN(image_members) - 1, v, slot(m, p));
+        return some_from_val(WALK(image_members), IMAGE_NEEDED, v, slot(m, p));
     }
     return fits ? NULL : err_internal("boot record has a wrong value for '%s'", m->name);
 }

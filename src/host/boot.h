@@ -43,6 +43,9 @@ struct image {
     bool readonly;
     char *parents; /* the images below it, nearest first, a line "<format> <path>" each; filled in
                       when the disk is attached, "" before */
+    /* Of its repository, see sr_tune.h. */
+    uint64_t split, budget_bytes;
+    char *budget_path;
 };
 
 struct boot_disk {

@@ -28,6 +28,7 @@
 #include "host/mon.h"
 #include "host/proc.h"
 #include "host/sr_cbt.h"
+#include "host/sr_tune.h"
 
 #undef LOG_MODULE
 #define LOG_MODULE "disk"
@@ -300,6 +301,7 @@ struct val *disk_activate_request(const struct boot_disk *d)
         val_put(v, "parents", parents);
     else
         val_unref(parents);
+    sr_tune_request(&d->image, v);
     _cleanup_(freep) char *log = d->image.readonly || d->cd ? NULL : sr_cbt_beside(d->image.path);
     if (log)
         val_put_str(v, "cbt", log);

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "host/sr_tune.h"
 #include "op/vdi_cbt.h"
 #include "op/world.h"
 
@@ -115,6 +116,7 @@ struct err *boot_build_image(struct op *op, const struct snap *s, const struct r
                           .format = mem_strdup(vol.format),
                           .size_bytes = vol.virtual_bytes,
                           .readonly = readonly || vol.readonly || vdi->read_only};
+    sr_tune_image(op->host, sr->uuid, sr->other_config, ret);
     sr_volume_done(&vol);
     return NULL;
 }

@@ -230,6 +230,35 @@ def test_split_requests(diskd):
     vhdcheck(diskd.path("s.vhd"))
 
 
+def test_two_processes_share_a_budget(diskd, tmp_path):
+    """Each has half while both are busy; who was killed takes nothing away for long."""
+    if run("stat", "-f", "-c", "%T", str(tmp_path)).stdout.strip() == "tmpfs":
+        pytest.skip("files in memory are not held back")
+    other_folder = tmp_path / "o"
+    other_folder.mkdir()
+    budget = {"path": diskd.path("budget"), "bytes": 16 * MIB}
+    with Diskd(str(other_folder)) as other:
+        for d in (diskd, other):
+            d.create("b.vhd", "vhd", 8 * MIB)
+            d.attach("b.vhd", 8 * MIB)
+            args = {"id": "b.vhd", "path": d.path("b.vhd"), "format": "vhd", "budget": budget}
+            d.fails("activate", "EINVAL", **dict(args, budget={"path": "x", "bytes": 1}))
+            d.fails("activate", "EINVAL", **dict(args, budget=dict(budget, bytes=0)))
+            d.ok("activate", **args)
+        def shares():
+            for d in (diskd, other):
+                qemu_io(nbd_uri(d, "b.vhd"), "write -P 3 0 4M", "read -P 3 0 4M")
+            return [d.stats("b.vhd")["share"]["bytes"] for d in (diskd, other)]
+
+        wait_for(lambda: 8 * MIB in shares())
+        assert diskd.stats("b.vhd")["share"]["inflight"] == 0
+        other.kill()
+        wait_for(lambda: diskd.stats("b.vhd")["share"]["users"] == 0)
+        qemu_io(nbd_uri(diskd, "b.vhd"), "read -P 3 0 4M")
+        assert diskd.stats("b.vhd")["share"]["bytes"] == 16 * MIB
+        other.start()
+
+
 def test_profile(tmp_path):
     """The sweep of a small file: same bytes outstanding at each point; what is not there is named."""
     path = str(tmp_path / "data")
@@ -238,6 +267,7 @@ def test_profile(tmp_path):
     p = json.loads(run(DISKD, "profile", path, "--seconds=1", "--json").stdout)
     assert all(x["block"] * x["depth"] == min(p["outstanding"], x["block"] * 1024) for x in p["points"])
     assert [x["block"] for x in p["points"]][:2] == [4 * MIB, 2 * MIB] and p["points"][-1]["ops_per_s"] > 0
+    assert p["depths"][0]["depth"] == 1 and p["budget"] >= p["outstanding"]
     assert p["split"] in [0] + [x["block"] for x in p["points"][1:]]
     assert "best" in run(DISKD, "profile", path, "--seconds=1").stdout
     assert "No such file" in run(DISKD, "profile", path + "x", check=False).stderr

@@ -347,7 +347,8 @@ static void save_and_restore(struct fixture *x)
     struct sr_volume vol = {0};
     must(host_vm_save_size(x->h, VM, &need));
     must(sr_vdi_create(x->h, &x->v, &x->sr, STATE, need, NULL, &vol));
-    struct image image = {vol.uuid, vol.path, vol.format, vol.virtual_bytes, false, NULL};
+    struct image image = {
+        .vdi = vol.uuid, .path = vol.path, .format = vol.format, .size_bytes = vol.virtual_bytes};
     must(host_vm_save(x->h, &x->v, VM, &image));
     assert_int_equal(query(x).state, GUEST_ABSENT);
     must(host_vm_build(x->h, &x->v, x->boot, &image));
@@ -369,7 +370,8 @@ static void a_guest_is_saved_and_comes_back(void **state)
     assert_true(saw(x, FACT_SHUTDOWN, 1, 5000));
     must(host_vm_kill(x->h, &x->v, VM));
     must(sr_vdi_create(x->h, &x->v, &x->sr, TRANSFER, 2 << 20, NULL, &vol));
-    struct image blank = {vol.uuid, vol.path, vol.format, vol.virtual_bytes, false, NULL};
+    struct image blank = {
+        .vdi = vol.uuid, .path = vol.path, .format = vol.format, .size_bytes = vol.virtual_bytes};
     must_fail(host_vm_build(x->h, &x->v, x->boot, &blank));
     assert_int_equal(query(x).state, GUEST_ABSENT);
     sr_volume_done(&vol);
@@ -388,7 +390,8 @@ static void a_cancelled_save_leaves_the_guest_running(void **state)
     struct sr_volume vol = {0};
     start(x);
     must(sr_vdi_create(x->h, &x->v, &x->sr, STATE, 256 << 20, NULL, &vol));
-    struct image image = {vol.uuid, vol.path, vol.format, vol.virtual_bytes, false, NULL};
+    struct image image = {
+        .vdi = vol.uuid, .path = vol.path, .format = vol.format, .size_bytes = vol.virtual_bytes};
     struct verb cancelled = {.cancelled = always};
     must_fail(host_vm_save(x->h, &cancelled, VM, &image));
     enum guest_state got;

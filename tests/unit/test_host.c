@@ -202,13 +202,13 @@ static void a_saved_guest_comes_back(void **state)
     assert_true(need > x->boot->memory_bytes);
     _cleanup_(freep) char *path = mem_printf("%s/state.raw", x->dir);
     assert_int_equal(fd_replace_file(path, "", 0, 0600), 0);
-    struct image small = {VDI, path, "raw", 1 << 20, false, NULL},
-                 image = {VDI, path, "raw", need, false, NULL};
+    struct image small = {.vdi = VDI, .path = path, .format = "raw", .size_bytes = 1 << 20},
+                 image = {.vdi = VDI, .path = path, .format = "raw", .size_bytes = need};
     assert_fails(host_vm_save(x->h, &v, VM, &small));
     assert_int_equal(guest(x), GUEST_RUNNING);
     assert_null(host_vm_save(x->h, &v, VM, &image));
     assert_int_equal(guest(x), GUEST_ABSENT);
-    struct image wrong = {VDI, x->disk, "raw", need, false, NULL};
+    struct image wrong = {.vdi = VDI, .path = x->disk, .format = "raw", .size_bytes = need};
     assert_fails(host_vm_build(x->h, &v, x->boot, &wrong));
     assert_null(host_vm_build(x->h, &v, x->boot, &image));
     assert_int_equal(guest(x), GUEST_PAUSED);

@@ -71,12 +71,29 @@ static void test_without_a_difference_nothing_is_split(void **state)
     assert_int_equal(profile_split(&p), 0);
 }
 
+/* A device that is busy with 1 MiB in flight, and one that needs 8 MiB. */
+static void test_a_budget_keeps_the_device_busy(void **state)
+{
+    (void)state;
+    static const uint64_t knees[] = {1 << 20, 8 << 20};
+    static const uint64_t budgets[] = {PROFILE_OUTSTANDING, 16 << 20};
+    for (unsigned k = 0; k < 2; k++) {
+        struct profile p = {.is_direct = true};
+        for (uint32_t depth = 1; depth <= 512; depth *= 2) {
+            uint64_t bytes = depth * 65536ull, busy = bytes < knees[k] ? bytes : knees[k];
+            p.depth[p.n_depths++] = (struct profile_point){65536, depth, busy, 1};
+        }
+        assert_int_equal(profile_budget(&p), budgets[k]);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_flash_is_split),
         cmocka_unit_test(test_one_head_is_left_alone),
         cmocka_unit_test(test_without_a_difference_nothing_is_split),
+        cmocka_unit_test(test_a_budget_keeps_the_device_busy),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -15,6 +15,7 @@
 #include "base/str.h"
 #include "host/sim.h"
 #include "host/sr.h"
+#include "host/sr_tune.h"
 
 #define SR  "11111111-2222-4333-8444-555555555555"
 #define VDI "99999999-2222-4333-8444-555555555555"
@@ -220,6 +221,33 @@ static void an_iso_library_takes_images(void **state)
                 "SR_BACKEND_FAILURE_221");
 }
 
+static void what_is_known_of_a_device_reaches_the_data_path(void **state)
+{
+    struct fixture *x = *state;
+    _cleanup_(val_unrefp) struct val *config = val_map(), *bare = val_map(), *said = val_map();
+    struct image image = {0};
+    sr_tune_image(x->h, SR, config, &image);
+    sr_tune_request(&image, bare);
+    assert_null(val_map_get(bare, "split"));
+    assert_int_equal(val_get_int(val_map_get(val_map_get(bare, "budget"), "bytes")),
+                     SR_TUNE_BUDGET);
+    val_put_str(config, "io-split", "65536");
+    val_put_str(config, "io-budget", "8388608");
+    sr_tune_image(x->h, SR, config, &image);
+    sr_tune_request(&image, said);
+    assert_int_equal(val_get_int(val_map_get(said, "split")), 65536);
+    const struct val *budget = val_map_get(said, "budget");
+    assert_int_equal(val_get_int(val_map_get(budget, "bytes")), 8388608);
+    assert_non_null(strstr(val_map_str(budget, "path", ""), SR));
+    /* Nonsense is as if it was not there; a budget of nothing is none. */
+    val_put_str(config, "io-split", "1000");
+    val_put_str(config, "io-budget", "0");
+    sr_tune_image(x->h, SR, config, &image);
+    assert_int_equal(image.split, 0);
+    assert_int_equal(image.budget_bytes, 0);
+    image_done(&image);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -234,6 +262,7 @@ int main(void)
         TEST(a_device_needs_privileges_and_is_examined),
         TEST(an_iso_library_lists_images),
         TEST(an_iso_library_takes_images),
+        TEST(what_is_known_of_a_device_reaches_the_data_path),
     };
     return cmocka_run_group_tests_name("sr", tests, NULL, NULL);
 }
