@@ -310,11 +310,11 @@ struct err *cbt_forget(struct op *op, const struct snap *s, const struct sr_ref 
     if (!sr_cbt_is_supported(op->host, sr))
         return NULL;
     TRY(sr_cbt_info(op->host, sr, uuid, &info));
-    if (!info.is_there)
-        return NULL;
     key_of(uuid, key);
     const char *disk = op_get(op, key);
     bool pauses = *disk && snap_VDI(s, disk);
+    if (!info.is_there) /* it has been done before, perhaps all but the last of it */
+        return pauses ? resume_of(op, disk) : NULL;
     if (pauses)
         TRY(pause_of(op, disk));
     struct verb v = op_verb(op, VERB_TIME);

@@ -6,7 +6,9 @@
 #include <string.h>
 
 #include "base/buf.h"
+#include "base/fd.h"
 #include "base/str.h"
+#include "codec/cbtlog.h"
 #include "lab.h"
 #include "state/watch.h"
 #include "task/claim.h"
@@ -175,14 +177,52 @@ static void check_paused(struct lab *w, struct buf *out)
         buf_printf(out, "disks are still paused:\n%s", text);
 }
 
+static bool read_log(struct lab *w, const char *uuid, struct cbtlog_header *ret)
+{
+    _cleanup_(freep) char *path = mem_printf("%s/sr/%s.cbtlog", w->dir, uuid);
+    _cleanup_(buf_done) struct buf b;
+    buf_init(&b, 1 << 20);
+    return fd_read_file(path, 1 << 20, &b) == 0 &&
+           cbtlog_parse((const uint8_t *)b.data, b.size, ret) == 0;
+}
+
+/* A log of changed blocks is of a VDI that says so, and is where its neighbours say it is. */
+static void check_log(struct lab *w, const struct snap *s, const char *name, struct buf *out)
+{
+    char uuid[37] = "", parent[37], child[37];
+    struct cbtlog_header h, before;
+    memcpy(uuid, name, strlen(name) - strlen(".cbtlog") < 37 ? strlen(name) - 7 : 36);
+    const struct rec_VDI *vdi = snap_VDI_by_uuid(s, uuid);
+    if (!vdi || !vdi->cbt_enabled)
+        buf_printf(out, "log %s is of no VDI that records\n", name);
+    if (!read_log(w, uuid, &h)) {
+        buf_printf(out, "log %s is none\n", name);
+        return;
+    }
+    cbtlog_uuid_text(h.parent, parent);
+    if (*parent && read_log(w, parent, &before)) {
+        cbtlog_uuid_text(before.child, child);
+        if (!str_eq(child, uuid))
+            buf_printf(out, "log %s comes after %s, which is followed by '%s'\n", uuid, parent,
+                       child);
+    } else if (*parent) {
+        buf_printf(out, "log %s comes after %s, which is not there\n", uuid, parent);
+    }
+}
+
 static void check_folder(struct lab *w, const struct snap *s, struct buf *out)
 {
     _cleanup_(freep) char *path = mem_printf("%s/sr", w->dir);
     DIR *d = opendir(path);
-    size_t files = 0, records = 0;
+    size_t files = 0, records = 0, logs = 0, recording = 0;
     for (struct dirent *e = d ? readdir(d) : NULL; e; e = readdir(d)) {
         if (e->d_name[0] == '.')
             continue;
+        if (str_ends(e->d_name, ".cbtlog")) {
+            check_log(w, s, e->d_name, out);
+            logs++;
+            continue;
+        }
         files++;
         if (!is_known(s, w->sr, e->d_name))
             buf_printf(out, "file %s has no VDI\n", e->d_name);
@@ -190,7 +230,11 @@ static void check_folder(struct lab *w, const struct snap *s, struct buf *out)
     if (d)
         closedir(d);
     snap_each (row, s, CLASS_VDI)
-        records += str_eq(rec_VDI(row)->SR, w->sr);
+        records += str_eq(rec_VDI(row)->SR, w->sr) && rec_VDI(row)->type != VDI_TYPE_CBT_METADATA;
+    snap_each (row, s, CLASS_VDI)
+        recording += rec_VDI(row)->cbt_enabled;
+    if (logs != recording)
+        buf_printf(out, "%zu logs, %zu VDIs record\n", logs, recording);
     if (files != records)
         buf_printf(out, "%zu files, %zu VDIs\n", files, records);
 }

@@ -252,6 +252,46 @@ static struct err *to_be_deleted(struct lab *w)
     return destroy_vdi(w, remembered);
 }
 
+/* ---- changed blocks ---- */
+
+static struct err *enable_cbt(struct lab *w, const char *vdi)
+{
+    return lab_call(w, VDI_enable_cbt, vdi, .self = vdi);
+}
+
+static struct err *with_tracked_disk(struct lab *w)
+{
+    TRY(with_running_disk(w));
+    return enable_cbt(w, remembered);
+}
+
+/* Three logs in a row; the one remembered is in the middle. */
+static struct err *with_tracked_snapshot(struct lab *w)
+{
+    _cleanup_(rstr_unrefp) const char *first = NULL;
+    TRY(with_tracked_disk(w));
+    _cleanup_(rstr_unrefp) const char *disk = rstr_ref(remembered);
+    TRY(snapshot_of(w, disk, &first));
+    return snapshot_of(w, disk, &remembered);
+}
+
+static struct err *with_tracked_vdi_snapshot(struct lab *w)
+{
+    const char *vdi = NULL;
+    TRY(lab_make_vdi(w, &vdi));
+    TRY(enable_cbt(w, vdi));
+    TRY(snapshot_of(w, vdi, &remembered));
+    return write_to(w, vdi);
+}
+
+static struct err *with_late_tracking(struct lab *w)
+{
+    const char *vdi = NULL;
+    TRY(lab_make_vdi(w, &vdi));
+    TRY(snapshot_of(w, vdi, &remembered));
+    return enable_cbt(w, vdi);
+}
+
 /* ---- runs ---- */
 
 #define RUN(name, ...)                                                                             \
@@ -282,6 +322,9 @@ RUN_ON(VBD_unplug)
 RUN_ON(VIF_plug)
 RUN_ON(VIF_unplug)
 RUN_ON(VDI_destroy)
+RUN_ON(VDI_enable_cbt)
+RUN_ON(VDI_disable_cbt)
+RUN_ON(VDI_data_destroy)
 RUN_ON(PBD_unplug)
 RUN_ON(PBD_plug)
 RUN_ON(VM_appliance_start)
@@ -599,6 +642,21 @@ static struct err *run_export_disk(struct lab *w)
     return transfer(w, export_disk);
 }
 
+static struct err *read_nothing(void *arg, struct op *op, const char *socket)
+{
+    return NULL;
+}
+
+static struct err *serve_disk(struct op *op, const void *args, struct val **ret)
+{
+    return vdi_serve_nbd(op, &(struct vdi_nbd){.vdi = remembered, .serve = read_nothing});
+}
+
+static struct err *run_serve_disk(struct lab *w)
+{
+    return transfer(w, serve_disk);
+}
+
 const struct scenario scenarios[] = {
     {"start", "VM.start", halted, run_VM_start},
     {"pause", "VM.pause", running, run_VM_pause},
@@ -638,6 +696,15 @@ const struct scenario scenarios[] = {
     {"vdi-clone", "VDI.clone", with_vdi, run_clone_vdi},
     {"vdi-destroy", "VDI.destroy", with_vdi, run_VDI_destroy},
     {"vdi-resize", "VDI.resize", with_vdi, run_resize},
+    {"cbt-enable", "VDI.enable_cbt", with_running_disk, run_VDI_enable_cbt},
+    {"cbt-disable", "VDI.disable_cbt", with_tracked_disk, run_VDI_disable_cbt},
+    {"cbt-snapshot", "VDI.snapshot", with_tracked_disk, run_snapshot_vdi},
+    {"cbt-snapshot-vm", "VM.snapshot", with_tracked_disk, run_snapshot_vm},
+    {"cbt-destroy", "VDI.destroy", with_tracked_snapshot, run_VDI_destroy},
+    {"cbt-data-destroy", "VDI.data_destroy", with_tracked_snapshot, run_VDI_data_destroy},
+    {"cbt-revert", "VDI.revert", with_tracked_vdi_snapshot, run_revert_vdi},
+    {"cbt-revert-ends", "VDI.revert", with_late_tracking, run_revert_vdi},
+    {"vdi-nbd", "VDI.nbd", with_vdi, run_serve_disk},
     {"vdi-export", "VDI.export", with_vdi, run_export_disk},
     {"vdi-import", "VDI.import", empty, run_import_disk},
     {"vm-export", "VM.export", halted, run_export_vm},

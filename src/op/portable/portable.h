@@ -54,7 +54,8 @@ struct err *vdi_export(struct op *op, const struct vdi_stream *s) _must_use_;
 /* *ret is the VDI's reference. */
 struct err *vdi_import(struct op *op, const struct vdi_stream *s, struct val **ret) _must_use_;
 
-/* The VDI over NBD, read-only, on the socket of this host that `serve` is told, until that returns;
+/* The VDI over NBD, read-only, on the socket of this host that `serve` is told ("": the disk is
+ * simulated), until that returns;
  * the VDI cannot be changed meanwhile. VDI_IN_USE and its like while somebody writes to it. */
 struct vdi_nbd {
     const char *vdi; /* ref */
