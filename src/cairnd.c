@@ -45,7 +45,6 @@
 #include "tls/tls.h"
 
 #define DESCRIPTORS 65536
-#define STOP_TIME   (20 * USEC_PER_SEC)
 #define KEPT_MEMORY (4u << 20) /* bytes of growth that are left alone */
 
 /* Everything that was made, in order; what is NULL was not reached. */
@@ -562,7 +561,7 @@ static void save_metrics(struct daemon *d)
 /* False when an operation does not end in time: all it may use is left as it is. */
 static bool close_all(struct daemon *d)
 {
-    usec_t deadline = clock_now() + STOP_TIME;
+    usec_t deadline = clock_now() + d->config.stop_wait_s * USEC_PER_SEC;
     loop_timer_free(d->again_timer);
     net_stop(d->net);
     nbd_gate_free(steal(&d->gate));

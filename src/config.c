@@ -69,6 +69,7 @@ static const struct {
 } numbers[] = {
     {"encoding_cache_mib", offsetof(struct config, encoding_cache_mib), 32, 4096},
     {"shutdown_wait_s", offsetof(struct config, shutdown_wait_s), 60, 3600},
+    {"stop_wait_s", offsetof(struct config, stop_wait_s), 20, 3600},
     {"sim_speed", offsetof(struct config, sim_speed), 1, 1000},
 };
 

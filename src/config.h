@@ -52,6 +52,7 @@ struct config {
     uint64_t memory_mib;         /* offered to guests; 0: what the machine has less a reserve */
     uint64_t encoding_cache_mib; /* of records kept as clients read them; 0: none are kept */
     uint64_t shutdown_wait_s;    /* how long a clean shutdown waits for the guest */
+    uint64_t stop_wait_s;        /* how long the daemon's end waits for operations */
     uint64_t sim_speed;          /* how much faster time passes for what is simulated */
 };
 

@@ -1,12 +1,11 @@
 """Cancelling what runs: operations are held in the middle, so nothing here depends on timing."""
-import os
-import subprocess
 import threading
 import time
 
 import pytest
 
-from simhost import BUILD, failure, run_daemon
+from held import Held
+from simhost import failure, run_daemon
 from test_tasks import ended
 
 MIB = 1 << 20
@@ -21,32 +20,6 @@ def house():
 def hx(house):
     with house.connect() as session:
         yield session
-
-
-def ctl(house, *words):
-    return subprocess.run([os.path.join(BUILD, "cairnctl"), "-s",
-                           os.path.join(house.folder, "run", "cairnd.ctl"), *words],
-                          check=True, text=True, stdout=subprocess.PIPE, timeout=60).stdout
-
-
-class Held:
-    """Operations stop at a point as long as the block runs."""
-
-    def __init__(self, house, point):
-        self.house, self.point = house, point
-
-    def __enter__(self):
-        ctl(self.house, "fault", "hold", self.point)
-        return self
-
-    def __exit__(self, *_):
-        ctl(self.house, "fault", "release")
-
-    def wait(self):
-        end = time.monotonic() + 30
-        while ctl(self.house, "fault", "held") != "reached\n":
-            assert time.monotonic() < end, self.point
-            time.sleep(0.01)
 
 
 @pytest.fixture

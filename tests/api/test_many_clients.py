@@ -47,7 +47,7 @@ def read_answer(sock):
 
 
 def parked(house):
-    from test_cancel import ctl
+    from held import ctl
     return int(re.search(r"event calls parked (\d+)", ctl(house, "dump", "sessions")).group(1))
 
 
@@ -113,7 +113,7 @@ def test_strangers_do_not_hinder(house, where):
 
 
 def net_facts(house):
-    from test_cancel import ctl
+    from held import ctl
     return {k: int(v) for k, v in re.findall(r"(\w+)=(\d+)", ctl(house, "dump", "net"))}
 
 

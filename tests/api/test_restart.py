@@ -1,7 +1,9 @@
 """What a client was told is still true after the daemon was killed."""
 import signal
+import time
 
-from simhost import failure
+from held import Held
+from simhost import Daemon, failure
 
 
 def kill(daemon):
@@ -43,3 +45,31 @@ def test_a_token_survives(own_daemon):
     batch = x.call("event.from", ["VM_group"], batch["token"], 5.0)
     assert [(e["operation"], e["ref"]) for e in batch["events"]] == [("del", kept)]
     assert batch["valid_ref_counts"]["vm_group"] == 1
+
+
+def test_an_end_does_not_wait_for_ever(tmp_path):
+    """An operation that does not come to its end is left as it is, and recovered."""
+    daemon = Daemon(str(tmp_path), "stop_wait_s=1")
+    try:
+        x = daemon.connect()
+        vm = x.VM.clone(x.VM.get_by_name_label("Other install media")[0], "stuck")
+        x.VM.provision(vm)
+        held = Held(daemon, "VM.start/mark running/after")
+        held.begin()  # for good: the process takes it along
+        x.call("Async.VM.start", vm, False, False)
+        held.wait()
+        began = time.monotonic()
+        assert daemon.stop() == 0
+        assert time.monotonic() - began < 15
+        with open(daemon.log, encoding="utf-8") as f:
+            assert "event=stop-late running=1" in f.read()
+        daemon.start()
+        x = daemon.connect()
+        assert x.VM.get_current_operations(vm) == {}
+        if x.VM.get_power_state(vm) == "Halted":
+            x.VM.start(vm, False, False)
+        assert x.VM.get_power_state(vm) == "Running"
+        x.VM.hard_shutdown(vm)
+        x.VM.destroy(vm)
+    finally:
+        daemon.stop()
