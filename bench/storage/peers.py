@@ -9,13 +9,14 @@ where the file system has it.
 """
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path.insert(0, os.path.join(TOP, "tests", "disk"))
-from diskd import BUILD, Diskd  # noqa: E402
+from diskd import BUILD, DISKD, Diskd  # noqa: E402
 
 MIB = 1 << 20
 BLKLOAD = os.path.join(BUILD, "bench", "blkload")
@@ -146,6 +147,56 @@ class QemuNbd(Child):
 
     def nbd(self, _name="a"):
         return f"nbd:{self.folder}/n=a"
+
+
+class Capped:
+    """A file system on a loop device in memory, and a cgroup whose processes get so many bytes a second of it."""
+
+    CGROUPS = "/sys/fs/cgroup/blkio"
+
+    def __init__(self, folder, ram, rate):
+        self.folder, self.rate = folder, rate
+        self.image = os.path.join(ram, f"cairn-capped-{os.getpid()}")
+        self.group = os.path.join(self.CGROUPS, f"cairn-capped-{os.getpid()}")
+        self.mount = os.path.join(folder, "device")
+        self.servers = []
+
+    def __enter__(self):
+        os.mkdir(self.mount)
+        os.mkdir(self.group)
+        run("truncate", "-s", "5G", self.image)
+        self.loop = run("losetup", "-f", "--show", self.image).strip()
+        run("mkfs.ext4", "-q", "-F", self.loop)
+        run("mount", self.loop, self.mount)
+        device = os.stat(self.loop).st_rdev
+        for kind in ("read", "write"):
+            with open(os.path.join(self.group, f"blkio.throttle.{kind}_bps_device"), "w", encoding="utf-8") as f:
+                f.write(f"{os.major(device)}:{os.minor(device)} {self.rate}")
+        return self
+
+    def server(self, master, number):
+        """A process with a copy of the image as disk `d`."""
+        folder = os.path.join(self.folder, str(number))
+        path = os.path.join(self.mount, f"{number}.vhd")
+        os.mkdir(folder)
+        shutil.copyfile(master, path)
+        s = Ours(folder)
+        self.servers.append(s)
+        with open(os.path.join(self.group, "cgroup.procs"), "w", encoding="utf-8") as f:
+            f.write(str(s.pid))
+        s.serve("d", path, "vhd", budget={"path": os.path.join(self.folder, "budget"), "bytes": 32 * MIB})
+        return s
+
+    def __exit__(self, kind, value, tb):
+        for s in self.servers:
+            s.__exit__(kind, value, tb)
+        for _ in range(50):
+            if subprocess.run(["umount", self.mount], capture_output=True, check=False).returncode == 0:
+                break
+            time.sleep(0.1)
+        run("losetup", "-d", self.loop)
+        os.unlink(self.image)
+        os.rmdir(self.group)
 
 
 def cpu_us(pid):
