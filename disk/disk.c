@@ -249,6 +249,17 @@ void disk_set_budget(struct disk *d, struct budget *budget)
     d->budget = budget;
 }
 
+int disk_set_size(struct disk *d, uint64_t size)
+{
+    if (d->state != DISK_ATTACHED)
+        return -EBUSY;
+    d->size = size;
+    vec_each (f, &d->fronts)
+        if ((*f)->ops->resized)
+            (*f)->ops->resized(*f);
+    return 0;
+}
+
 void disk_limit(struct disk *d, uint64_t bytes_per_s, uint64_t ops_per_s)
 {
     if (!d->gate && (bytes_per_s || ops_per_s))

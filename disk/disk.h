@@ -101,6 +101,10 @@ int disk_activate(struct disk *d, const struct chain_item *items, unsigned n, di
 /* From ACTIVE, else -EBUSY. */
 int disk_deactivate(struct disk *d, disk_fn on_end, void *arg);
 
+/* Another size, in bytes; its image must have it at the next activation. Clients are told. -EBUSY
+ * unless it is attached only. */
+int disk_set_size(struct disk *d, uint64_t size);
+
 /* Bytes and requests a second; 0: no limit. */
 void disk_limit(struct disk *d, uint64_t bytes_per_s, uint64_t ops_per_s);
 

@@ -34,6 +34,8 @@ struct front_ops {
                           const struct front_options *options);
     /* The disk became active: requests left with the client may be fetched. */
     void (*wake)(struct front *f);
+    /* NULL, or the disk has another size now. */
+    void (*resized)(struct front *f);
     unsigned (*clients)(const struct front *f);
     /* NULL, or whether a client has been there for a second and has not said anything. */
     bool (*is_silent)(const struct front *f);

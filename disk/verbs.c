@@ -134,6 +134,31 @@ static json_t *verb_retry(struct call *c)
     return json_object();
 }
 
+static bool is_size(json_int_t size)
+{
+    return size > 0 && size % 512 == 0;
+}
+
+/* A disk whose image has grown while it was closed. */
+static json_t *verb_size(struct call *c)
+{
+    const char *id;
+    json_int_t size;
+    if (!unpack(c, "{s:s, s:I}", "id", &id, "size", &size))
+        return NULL;
+    struct entry *e = find(c, id);
+    if (!e || !is_size(size))
+        return e ? fail(c, -EINVAL, "size is a positive multiple of 512") : NULL;
+    int r = disk_set_size(e->d, (uint64_t)size);
+    if (r < 0)
+        return fail(c, r, "the disk '%s' is %s", id, disk_state_name(e->d->state));
+    json_t *attach = json_copy(e->attach);
+    (void)json_object_set_new(attach, "size", json_integer(size));
+    json_decref(e->attach);
+    e->attach = attach;
+    return state_of(e->d);
+}
+
 static json_t *verb_attach(struct call *c)
 {
     const char *id, *vdi, *serial = NULL;
@@ -150,7 +175,7 @@ static json_t *verb_attach(struct call *c)
         return json_equal(old->attach, c->args)
                    ? state_of(old->d)
                    : fail(c, -EEXIST, "the disk '%s' is attached otherwise", id);
-    if (size <= 0 || size % 512 || !*id || strlen(id) > 255 || strlen(vdi) > 255)
+    if (!is_size(size) || !*id || strlen(id) > 255 || strlen(vdi) > 255)
         return fail(c, -EINVAL, "size is a positive multiple of 512; id and vdi are short");
     if (!json_is_array(fronts) || c->ctl->entries.n >= MAX_DISKS)
         return fail(c, -EINVAL, "fronts is no list, or there are too many disks");
@@ -429,7 +454,8 @@ json_t *verb_run(struct call *call, const char *op)
         {"detach", verb_detach},     {"info", verb_info},     {"job", verb_job},
         {"limit", verb_limit},       {"log", verb_log},       {"modify", verb_modify},
         {"ping", verb_ping},         {"query", verb_query},   {"quit", verb_quit},
-        {"resize", verb_resize},     {"retry", verb_retry},   {"stats", verb_stats},
+        {"resize", verb_resize},     {"retry", verb_retry},   {"size", verb_size},
+        {"stats", verb_stats},
     };
     for (size_t i = 0; i < ARRAY_LEN(verbs); i++)
         if (strcmp(verbs[i].name, op) == 0)

@@ -36,7 +36,7 @@
 #define FEATURES_WRITE (VIRTIO_BLK_F_DISCARD | VIRTIO_BLK_F_WRITE_ZEROES)
 #define PROTOCOL_FEATURES                                                                          \
     (VHOST_PROTOCOL_MQ | VHOST_PROTOCOL_LOG_SHMFD | VHOST_PROTOCOL_REPLY_ACK |                     \
-     VHOST_PROTOCOL_CONFIG | VHOST_PROTOCOL_INFLIGHT)
+     VHOST_PROTOCOL_BACKEND_REQ | VHOST_PROTOCOL_CONFIG | VHOST_PROTOCOL_INFLIGHT)
 #define KICK_INDEX 0xffu
 #define KICK_NO_FD 0x100u
 #define SILENCE_US 1000000u
@@ -44,6 +44,7 @@
 static struct front *vhost_open(struct disk *disk, struct ring *ring, int listen_fd,
                                 const struct front_options *options);
 static void vhost_wake(struct front *front);
+static void vhost_resized(struct front *front);
 static unsigned vhost_clients(const struct front *front);
 static bool vhost_is_silent(const struct front *front);
 static void vhost_close(struct front *front);
@@ -61,6 +62,7 @@ const struct front_ops vhost_front_ops = {
     .type = "vhost-user-blk",
     .open = vhost_open,
     .wake = vhost_wake,
+    .resized = vhost_resized,
     .clients = vhost_clients,
     .is_silent = vhost_is_silent,
     .close = vhost_close,
@@ -83,6 +85,19 @@ static void vhost_wake(struct front *front)
     struct vhost_front *f = (struct vhost_front *)front;
     for (unsigned i = 0; f->session && i < f->n_queues; i++)
         queue_process(&f->session->queue[i]);
+}
+
+/* QEMU asks for the configuration then, and tells the guest. */
+static void vhost_resized(struct front *front)
+{
+    struct session *s = ((struct vhost_front *)front)->session;
+    const struct vhost_header h = {VHOST_BACKEND_CONFIG_CHANGE, VHOST_FLAG_VERSION, 0};
+    uint8_t out[VHOST_HEADER_SIZE];
+    if (!s || s->is_ending || s->backend_fd < 0)
+        return;
+    vhost_header_put(&h, out);
+    if (send(s->backend_fd, out, sizeof(out), MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
+        log_warn("event=resize-not-told disk=%s why=\"%s\"", front->disk->id, strerror(errno));
 }
 
 static unsigned vhost_clients(const struct front *front)
@@ -142,6 +157,7 @@ static void session_new(struct vhost_front *f, int fd)
     struct session *s = mem_new(struct session);
     s->f = f;
     s->fd = fd;
+    s->backend_fd = -1;
     s->wce = true;
     s->since_us = ring_now_us();
     s->recv.done = on_recv;
@@ -382,6 +398,15 @@ static int set_vring_fd(struct session *s, bool is_call)
     return 0;
 }
 
+static int set_backend_req_fd(struct session *s)
+{
+    if (s->n_fds != 1)
+        return -EINVAL;
+    fd_close(s->backend_fd);
+    s->backend_fd = take_fd(s);
+    return 0;
+}
+
 static int get_config(struct session *s)
 {
     uint8_t config[VIRTIO_BLK_CONFIG_SIZE], out[12 + sizeof(s->payload.config.bytes)] = {0};
@@ -503,6 +528,8 @@ static int handle(struct session *s)
     case VHOST_SET_VRING_CALL:
     case VHOST_SET_VRING_ERR:
         return set_vring_fd(s, s->head.request == VHOST_SET_VRING_CALL);
+    case VHOST_SET_BACKEND_REQ_FD:
+        return set_backend_req_fd(s);
     case VHOST_GET_CONFIG:
         return get_config(s);
     case VHOST_SET_CONFIG:
@@ -587,6 +614,7 @@ void session_release(struct session *s)
     if (s->inflight)
         (void)munmap(s->inflight, s->inflight_size);
     vhost_mem_done(&s->mem);
+    fd_close(s->backend_fd);
     fd_close(s->fd);
     requests_free(s);
     free(s);

@@ -28,6 +28,7 @@ struct queue {
 struct session {
     struct vhost_front *f;
     int fd;
+    int backend_fd; /* what we tell QEMU of our own accord goes here; -1: nothing can be told */
     struct ring_op recv;
     bool is_receiving, is_ending, is_paused, wce, has_talked;
     uint64_t since_us;

@@ -40,6 +40,7 @@ int vhost_payload_parse(uint32_t request, const uint8_t *p, size_t size, union v
     case VHOST_RESET_OWNER:
     case VHOST_GET_PROTOCOL_FEATURES:
     case VHOST_GET_QUEUE_NUM:
+    case VHOST_SET_BACKEND_REQ_FD:
         break;
     case VHOST_SET_FEATURES:
     case VHOST_SET_PROTOCOL_FEATURES:

@@ -37,38 +37,43 @@ enum vhost_request {
     VHOST_SET_PROTOCOL_FEATURES = 16,
     VHOST_GET_QUEUE_NUM = 17,
     VHOST_SET_VRING_ENABLE = 18,
+    VHOST_SET_BACKEND_REQ_FD = 21,
     VHOST_GET_CONFIG = 24,
     VHOST_SET_CONFIG = 25,
     VHOST_GET_INFLIGHT_FD = 31,
     VHOST_SET_INFLIGHT_FD = 32,
 };
 
+/* What the back end sends, on a socket of its own. */
+enum vhost_backend_request { VHOST_BACKEND_CONFIG_CHANGE = 2 };
+
 #define VHOST_FLAG_VERSION    1u
 #define VHOST_FLAG_REPLY      4u
 #define VHOST_FLAG_NEED_REPLY 8u
 
 /* Feature bits of the device and of the transport. */
-#define VIRTIO_BLK_F_SIZE_MAX     (1ull << 1)
-#define VIRTIO_BLK_F_SEG_MAX      (1ull << 2)
-#define VIRTIO_BLK_F_RO           (1ull << 5)
-#define VIRTIO_BLK_F_BLK_SIZE     (1ull << 6)
-#define VIRTIO_BLK_F_FLUSH        (1ull << 9)
-#define VIRTIO_BLK_F_TOPOLOGY     (1ull << 10)
-#define VIRTIO_BLK_F_CONFIG_WCE   (1ull << 11)
-#define VIRTIO_BLK_F_MQ           (1ull << 12)
-#define VIRTIO_BLK_F_DISCARD      (1ull << 13)
-#define VIRTIO_BLK_F_WRITE_ZEROES (1ull << 14)
-#define VHOST_F_LOG_ALL           (1ull << 26)
-#define VIRTIO_RING_F_INDIRECT    (1ull << 28)
-#define VIRTIO_RING_F_EVENT_IDX   (1ull << 29)
-#define VHOST_F_PROTOCOL_FEATURES (1ull << 30)
-#define VIRTIO_F_VERSION_1        (1ull << 32)
+#define VIRTIO_BLK_F_SIZE_MAX      (1ull << 1)
+#define VIRTIO_BLK_F_SEG_MAX       (1ull << 2)
+#define VIRTIO_BLK_F_RO            (1ull << 5)
+#define VIRTIO_BLK_F_BLK_SIZE      (1ull << 6)
+#define VIRTIO_BLK_F_FLUSH         (1ull << 9)
+#define VIRTIO_BLK_F_TOPOLOGY      (1ull << 10)
+#define VIRTIO_BLK_F_CONFIG_WCE    (1ull << 11)
+#define VIRTIO_BLK_F_MQ            (1ull << 12)
+#define VIRTIO_BLK_F_DISCARD       (1ull << 13)
+#define VIRTIO_BLK_F_WRITE_ZEROES  (1ull << 14)
+#define VHOST_F_LOG_ALL            (1ull << 26)
+#define VIRTIO_RING_F_INDIRECT     (1ull << 28)
+#define VIRTIO_RING_F_EVENT_IDX    (1ull << 29)
+#define VHOST_F_PROTOCOL_FEATURES  (1ull << 30)
+#define VIRTIO_F_VERSION_1         (1ull << 32)
 
-#define VHOST_PROTOCOL_MQ         (1ull << 0)
-#define VHOST_PROTOCOL_LOG_SHMFD  (1ull << 1)
-#define VHOST_PROTOCOL_REPLY_ACK  (1ull << 3)
-#define VHOST_PROTOCOL_CONFIG     (1ull << 9)
-#define VHOST_PROTOCOL_INFLIGHT   (1ull << 12)
+#define VHOST_PROTOCOL_MQ          (1ull << 0)
+#define VHOST_PROTOCOL_LOG_SHMFD   (1ull << 1)
+#define VHOST_PROTOCOL_REPLY_ACK   (1ull << 3)
+#define VHOST_PROTOCOL_BACKEND_REQ (1ull << 5)
+#define VHOST_PROTOCOL_CONFIG      (1ull << 9)
+#define VHOST_PROTOCOL_INFLIGHT    (1ull << 12)
 
 struct vhost_header {
     uint32_t request, flags, size;

@@ -36,16 +36,20 @@ struct users {
 
 /* --- what is below an image --- */
 
+/* `ret_size`: the image's own size in bytes; 0 where it is not asked. */
 static struct err *find_below(struct diskctl *dc, const struct verb *v, const struct image *image,
-                              char **ret)
+                              char **ret, uint64_t *ret_size)
 {
     _cleanup_(buf_done) struct buf out;
     buf_init(&out, 65536);
     _cleanup_(freep) char *path = mem_strdup(image->path);
+    *ret_size = 0;
     for (unsigned level = 0; str_starts(image->format, "vhd") && level < LEVELS_MAX; level++) {
         struct disk_info info = {0};
         TRY(diskctl_info(dc, v, path, &info));
-        if (level)
+        if (!level)
+            *ret_size = info.image.size_bytes;
+        else
             buf_printf(&out, "%s%s %s", level > 1 ? "\n" : "", info.image.format, path);
         free(path);
         path = steal(&info.parent);
@@ -143,28 +147,42 @@ static struct err *note_below(struct disk_set *s, const struct boot_disk *d)
     return diskctl_write_record(s);
 }
 
+/* An image may have grown while it was closed. */
+static struct err *tell_size(struct disk_set *s, const struct verb *v, struct boot_disk *d,
+                             uint64_t size)
+{
+    struct val *request = diskctl_request("size", d->device);
+    val_put_int(request, "size", (int64_t)size);
+    d->image.size_bytes = size;
+    TRY(note_below(s, d));
+    return diskctl_complete(s->dc, v, s->owner, request, NULL);
+}
+
 /* *ret_same: what is below is still what it was when it was opened. */
 static struct err *open_once(struct disk_set *s, const struct verb *v, unsigned device,
                              bool *ret_same)
 {
     _cleanup_(boot_disk_freep) struct boot_disk *d = disk_of(s, device);
     _cleanup_(freep) char *below = NULL, *after = NULL;
+    uint64_t size;
     *ret_same = true;
     if (!d)
         return NULL;
-    TRY(find_below(s->dc, v, &d->image, &below));
+    TRY(find_below(s->dc, v, &d->image, &below, &size));
     if (!str_eq(below, d->image.parents)) {
         free(d->image.parents);
         d->image.parents = mem_strdup(below);
         TRY(note_below(s, d));
     }
+    if (size > d->image.size_bytes)
+        TRY(tell_size(s, v, d, size));
     _cleanup_(val_unrefp) struct val *result = NULL;
     TRY(diskctl_complete(s->dc, v, s->owner, disk_activate_request(d), &result));
     if (str_eq(val_map_str(result, "cbt", ""), "lost"))
         diskctl_post(s, FACT_CBT_LOST, d->image.vdi);
     if (!below[0])
         return NULL;
-    TRY(find_below(s->dc, v, &d->image, &after));
+    TRY(find_below(s->dc, v, &d->image, &after, &size));
     *ret_same = str_eq(below, after);
     return NULL;
 }
@@ -369,7 +387,8 @@ struct err *disk_coalesce(void *data, const struct verb *v, const char *path, ui
     struct image image = {.path = (char *)path, .format = (char *)"vhd"};
     struct boot_disk d = {.image = image};
     _cleanup_(freep) char *below = NULL;
-    TRY(find_below(data, v, &image, &below));
+    uint64_t size;
+    TRY(find_below(data, v, &image, &below, &size));
     d.image.parents = below;
     struct val *request = image_request("coalesce", path);
     _cleanup_(val_unrefp) struct val *activate = disk_activate_request(&d);

@@ -1,5 +1,5 @@
 /*
- * vdi_op.c: VDI.create, destroy, resize, introduce, forget, update and the small setters.
+ * vdi_op.c: VDI.create, destroy, introduce, forget and the small setters.
  *
  * A VDI is a volume of the storage and a record. The record is added last and deleted first, so a
  * record always has its volume; a volume without a record is taken away by undo or found by a scan.
@@ -251,86 +251,6 @@ struct err *vdi_remove(struct op *op, const char *ref)
     TRY(cbt_claim(op, s, vdi));
     TRY(op_write(op, "remove VDI", remove_txn, (void *)(uintptr_t)ref));
     return delete_volume(op, s, vdi->SR, vdi->uuid, vdi->location);
-}
-
-/* ---- VDI.resize, update ---- */
-
-struct size_arg {
-    const char *ref;
-    const struct sr_volume *vol;
-};
-
-static struct err *size_txn(struct txn *t, void *arg)
-{
-    struct size_arg *a = arg;
-    struct rec_VDI *vdi = txn_edit_VDI(t, a->ref);
-    if (!vdi)
-        return err_HANDLE_INVALID("VDI", a->ref);
-    vdi->virtual_size = (int64_t)a->vol->virtual_bytes;
-    vdi->physical_utilisation = (int64_t)a->vol->physical_bytes;
-    return NULL;
-}
-
-static struct err *grow_volume(struct op *op)
-{
-    _cleanup_(snap_unrefp) struct snap *s = snap_get(op->db);
-    const struct rec_VDI *vdi;
-    const struct rec_SR *sr;
-    struct sr_ref ref;
-    struct sr_volume vol = {0};
-    TRY(need_VDI(s, op->self, &vdi));
-    TRY(need_SR(s, vdi->SR, &sr));
-    TRY(sr_ref_of(s, sr, true, &ref));
-    struct verb v = op_verb(op, VERB_TIME);
-    TRY(sr_vdi_resize(op->host, &v, &ref, vdi->location, (uint64_t)op_get_int(op, "size"), &vol));
-    struct size_arg a = {op->self, &vol};
-    struct err *e = op_write(op, "VDI size", size_txn, &a);
-    sr_volume_done(&vol);
-    return e;
-}
-
-/* A volume that has grown cannot shrink: growing is the commit, and can be repeated. */
-static const struct step resize_steps[] = {
-    {"decide", step_keep, NULL, .weight = 1, .commit = true},
-    {"grow volume", grow_volume, NULL, .weight = 8},
-};
-const struct op_kind kind_vdi_resize = OP_KIND("VDI.resize", resize_steps);
-
-struct err *msg_VDI_resize(struct op *op, const struct args_VDI_resize *a, struct val **ret)
-{
-    _cleanup_(snap_unrefp) struct snap *s = snap_get(op->db);
-    const struct rec_VDI *vdi;
-    TRY(need_VDI(s, op->self, &vdi));
-    TRY(cbt_need_data(vdi));
-    if (a->size < vdi->virtual_size) {
-        char text[24];
-        snprintf(text, sizeof(text), "%lld", (long long)vdi->virtual_size);
-        return err_VDI_TOO_SMALL(op->self, text);
-    }
-    op_put_int(op, "size", a->size);
-    return op_run_steps(op, "VDI.resize");
-}
-
-struct err *vdi_note_size(struct op *op, const char *ref)
-{
-    _cleanup_(snap_unrefp) struct snap *s = snap_get(op->db);
-    const struct rec_VDI *vdi;
-    const struct rec_SR *sr;
-    struct sr_ref sref;
-    struct sr_volume vol = {0};
-    TRY(need_VDI(s, ref, &vdi));
-    TRY(need_SR(s, vdi->SR, &sr));
-    TRY(sr_ref_of(s, sr, true, &sref));
-    TRY(sr_vdi_info(op->host, &sref, vdi->location, &vol));
-    struct size_arg arg = {ref, &vol};
-    struct err *e = op_write(op, "VDI size", size_txn, &arg);
-    sr_volume_done(&vol);
-    return e;
-}
-
-struct err *msg_VDI_update(struct op *op, const struct args_VDI_update *a, struct val **ret)
-{
-    return vdi_note_size(op, op->self);
 }
 
 /* ---- VDI.introduce ---- */

@@ -94,7 +94,8 @@ extern const struct op_kind kind_guest_ended, kind_guest_rebooted, kind_sr_scan;
 extern const struct op_kind kind_vbd_plug, kind_vbd_unplug, kind_vbd_insert, kind_vbd_eject,
     kind_vbd_gone, kind_vif_gone;
 extern const struct op_kind kind_vif_plug, kind_vif_unplug;
-extern const struct op_kind kind_vdi_create, kind_vdi_destroy, kind_vdi_resize;
+extern const struct op_kind kind_vdi_create, kind_vdi_destroy, kind_vdi_resize,
+    kind_vdi_resize_online;
 extern const struct op_kind kind_vdi_nbd, kind_vdi_export, kind_vdi_import, kind_vm_export,
     kind_vm_import;
 extern const struct op_kind kind_sr_create, kind_sr_destroy, kind_pbd_plug, kind_pbd_unplug;

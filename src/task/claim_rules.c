@@ -191,21 +191,23 @@ static struct err *check_manager(const struct claim_view *v, const struct row *s
 
 static const char *feature_of_vdi_operation(int operation)
 {
-    return operation == VDI_OPERATIONS_DESTROY    ? "VDI_DELETE"
-           : operation == VDI_OPERATIONS_RESIZE   ? "VDI_RESIZE"
-           : operation == VDI_OPERATIONS_SNAPSHOT ? "VDI_SNAPSHOT"
-           : operation == VDI_OPERATIONS_CLONE    ? "VDI_CLONE"
-                                                  : NULL;
+    return operation == VDI_OPERATIONS_DESTROY         ? "VDI_DELETE"
+           : operation == VDI_OPERATIONS_RESIZE        ? "VDI_RESIZE"
+           : operation == VDI_OPERATIONS_RESIZE_ONLINE ? "VDI_RESIZE_ONLINE"
+           : operation == VDI_OPERATIONS_SNAPSHOT      ? "VDI_SNAPSHOT"
+           : operation == VDI_OPERATIONS_CLONE         ? "VDI_CLONE"
+                                                       : NULL;
 }
 
 static const char *feature_of_sr_operation(int operation)
 {
-    return operation == STORAGE_OPERATIONS_VDI_CREATE     ? "VDI_CREATE"
-           : operation == STORAGE_OPERATIONS_VDI_DESTROY  ? "VDI_DELETE"
-           : operation == STORAGE_OPERATIONS_VDI_RESIZE   ? "VDI_RESIZE"
-           : operation == STORAGE_OPERATIONS_VDI_SNAPSHOT ? "VDI_SNAPSHOT"
-           : operation == STORAGE_OPERATIONS_VDI_CLONE    ? "VDI_CLONE"
-                                                          : NULL;
+    return operation == STORAGE_OPERATIONS_VDI_CREATE          ? "VDI_CREATE"
+           : operation == STORAGE_OPERATIONS_VDI_DESTROY       ? "VDI_DELETE"
+           : operation == STORAGE_OPERATIONS_VDI_RESIZE        ? "VDI_RESIZE"
+           : operation == STORAGE_OPERATIONS_VDI_RESIZE_ONLINE ? "VDI_RESIZE_ONLINE"
+           : operation == STORAGE_OPERATIONS_VDI_SNAPSHOT      ? "VDI_SNAPSHOT"
+           : operation == STORAGE_OPERATIONS_VDI_CLONE         ? "VDI_CLONE"
+                                                               : NULL;
 }
 
 static struct err *vdi_managed(const struct claim_view *v, const struct row *row, int operation)

@@ -1,4 +1,5 @@
 """A real QEMU on vhost-user-blk: its guest writes while diskd dies, drains and moves."""
+import re
 import struct
 
 from diskd import nbd_uri, qemu_io, run, vhdcheck, wait_for
@@ -46,6 +47,36 @@ def test_image_is_taken_away_and_given_back(diskd):
             assert g.output().count(".") - before <= 1
             diskd.activate("a.vhd")
             g.rounds(20)
+
+
+def capacity(guest):
+    """Of the virtio device, in bytes, as the guest would read it: from its configuration in BAR 4."""
+    def monitor(line):
+        return guest.qmp("human-monitor-command", **{"command-line": line})
+    base = re.search(r"1af4:10(?:01|42).*?BAR4: 64 bit prefetchable memory at (0x[0-9a-f]+)", monitor("info pci"), re.S)
+    return int(monitor(f"xp /1gx {int(base.group(1), 16) + 0x2000:#x}").split(":")[1], 16) * 512
+
+
+def test_a_guest_is_told_that_its_disk_has_grown(diskd):
+    diskd.disk("a.vhd", "vhd", 64 * MIB, ("nbd", "vu"))
+    install(diskd, "a.vhd")
+    with Guest(diskd, "a.vhd") as g:
+        g.rounds(20)
+        assert capacity(g) == 64 * MIB
+        assert diskd.control("size", id="a.vhd", size=96 * MIB)["error"]["code"] == "EBUSY"
+        diskd.deactivate("a.vhd")
+        diskd.ok("resize", path=diskd.path("a.vhd"), format="vhd", size=96 * MIB)
+        assert diskd.control("size", id="a.vhd", size=5)["error"]["code"] == "EINVAL"
+        diskd.ok("size", id="a.vhd", size=96 * MIB)
+        diskd.activate("a.vhd")
+        wait_for(lambda: capacity(g) == 96 * MIB)
+        g.rounds(20)
+        diskd.attached["a.vhd"]["size"] = 96 * MIB
+        diskd.kill()
+        diskd.restart()
+        g.rounds(20)
+        assert capacity(g) == 96 * MIB
+    vhdcheck(diskd.path("a.vhd"))
 
 
 def test_counters_see_the_guest(diskd):

@@ -434,6 +434,11 @@ static struct err *run_resize(struct lab *w)
     return lab_call(w, VDI_resize, remembered, .vdi = remembered, .size = 16 << 20);
 }
 
+static struct err *run_resize_online(struct lab *w)
+{
+    return lab_call(w, VDI_resize_online, remembered, .vdi = remembered, .size = 16 << 20);
+}
+
 static struct err *create_sr(struct lab *w)
 {
     _cleanup_(val_unrefp) struct val *config = val_map();
@@ -705,6 +710,7 @@ const struct scenario scenarios[] = {
     {"cbt-revert", "VDI.revert", with_tracked_vdi_snapshot, run_revert_vdi},
     {"cbt-revert-ends", "VDI.revert", with_late_tracking, run_revert_vdi},
     {"vdi-nbd", "VDI.nbd", with_vdi, run_serve_disk},
+    {"vdi-resize-online", "VDI.resize_online", with_running_disk, run_resize_online},
     {"vdi-export", "VDI.export", with_vdi, run_export_disk},
     {"vdi-import", "VDI.import", empty, run_import_disk},
     {"vm-export", "VM.export", halted, run_export_vm},

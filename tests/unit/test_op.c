@@ -6,6 +6,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/str.h"
@@ -560,6 +561,18 @@ static void nics_are_plugged_into_running_guests(void **state)
 
 /* ---- storage ---- */
 
+/* As the record and as the storage have it. */
+static int64_t size_of(const char *vdi)
+{
+    _cleanup_(snap_unrefp) struct snap *s = snap_get(w.db);
+    const struct rec_VDI *v = snap_VDI(s, vdi);
+    _cleanup_(freep) char *path = mem_printf("%s/sr/%s", w.dir, v->location);
+    struct stat st = {0};
+    assert_int_equal(stat(path, &st), 0);
+    assert_int_equal(v->virtual_size, st.st_size);
+    return v->virtual_size;
+}
+
 static void a_disk_in_use_stays(void **state)
 {
     _cleanup_(rstr_unrefp) const char *vdi = ref_of(CLASS_VDI, is_vdi);
@@ -567,6 +580,10 @@ static void a_disk_in_use_stays(void **state)
     expect(lab_call(&w, VDI_destroy, vdi, .self = vdi), "VDI_IN_USE %s destroy", vdi);
     expect(lab_call(&w, VDI_resize, vdi, .vdi = vdi, .size = 16 << 20), "VDI_IN_USE %s resize",
            vdi);
+    ok(lab_call(&w, VDI_resize_online, vdi, .vdi = vdi, .size = 14 << 20));
+    expect(lab_call(&w, VDI_resize_online, vdi, .vdi = vdi, .size = 12 << 20),
+           "VDI_TOO_SMALL %s 14680064", vdi);
+    assert_int_equal(size_of(vdi), 14 << 20);
     ok(VM(suspend));
     expect(lab_call(&w, VDI_destroy, vdi, .self = vdi), "VDI_IN_USE %s destroy", vdi);
     ok(VM(hard_shutdown));
