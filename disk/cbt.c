@@ -165,3 +165,48 @@ int cbt_close(struct cbt *c)
     drop(c);
     return r;
 }
+
+int cbt_read(const char *path, uint64_t disk_size, struct cbt_bitmap **ret)
+{
+    uint8_t head[CBTLOG_HEADER];
+    struct cbtlog_header h;
+    struct file_stat st;
+    _cleanup_(file_closep) struct file *f = NULL;
+    int r = file_open(path, FILE_READ, &f);
+    if (r == 0)
+        r = file_stat(f, &st);
+    if (r == 0)
+        r = file_pread(f, head, sizeof(head), 0);
+    if (r == 0 && (cbtlog_parse(head, st.size, &h) < 0 || !h.is_whole || h.disk_size != disk_size))
+        r = -ESTALE;
+    if (r < 0)
+        return r == -ENODATA ? -ESTALE : r;
+    size_t size = (size_t)cbtlog_bitmap_size(disk_size);
+    struct cbt_bitmap *b = mem_new(struct cbt_bitmap);
+    b->disk_size = disk_size;
+    b->bits = mem_zalloc(size, 1);
+    r = file_pread(f, b->bits, size, CBTLOG_HEADER);
+    if (r < 0)
+        cbt_bitmap_free(b);
+    else
+        *ret = b;
+    return r;
+}
+
+void cbt_bitmap_free(struct cbt_bitmap *b)
+{
+    if (b)
+        free(b->bits);
+    free(b);
+}
+
+bool cbt_bitmap_at(const struct cbt_bitmap *b, uint64_t at, uint64_t size, uint64_t *ret_size)
+{
+    uint64_t end = at + size, block = at / CBTLOG_BLOCK;
+    bool is_marked = cbtlog_is_marked(b->bits, block);
+    do
+        block++;
+    while (block * CBTLOG_BLOCK < end && cbtlog_is_marked(b->bits, block) == is_marked);
+    *ret_size = (block * CBTLOG_BLOCK < end ? block * CBTLOG_BLOCK : end) - at;
+    return is_marked;
+}

@@ -18,6 +18,17 @@
 
 struct cbt;
 
+/* What a log told when it was read, for those who look at the disk at rest. */
+struct cbt_bitmap {
+    uint64_t disk_size;
+    uint8_t *bits;
+};
+/* -ENOENT; -ESTALE: it does not tell everything, or is of a disk of another size. Blocks. */
+int cbt_read(const char *path, uint64_t disk_size, struct cbt_bitmap **ret);
+void cbt_bitmap_free(struct cbt_bitmap *b); /* NULL is fine */
+/* Whether there was written at `at`, and for how long that is so, at most `size`. */
+bool cbt_bitmap_at(const struct cbt_bitmap *b, uint64_t at, uint64_t size, uint64_t *ret_size);
+
 /* What became of the log of an open disk. */
 enum cbt_state {
     CBT_NONE,     /* there is none */

@@ -23,8 +23,9 @@ struct disk;
 struct front;
 
 struct front_options {
-    const char *export_name; /* nbd */
-    unsigned queues;         /* vhost-user-blk */
+    const char *export_name;               /* nbd */
+    const char *bitmap_name, *bitmap_path; /* nbd: what has changed, from a log; or NULL */
+    unsigned queues;                       /* vhost-user-blk */
 };
 
 struct front_ops {

@@ -17,6 +17,7 @@
 #include "base/fd.h"
 #include "base/mem.h"
 #include "codec/bytes.h"
+#include "disk/cbt.h"
 #include "disk/disk.h"
 #include "disk/front.h"
 #include "disk/nbd_proto.h"
@@ -28,7 +29,9 @@
 #define MAX_SEND       64u
 #define STATUS_EXTENTS 1024u
 #define HANDSHAKE_MAX  (64u << 10)
-#define STATUS_SIZE    (4 + STATUS_EXTENTS * 8)
+#define CHUNK_HEAD     20u
+#define STATUS_PART    (4 + STATUS_EXTENTS * 8)
+#define STATUS_SIZE    (2 * STATUS_PART + CHUNK_HEAD) /* of both contexts */
 
 struct nbd_conn;
 
@@ -68,7 +71,8 @@ struct nbd_front {
     struct front front;
     int listen_fd;
     struct ring *ring;
-    char *export_name;
+    char *export_name, *bitmap_name;
+    struct cbt_bitmap *bitmap; /* NULL: there is none */
     struct ring_op accept;
     struct nbd_conn *conns;
     struct pool *pool;
@@ -93,7 +97,7 @@ static bool req_stays(const struct blk_req *blk);
 static void req_done(struct blk_req *blk, int err);
 static void req_reply(struct nbd_req *q, int err);
 static void req_free(struct nbd_req *q);
-static size_t fill_status(struct nbd_req *q);
+static void put_status(struct nbd_req *q);
 static void conn_send_later(struct nbd_conn *c);
 static void on_later(struct ring_op *op, int res);
 static void on_sent(struct ring_op *op, int res);
@@ -118,6 +122,9 @@ static struct front *nbd_open(struct disk *disk, struct ring *ring, int listen_f
     f->ring = ring;
     f->export_name = mem_strdup(options->export_name ? options->export_name : "");
     f->pool = pool_new();
+    if (options->bitmap_path &&
+        cbt_read(options->bitmap_path, disk->size, &f->bitmap) == 0) /* without is fine */
+        f->bitmap_name = mem_strdup(options->bitmap_name);
     f->accept.done = on_accept;
     f->is_accepting = true;
     ring_accept(ring, &f->accept, listen_fd);
@@ -174,6 +181,8 @@ static void front_release(struct nbd_front *f)
     fd_close(f->listen_fd);
     pool_free(f->pool);
     free(f->export_name);
+    free(f->bitmap_name);
+    cbt_bitmap_free(f->bitmap);
     free(f);
 }
 
@@ -193,6 +202,7 @@ static void conn_new(struct nbd_front *f, int fd)
     c->later.done = on_later;
     c->handshake = (struct nbd_handshake){
         .export_name = f->export_name,
+        .bitmap = f->bitmap_name,
         .size = d->size,
         .flags = NBD_FLAG_HAS_FLAGS | NBD_FLAG_SEND_FLUSH | NBD_FLAG_CAN_MULTI_CONN,
     };
@@ -303,7 +313,7 @@ static int check_request(const struct nbd_conn *c, const struct nbd_request *r)
         return EINVAL;
     if (r->offset > c->handshake.size || r->size > c->handshake.size - r->offset)
         return changes ? ENOSPC : EINVAL;
-    if (r->type == NBD_CMD_BLOCK_STATUS && !c->handshake.has_context)
+    if (r->type == NBD_CMD_BLOCK_STATUS && !c->handshake.has_context && !c->handshake.has_bitmap)
         return EINVAL;
     return 0;
 }
@@ -407,8 +417,7 @@ static void req_reply(struct nbd_req *q, int err)
         q->out_size += 8;
         q->body_size = q->head.size;
     } else {
-        q->body_size = fill_status(q);
-        q->out_size = nbd_put_chunk(q->out, cookie, NBD_REPLY_BLOCK_STATUS, (uint32_t)q->body_size);
+        put_status(q);
     }
     q->next = NULL;
     *c->ready_end = q;
@@ -416,19 +425,27 @@ static void req_reply(struct nbd_req *q, int err)
     conn_send_later(c);
 }
 
-/* Extents from the start of the request; neighbours of one kind are joined. */
-static size_t fill_status(struct nbd_req *q)
+/* What a context says of the range at `at`: flags, for how long. */
+static uint32_t status_at(struct nbd_front *f, uint32_t id, uint64_t at, uint64_t size,
+                          uint64_t *ret_size)
 {
-    struct disk *d = q->c->f->front.disk;
+    bool is_hole;
+    if (id == NBD_BITMAP_ID)
+        return cbt_bitmap_at(f->bitmap, at, size, ret_size);
+    disk_status(f->front.disk, at, size, ret_size, &is_hole);
+    return is_hole ? NBD_STATE_HOLE | NBD_STATE_ZERO : 0;
+}
+
+/* Extents from the start of the request; neighbours of one kind are joined. */
+static size_t fill_status(struct nbd_req *q, uint32_t id, uint8_t *to)
+{
     uint64_t at = q->head.offset, end = at + q->head.size;
     unsigned max = q->head.flags & NBD_CMD_FLAG_REQ_ONE ? 1 : STATUS_EXTENTS, n = 0;
-    uint8_t *p = q->data + 4;
-    put_be32(q->data, NBD_CONTEXT_ID);
+    uint8_t *p = to + 4;
+    put_be32(to, id);
     while (at < end) {
         uint64_t size;
-        bool is_hole;
-        disk_status(d, at, end - at, &size, &is_hole);
-        uint32_t flags = is_hole ? NBD_STATE_HOLE | NBD_STATE_ZERO : 0;
+        uint32_t flags = status_at(q->c->f, id, at, end - at, &size);
         if (n && get_be32(p + n * 8 - 4) == flags) {
             put_be32(p + n * 8 - 8, get_be32(p + n * 8 - 8) + (uint32_t)size);
         } else if (n < max) {
@@ -441,6 +458,23 @@ static size_t fill_status(struct nbd_req *q)
         at += size;
     }
     return 4 + n * 8;
+}
+
+/* A chunk for each context that was asked for; the first one's head is the reply's. */
+static void put_status(struct nbd_req *q)
+{
+    const struct nbd_handshake *h = &q->c->handshake;
+    uint32_t first = h->has_context ? NBD_CONTEXT_ID : NBD_BITMAP_ID;
+    size_t n = fill_status(q, first, q->data);
+    q->out_size = nbd_put_chunk(q->out, q->head.cookie, NBD_REPLY_BLOCK_STATUS, (uint32_t)n);
+    q->body_size = n;
+    if (!h->has_context || !h->has_bitmap)
+        return;
+    nbd_more_chunks(q->out);
+    uint8_t *next = q->data + n;
+    n = fill_status(q, NBD_BITMAP_ID, next + CHUNK_HEAD);
+    (void)nbd_put_chunk(next, q->head.cookie, NBD_REPLY_BLOCK_STATUS, (uint32_t)n);
+    q->body_size += CHUNK_HEAD + n;
 }
 
 static void req_free(struct nbd_req *q)

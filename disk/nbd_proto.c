@@ -15,6 +15,7 @@
 #define SIMPLE_MAGIC  0x67446698u
 #define CHUNK_MAGIC   0x668e33efu
 #define CONTEXT       "base:allocation"
+#define BITMAPS       "qemu:dirty-bitmap:"
 
 enum {
     OPT_EXPORT_NAME = 1,
@@ -188,11 +189,37 @@ static enum nbd_step info_or_go(struct nbd_handshake *h, uint32_t opt, struct cu
     return opt == OPT_GO ? NBD_TRANSMIT : NBD_AGAIN;
 }
 
-static bool query_matches(const uint8_t *q, size_t size, bool is_list)
+static bool is_text(const uint8_t *q, size_t size, const char *text)
 {
-    if (is_list && size == 5 && memcmp(q, CONTEXT, 5) == 0)
+    return size == strlen(text) && memcmp(q, text, size) == 0;
+}
+
+static bool asks_allocation(const uint8_t *q, size_t size, bool is_list)
+{
+    return is_text(q, size, CONTEXT) || (is_list && is_text(q, size, "base:"));
+}
+
+static bool asks_bitmap(const struct nbd_handshake *h, const uint8_t *q, size_t size, bool is_list)
+{
+    size_t prefix = strlen(BITMAPS);
+    if (!h->bitmap)
+        return false;
+    if (is_list && (is_text(q, size, "qemu:") || is_text(q, size, BITMAPS)))
         return true;
-    return size == sizeof(CONTEXT) - 1 && memcmp(q, CONTEXT, size) == 0;
+    return size > prefix && memcmp(q, BITMAPS, prefix) == 0 &&
+           is_text(q + prefix, size - prefix, h->bitmap);
+}
+
+static void put_context(struct buf *out, uint32_t opt, uint32_t id, const char *a, const char *b)
+{
+    uint32_t size = (uint32_t)(strlen(a) + strlen(b));
+    put64(out, REPLY_MAGIC);
+    put32(out, opt);
+    put32(out, REP_META_CONTEXT);
+    put32(out, 4 + size);
+    put32(out, opt == OPT_LIST_META_CONTEXT ? 0 : id);
+    buf_put(out, a, strlen(a));
+    buf_put(out, b, strlen(b));
 }
 
 static void meta_context(struct nbd_handshake *h, uint32_t opt, struct cursor c, struct buf *out)
@@ -201,14 +228,15 @@ static void meta_context(struct nbd_handshake *h, uint32_t opt, struct cursor c,
     uint32_t name_size = cursor_be32(&c);
     const uint8_t *name = cursor_take(&c, name_size);
     uint32_t n = cursor_be32(&c);
-    bool is_found = is_list && n == 0;
+    bool allocation = is_list && n == 0, bitmap = allocation && h->bitmap;
     for (uint32_t i = 0; i < n && !c.bad; i++) {
         uint32_t size = cursor_be32(&c);
         const uint8_t *q = cursor_take(&c, size);
-        is_found |= q && query_matches(q, size, is_list);
+        allocation |= q && asks_allocation(q, size, is_list);
+        bitmap |= q && asks_bitmap(h, q, size, is_list);
     }
     if (!is_list)
-        h->has_context = false;
+        h->has_context = h->has_bitmap = false;
     if (c.bad || c.left || (!is_list && !h->structured)) {
         reply(out, opt, REP_ERR_INVALID, NULL, 0);
         return;
@@ -217,14 +245,15 @@ static void meta_context(struct nbd_handshake *h, uint32_t opt, struct cursor c,
         reply(out, opt, REP_ERR_UNKNOWN, NULL, 0);
         return;
     }
-    uint8_t context[4 + sizeof(CONTEXT) - 1];
-    put_be32(context, is_list ? 0 : NBD_CONTEXT_ID);
-    memcpy(context + 4, CONTEXT, sizeof(CONTEXT) - 1);
-    if (is_found)
-        reply(out, opt, REP_META_CONTEXT, context, sizeof(context));
+    if (allocation)
+        put_context(out, opt, NBD_CONTEXT_ID, CONTEXT, "");
+    if (bitmap)
+        put_context(out, opt, NBD_BITMAP_ID, BITMAPS, h->bitmap);
     reply(out, opt, REP_ACK, NULL, 0);
-    if (!is_list)
-        h->has_context = is_found;
+    if (!is_list) {
+        h->has_context = allocation;
+        h->has_bitmap = bitmap;
+    }
 }
 
 static void list(struct nbd_handshake *h, struct cursor c, struct buf *out)
@@ -288,11 +317,16 @@ size_t nbd_put_simple(uint8_t out[16], uint64_t cookie, int error)
 size_t nbd_put_chunk(uint8_t out[20], uint64_t cookie, uint16_t type, uint32_t size)
 {
     put_be32(out, CHUNK_MAGIC);
-    put_be16(out + 4, 1); /* the only chunk of its reply */
+    put_be16(out + 4, 1); /* the last chunk of its reply */
     put_be16(out + 6, type);
     put_be64(out + 8, cookie);
     put_be32(out + 16, size);
     return 20;
+}
+
+void nbd_more_chunks(uint8_t chunk[20])
+{
+    put_be16(chunk + 4, 0);
 }
 
 /* The protocol has a few errors with numbers of its own; everything else is EIO. */

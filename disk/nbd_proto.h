@@ -18,7 +18,8 @@
 
 #define NBD_MAX_DATA     (32u << 20) /* of one READ or WRITE */
 #define NBD_REQUEST_SIZE 28u
-#define NBD_CONTEXT_ID   1u
+#define NBD_CONTEXT_ID   1u    /* base:allocation */
+#define NBD_BITMAP_ID    2u    /* qemu:dirty-bitmap:NAME */
 #define NBD_MAX_OPTION   8192u /* bytes of one option; longer ones end the connection */
 
 enum {
@@ -59,12 +60,14 @@ enum nbd_phase { NBD_CLIENT_FLAGS, NBD_OPTIONS };
 
 struct nbd_handshake {
     const char *export_name;
+    const char *bitmap; /* its name; NULL: there is none */
     uint64_t size;
     uint16_t flags; /* transmission flags, without DF */
     enum nbd_phase phase;
     bool no_zeroes;
     bool structured;  /* READ and BLOCK_STATUS are answered in chunks */
     bool has_context; /* base:allocation was asked for */
+    bool has_bitmap;  /* and the bitmap */
 };
 
 enum nbd_step {
@@ -89,4 +92,6 @@ int nbd_request_parse(const uint8_t *p, struct nbd_request *ret);
 /* Each returns the bytes put. `error` is an errno, positive. */
 size_t nbd_put_simple(uint8_t out[16], uint64_t cookie, int error);
 size_t nbd_put_chunk(uint8_t out[20], uint64_t cookie, uint16_t type, uint32_t size);
+/* That chunk is not the last of its reply. */
+void nbd_more_chunks(uint8_t chunk[20]);
 uint32_t nbd_error_of(int error);

@@ -75,21 +75,26 @@ bool check_path(struct call *c, const char *path, size_t max)
 
 static bool add_front(struct call *c, struct disk *d, json_t *j)
 {
-    const char *type, *path, *export_name = d->vdi;
+    const char *type, *path, *export_name = d->vdi, *bitmap = NULL, *log = NULL;
     int queues = MAX_QUEUES;
     json_error_t e;
-    if (json_unpack_ex(j, &e, JSON_STRICT, "{s:s, s:s, s?s, s?i}", "type", &type, "path", &path,
-                       "export", &export_name, "queues", &queues) < 0) {
+    if (json_unpack_ex(j, &e, JSON_STRICT, "{s:s, s:s, s?s, s?i, s?{s:s, s:s}}", "type", &type,
+                       "path", &path, "export", &export_name, "queues", &queues, "bitmap", "name",
+                       &bitmap, "path", &log) < 0) {
         (void)fail(c, -EINVAL, "fronts: %s", e.text);
         return false;
     }
-    if (queues < 1 || queues > MAX_QUEUES || strlen(export_name) > 255) {
+    if (queues < 1 || queues > MAX_QUEUES || strlen(export_name) > 255 ||
+        (bitmap && strlen(bitmap) > 255)) {
         (void)fail(c, -EINVAL, "fronts: queues or export is out of range");
         return false;
     }
-    if (!check_path(c, path, 107))
+    if (!check_path(c, path, 107) || (log && !check_path(c, log, 4095)))
         return false;
-    struct front_options options = {.export_name = export_name, .queues = (unsigned)queues};
+    struct front_options options = {.export_name = export_name,
+                                    .bitmap_name = bitmap,
+                                    .bitmap_path = log,
+                                    .queues = (unsigned)queues};
     int r = disk_add_front(d, type, path, &options);
     if (r < 0) {
         (void)fail(c, r, "cannot serve %s on '%s': %s", type, path, strerror(-r));

@@ -253,6 +253,14 @@ struct val *disk_attach_request(const struct diskctl *dc, const char *owner,
     val_put_str(front, "path", path);
     if (!vu)
         val_put_str(front, "export", "");
+    _cleanup_(freep) char *log =
+        !vu && d->image.readonly && !d->cd ? sr_cbt_beside(d->image.path) : NULL;
+    if (log) { /* what has changed since the snapshot before */
+        struct val *bitmap = val_map();
+        val_put_str(bitmap, "name", "cbt");
+        val_put_str(bitmap, "path", log);
+        val_put(front, "bitmap", bitmap);
+    }
     val_add(fronts, front);
     val_put_str(v, "op", "attach");
     val_put_str(v, "id", id);

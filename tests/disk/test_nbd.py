@@ -223,3 +223,38 @@ def test_junk_ends_the_connection(diskd, junk):
             break
     assert diskd.ok("ping")
     qemu_io(nbd_uri(diskd, "a.vhd"), "write -P 1 0 4k", "read -P 1 0 4k")
+
+
+def cbtlog(path, size, whole, *blocks):
+    bits = bytearray(size // 65536 // 8)
+    for b in blocks:
+        bits[b // 8] |= 1 << b % 8
+    with open(path, "wb") as f:
+        f.write(struct.pack("<32xIIQ", whole, 0, size) + bits)
+
+
+def test_a_bitmap_beside_allocation(diskd):
+    """Both contexts at once, as qemu-img and a script ask for them; one that is not whole is not
+    offered."""
+    size = 16 * MIB
+    diskd.create("a", "vhd", size)
+    cbtlog(diskd.path("a.cbtlog"), size, 1, 1, 2, 255)
+    cbtlog(diskd.path("b.cbtlog"), size, 0, 1)
+    for name, context in (("a", True), ("b", False), ("none", False)):
+        front = {"type": "nbd", "path": diskd.path(name + ".nbd"), "export": "x",
+                 "bitmap": {"name": "then", "path": diskd.path(name + ".cbtlog")}}
+        diskd.ok("attach", id=name, vdi="v", size=size, readonly=True, fronts=[front])
+        diskd.ok("activate", id=name, path=diskd.path("a"), format="vhd")
+        uri = "nbd+unix:///x?socket=" + diskd.path(name + ".nbd")
+        listed = json.loads(run("nbdinfo", "--json", uri).stdout)["exports"][0]["contexts"]
+        assert ("qemu:dirty-bitmap:then" in listed) == context and "base:allocation" in listed
+        if context:
+            extents = json.loads(run("nbdinfo", "--json", "--map=qemu:dirty-bitmap:then", uri).stdout)
+            assert [(e["offset"], e["length"], e["type"]) for e in extents] == \
+                [(0, 65536, 0), (65536, 131072, 1), (196608, size - 196608 - 65536, 0),
+                 (size - 65536, 65536, 1)]
+            args = ("driver=nbd,server.type=unix,server.path=" + diskd.path("a.nbd") +
+                    ",export=x,x-dirty-bitmap=qemu:dirty-bitmap:then")
+            told = json.loads(run("qemu-img", "map", "--output=json", "--image-opts", args).stdout)
+            assert [e["start"] for e in told if not e["data"]] == [65536, size - 65536]
+        diskd.ok("detach", id=name, force=True)

@@ -2,6 +2,7 @@
 restore that is the source. The oracle is the content itself: two snapshots are read in full, and
 every block in which they differ must have been told."""
 import base64
+import json
 import os
 import signal
 import struct
@@ -154,6 +155,26 @@ def test_tools_of_others(host, x, web, network, disk, tmp_path):
         assert n.read(0, 512) == bytes_[:512]
     wait_for(lambda: not x.VDI.get_current_operations(vdi))
     assert not host.leftovers()
+
+
+def test_what_has_changed_as_a_bitmap(host, x, web, network, disk):
+    network("insecure_nbd")
+    vdi = disk()
+    x.VDI.enable_cbt(vdi)
+    first = x.VDI.snapshot(vdi)
+    write_pieces(web, vdi, [(2 * BLOCK, pattern("x", BLOCK + 512)), (SIZE - 512, pattern("y", 512))])
+    second = x.VDI.snapshot(vdi)
+    info = x.VDI.get_nbd_info(second)[0]
+    name = urllib.parse.quote(info["exportname"].lstrip("/"), safe="")
+    told = json.loads(subprocess.run(
+        ["nbdinfo", "--json", "--map=qemu:dirty-bitmap:cbt",
+         f"nbd://127.0.0.1:{info['port']}/{name}"],
+        check=True, text=True, stdout=subprocess.PIPE).stdout)
+    dirty = [b for e in told if e["type"] == 1
+             for b in range(e["offset"] // BLOCK, (e["offset"] + e["length"]) // BLOCK)]
+    assert dirty == [2, 3, SIZE // BLOCK - 1] == changed(x, first, second)
+    assert sum(e["length"] for e in told) == SIZE
+    wait_for(lambda: not x.VDI.get_current_operations(second))
 
 
 def test_a_guest_that_writes(host, x, web, vm):

@@ -187,6 +187,35 @@ static void test_errors(void **state)
 
 #define T(f) cmocka_unit_test_setup_teardown(f, begin, end)
 
+static void test_bitmap_context(void **state)
+{
+    struct talk *t = *state;
+    const char *data;
+    static const char both[] = "\0\0\0\4disk\0\0\0\2\0\0\0\17base:allocation"
+                               "\0\0\0\26qemu:dirty-bitmap:then";
+    assert_int_equal(option(t, 8, NULL, 0), NBD_AGAIN);
+    assert_int_equal(option(t, 10, both, sizeof(both) - 1), NBD_AGAIN);
+    assert_int_equal(reply(t, 1, NULL), 1); /* nobody has such a bitmap */
+    assert_true(t->h.has_context && !t->h.has_bitmap);
+    t->h.bitmap = "then";
+    assert_int_equal(option(t, 10, both, sizeof(both) - 1), NBD_AGAIN);
+    assert_int_equal(reply(t, 0, &data), 4);
+    assert_int_equal(get_be32(data), NBD_CONTEXT_ID);
+    assert_int_equal(reply(t, 1, &data), 4);
+    assert_int_equal(get_be32(data), NBD_BITMAP_ID);
+    assert_memory_equal(data + 4, "qemu:dirty-bitmap:then", 22);
+    assert_int_equal(reply(t, 2, NULL), 1);
+    assert_true(t->h.has_context && t->h.has_bitmap);
+    assert_int_equal(option(t, 10, "\0\0\0\4disk\0\0\0\1\0\0\0\26qemu:dirty-bitmap:thin", 38),
+                     NBD_AGAIN);
+    assert_int_equal(reply(t, 0, NULL), 1);
+    assert_true(!t->h.has_context && !t->h.has_bitmap);
+    assert_int_equal(option(t, 9, "\0\0\0\4disk\0\0\0\1\0\0\0\5qemu:", 21), NBD_AGAIN);
+    assert_int_equal(reply(t, 0, &data), 4);
+    assert_int_equal(get_be32(data), 0);
+    assert_int_equal(reply(t, 1, NULL), 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -199,6 +228,7 @@ int main(void)
         T(test_list),
         T(test_request),
         T(test_errors),
+        T(test_bitmap_context),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
