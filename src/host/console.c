@@ -16,6 +16,7 @@
 #include "base/buf.h"
 #include "base/fd.h"
 #include "base/vec.h"
+#include "host/root_hint.h"
 
 #define CLIENT_BACKLOG (256U << 10)
 #define INPUT_BACKLOG  (64U << 10)
@@ -39,6 +40,9 @@ struct console {
     struct buf to_guest;
     struct ring *ring;
     VEC(struct client *) clients;
+    struct root_hint hint;
+    void (*on_root)(void *arg, const char *device);
+    void *on_root_arg;
 };
 
 static void on_guest(void *arg, int fd, unsigned events);
@@ -70,6 +74,12 @@ struct err *console_new(struct loop *l, int fd_taken, const char *ring_path, str
     c->watch = loop_fd_add(l, c->fd, LOOP_READ, on_guest, c);
     *ret = c;
     return NULL;
+}
+
+void console_watch_root(struct console *c, void (*fn)(void *arg, const char *device), void *arg)
+{
+    c->on_root = fn;
+    c->on_root_arg = arg;
 }
 
 static void client_free(struct client *cl)
@@ -149,6 +159,8 @@ static void on_guest(void *arg, int fd, unsigned events)
         return;
     }
     remember(c->ring, room, (size_t)n);
+    if (c->on_root && root_hint_feed(&c->hint, room, (size_t)n))
+        c->on_root(c->on_root_arg, c->hint.device);
     for (size_t i = c->clients.n; i > 0; i--)
         say(c->clients.v[i - 1], room, (size_t)n);
     loop_fd_set(c->watch, c->to_guest.size ? LOOP_READ | LOOP_WRITE : LOOP_READ);

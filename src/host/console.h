@@ -18,6 +18,9 @@ struct console;
 /* Takes the connected descriptor over, also on failure. Mon loop's thread. */
 struct err *console_new(struct loop *l, int fd, const char *ring_path, struct console **ret)
     _must_use_;
+/* fn is told, once, if the guest says that its root is on a disk of Xen's (root_hint.h). Mon loop's
+ * thread. */
+void console_watch_root(struct console *c, void (*fn)(void *arg, const char *device), void *arg);
 /* Closes the connection and all clients. Mon loop's thread; NULL is fine. */
 void console_free(struct console *c);
 /* Mon loop's thread. */

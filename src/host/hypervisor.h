@@ -64,9 +64,11 @@ enum host_fact_kind {
     FACT_DISK_GOES_ON, /* they were taken; `reason`: "0 " */
     FACT_DISK_SILENT,  /* the guest's process is connected to its disks and does not use them */
     FACT_SR_CHANGED,   /* `sr`: its directory changed, scan it */
-    FACT_DISK_GONE, /* the guest let go of a disk after nobody waited any more; `reason`: its id */
-    FACT_NIC_GONE,  /* and of a NIC */
-    FACT_CBT_LOST,  /* changed blocks of a disk are not all recorded; `reason`: the VDI's uuid */
+    FACT_DISK_GONE,  /* the guest let go of a disk after nobody waited any more; `reason`: its id */
+    FACT_NIC_GONE,   /* and of a NIC */
+    FACT_ROOT_NAMED, /* the guest said that it looks for its root on a disk named as under Xen;
+                        `reason`: "/dev/xvda1" */
+    FACT_CBT_LOST,   /* changed blocks of a disk are not all recorded; `reason`: the VDI's uuid */
 };
 
 /* Borrowed; valid during the call. The receiver copies what it keeps and does not block. */

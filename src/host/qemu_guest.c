@@ -153,12 +153,19 @@ static struct err *connect_socket(struct guest *g, const struct verb *v, const c
     }
 }
 
+static void on_root(void *arg, const char *device)
+{
+    guest_post(arg, FACT_ROOT_NAMED, device, 0, NULL);
+}
+
 static void do_connect(void *arg)
 {
     struct errand *d = arg;
     struct guest *g = d->g;
     _cleanup_(freep) char *ring = guest_path(g, "console.ring");
     d->e = console_new(mon(g), fd_take(&d->serial), ring, &g->console);
+    if (!d->e)
+        console_watch_root(g->console, on_root, g);
     g->agent = agent_new(mon(g), fd_take(&d->agent), on_agent, g);
 }
 

@@ -346,6 +346,9 @@ void ops_fact(void *arg, const struct host_fact *fact)
     case FACT_NIC_GONE:
         post_gone(ops, fact);
         break;
+    case FACT_ROOT_NAMED:
+        root_named(ops, fact);
+        break;
     case FACT_CBT_LOST:
         cbt_lost(ops, fact->reason);
         break;

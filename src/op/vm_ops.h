@@ -25,6 +25,8 @@ struct err *mark_halted(struct op *op) _must_use_;   /* a commit step */
  * it: the VM cannot be saved then. */
 struct err *need_no_waiting_disk(struct op *op) _must_use_;
 void disk_wait_fact(struct ops *ops, const struct host_fact *fact);
+/* root_device.c: FACT_ROOT_NAMED. Mon loop. */
+void root_named(struct ops *ops, const struct host_fact *fact);
 void disk_again(struct ops *ops, const struct host_fact *fact);
 extern const struct op_kind kind_disk_again;
 

@@ -141,6 +141,11 @@ int64_t domid_next(struct txn *t);
 void alert_add(struct txn *t, const char *name, int64_t priority, enum cls cls,
                const char *obj_uuid, const char *body);
 
+/* ---- root_device.c ---- */
+
+/* Tells what to do about a kernel of the VM's that is told root=/dev/xvda1, once. On core. */
+void root_check(struct txn *t, const struct rec_VM *vm);
+
 /* ---- licence.c ---- */
 
 /* What clients are told of licences: editions, parameters, restrictions. On core. */

@@ -178,6 +178,7 @@ static struct err *finish_vm(struct adding *a, struct rec_VM *vm)
     if (vm->domain_type == DOMAIN_TYPE_UNSPECIFIED)
         vm->domain_type = DOMAIN_TYPE_HVM;
     vm_add_metrics(a->t, vm);
+    root_check(a->t, vm);
     return NULL;
 }
 

@@ -1,0 +1,151 @@
+"""Trees in XCP-ng's layout, made by a script of their own: introduced, scanned, booted, where they
+are; and the guest that still asks for /dev/xvda1."""
+import io
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import uuid
+
+import pytest
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+
+import xcpng  # noqa: E402
+from realhost import run_host, wait_for  # noqa: E402
+from storageserver import Network, Nfs, available  # noqa: E402
+from transfers import Client, pattern  # noqa: E402
+
+host = pytest.fixture(scope="module")(run_host)
+MIB = 1 << 20
+
+
+def grow(tree):
+    """A base copy with two children, the guest's disk and a snapshot of it; and a disk alone."""
+    first = xcpng.xen_guest(8 * MIB)
+    first[4 * MIB - 4096:4 * MIB + 4096] = pattern("base", 8192)
+    base = tree.image(bytes(first), hidden=True)
+    leaf = bytearray(first)
+    leaf[5 * MIB:5 * MIB + 512] = pattern("leaf", 512)
+    leaf[4 * MIB:4 * MIB + 1024] = bytes(1024)
+    images = {"base": base, "leaf": tree.image(bytes(leaf), parent=base),
+              "snapshot": tree.image(bytes(first), parent=base),
+              "alone": tree.image(pattern("alone", 2 * MIB))}
+    tree.litter()
+    return images
+
+
+def introduce(host, kind, sr_uuid, config, shared=False):
+    x = host.x
+    sr = x.SR.introduce(sr_uuid, "adopted", "", kind, "user", shared, {})
+    pbd = x.PBD.create({"host": x.host.get_all()[0], "SR": sr, "device_config": config,
+                        "other_config": {}})
+    x.PBD.plug(pbd)
+    x.SR.scan(sr)
+    return sr
+
+
+def check_disks(host, sr, images):
+    x = host.x
+    found = {x.VDI.get_uuid(v): v for v in x.SR.get_VDIs(sr)}
+    assert set(found) == {im.uuid for im in images.values()}, "the litter is no disk"
+    managed = {u for u, v in found.items() if x.VDI.get_managed(v)}
+    assert managed == {images[n].uuid for n in ("leaf", "snapshot", "alone")}
+    web = Client(host, x)
+    for name in ("leaf", "snapshot", "alone"):
+        status, _, body = web.get("/export_raw_vdi", vdi=found[images[name].uuid])
+        assert status == 200 and body == images[name].content, name
+    return found
+
+
+def import_metadata(host, text):
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=tarfile.USTAR_FORMAT) as t:
+        info = tarfile.TarInfo("ova.xml")
+        info.size = len(text)
+        t.addfile(info, io.BytesIO(text.encode()))
+    before = set(host.x.VM.get_all())
+    web = Client(host, host.x)
+    task = web.task()
+    assert web.put("/import_metadata", out.getvalue(), task_id=task)[0] == 200
+    assert host.x.task.get_error_info(task) == []
+    return (set(host.x.VM.get_all()) - before).pop()
+
+
+def messages(host, vm):
+    ident = host.x.VM.get_uuid(vm)
+    return [m["body"] for m in host.x.message.get_all_records().values()
+            if m["name"] == "VM_ROOT_DEVICE_MISSING" and m["obj_uuid"] == ident]
+
+
+def boot(host, vm):
+    """It runs off the chain; what it says is heard, and the remedy is told once."""
+    host.x_uuid[vm] = host.x.VM.get_uuid(vm)
+    for _ in range(2):
+        host.x.VM.start(vm, False, False)
+        body = wait_for(lambda: messages(host, vm))
+        host.x.VM.hard_shutdown(vm)
+    assert len(body) == 1
+    assert "/dev/xvda1" in body[0] and "root=/dev/vda1" in body[0] and "UUID=" in body[0]
+
+
+def leave(host, sr, vm=None):
+    if vm:
+        host.x.VM.destroy(vm)
+    host.x.PBD.unplug(host.x.SR.get_PBDs(sr)[0])
+    host.x.SR.forget(sr)
+
+
+def test_a_local_tree(host, tmp_path):
+    tree = xcpng.Tree(tmp_path / "sr")
+    images = grow(tree)
+    before = {f: os.stat(os.path.join(tree.folder, f)).st_size for f in os.listdir(tree.folder)}
+    sr = introduce(host, "ext", str(uuid.uuid4()), {"location": tree.folder})
+    check_disks(host, sr, images)
+    assert before.items() <= {f: os.stat(os.path.join(tree.folder, f)).st_size
+                              for f in os.listdir(tree.folder)}.items(), "looking changes nothing"
+    vm = import_metadata(host, xcpng.metadata("adopted", [images["leaf"].uuid,
+                                                          images["alone"].uuid]))
+    boot(host, vm)
+    leave(host, sr, vm)
+
+
+def test_chains_moved_in_by_hand(host, tmp_path):
+    """They appear with the next scan, whichever file came first; others' readers agree."""
+    sr = introduce(host, "file", str(uuid.uuid4()), {"location": str(tmp_path)})
+    tree = xcpng.Tree(tmp_path / "elsewhere")
+    images = grow(tree)
+    for im in images.values():
+        subprocess.run(["qemu-img", "info", "-f", "vpc", os.path.join(tree.folder, im.file)],
+                       check=True, stdout=subprocess.DEVNULL)
+        shutil.move(os.path.join(tree.folder, im.file), tmp_path / im.file)
+    assert host.x.SR.get_VDIs(sr) == []
+    host.x.SR.scan(sr)
+    check_disks(host, sr, images)
+    leave(host, sr)
+
+
+@pytest.mark.skipif(not available("ganesha.nfsd", "rpcbind"), reason="no NFS server")
+def test_a_tree_on_a_server(host, tmp_path_factory):
+    with Network(tmp_path_factory.mktemp("nfs")) as net:
+        nfs = Nfs(net, exports=("a",))
+        sr_uuid = str(uuid.uuid4())
+        images = grow(xcpng.Tree(os.path.join(nfs.exports["a"], sr_uuid)))
+        nfs.start()
+        sr = introduce(host, "nfs", sr_uuid, {"server": net.address, "serverpath": nfs.exports["a"]},
+                       shared=True)
+        check_disks(host, sr, images)
+        vm = import_metadata(host, xcpng.metadata("adopted", [images["leaf"].uuid]))
+        boot(host, vm)
+        leave(host, sr, vm)
+
+
+def test_a_kernel_that_is_told(host, tmp_path):
+    """PV-args say it before anybody boots."""
+    tree = xcpng.Tree(tmp_path)
+    alone = tree.image(pattern("alone", 2 * MIB))
+    sr = introduce(host, "file", str(uuid.uuid4()), {"location": tree.folder})
+    vm = import_metadata(host, xcpng.metadata("told", [alone.uuid], PV_args="ro root=/dev/xvda3"))
+    assert "/dev/vda3" in messages(host, vm)[0]
+    leave(host, sr, vm)
