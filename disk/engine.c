@@ -12,6 +12,7 @@
 #include "base/mem.h"
 #include "codec/vhd.h"
 
+#define UNSETTLED_MAX 256u
 #define ZERO_PART     (32ull << 20) /* a ZEROES or DISCARD transfer at most */
 #define ZERO_BUF_SIZE (256u << 10)
 
@@ -53,6 +54,11 @@ struct engine *engine_new(struct chain *chain, struct backend *backend,
     if (e->writer->begin)
         e->writer->begin(e);
     return e;
+}
+
+void engine_answer_early(struct engine *e)
+{
+    e->answers_early = true;
 }
 
 void engine_free(struct engine *e)
@@ -313,6 +319,13 @@ static void sync_start(struct engine *e)
 
 static void sync_join(struct engine *e, struct blk_req *req)
 {
+    if (e->n_unsettled) {
+        req->next = e->settling;
+        e->settling = req;
+        return;
+    }
+    if (!e->sync_err)
+        e->sync_err = e->settle_err;
     if (!e->sync_err && e->writer->sync_err)
         e->sync_err = e->writer->sync_err(e);
     if (e->sync_err || e->leaf->is_readonly) {
@@ -323,6 +336,31 @@ static void sync_join(struct engine *e, struct blk_req *req)
     e->sync_waiting = req;
     if (!e->sync_running)
         sync_start(e);
+}
+
+bool piece_answer_early(struct piece *p)
+{
+    if (!p->e->answers_early || p->e->n_unsettled >= UNSETTLED_MAX)
+        return false;
+    p->e->n_unsettled++;
+    return true;
+}
+
+void piece_settled(struct piece *p, int err)
+{
+    struct engine *e = p->e;
+    if (err && !e->settle_err)
+        e->settle_err = err;
+    piece_free(p);
+    if (--e->n_unsettled)
+        return;
+    struct blk_req *req = e->settling;
+    e->settling = NULL;
+    while (req) {
+        struct blk_req *next = req->next;
+        sync_join(e, req);
+        req = next;
+    }
 }
 
 /* Holes inside raw files and inside present blocks are the file system's to know. */

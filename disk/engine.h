@@ -62,6 +62,9 @@ struct engine;
  * and calls its `done`; NULL: that is called directly. */
 struct engine *engine_new(struct chain *chain, struct backend *backend,
                           void (*on_done)(struct blk_req *req, int err, void *arg), void *arg);
+/* From now on a write may be answered before its metadata is in the file; a flush waits for that,
+ * and tells what failed. For who can do it all again: merging. At the end a flush is a must. */
+void engine_answer_early(struct engine *e);
 /* Nothing may be in flight. */
 void engine_free(struct engine *e);
 void engine_submit(struct engine *e, struct blk_req *req);

@@ -55,6 +55,10 @@ struct engine {
     struct io sync;
     struct blk_req *sync_waiting, *sync_running; /* FLUSH, and FUA requests that were written */
     int sync_err;                                /* of a failed fdatasync, for ever */
+    bool answers_early;
+    unsigned n_unsettled;     /* pieces that were answered, with metadata under way */
+    int settle_err;           /* of one of them, for ever */
+    struct blk_req *settling; /* flushes that wait for them */
 };
 
 void engine_start_range(struct engine *e, struct blk_req *req, uint64_t at, uint64_t size);
@@ -68,6 +72,10 @@ void piece_start(struct piece *p, enum io_op op, struct file *file, uint64_t off
 void piece_zero(struct piece *p, struct file *file, uint64_t offset);
 void piece_done(struct io *io, int err);
 void piece_free(struct piece *p);
+/* The data is there, and its metadata will be: may the request go on? If so the piece is only a
+ * waiter from now on, and ends in piece_settled(). */
+bool piece_answer_early(struct piece *p);
+void piece_settled(struct piece *p, int err);
 void req_drop(struct engine *e, struct blk_req *req);
 /* The pieces of the list begin again, or fail. */
 void engine_retry(struct engine *e, struct piece *list, int err);

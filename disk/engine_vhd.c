@@ -190,7 +190,10 @@ static void piece_written(struct io *io, int err)
         if (b->is_new || b->is_dirty || b->batch) {
             p->waiter.bitmap = b;
             p->waiter.done = piece_committed;
+            struct blk_req *req = piece_answer_early(p) ? steal(&p->req) : NULL;
             commit_join(p->e->leaf_state, &p->waiter);
+            if (req)
+                req_drop(p->e, req);
             return;
         }
     }
@@ -203,7 +206,10 @@ static void piece_committed(struct commit_waiter *w, int err)
 {
     struct piece *p = (struct piece *)((char *)w - offsetof(struct piece, waiter));
     bitmap_unpin(&p->e->leaf->map, p->meta);
-    piece_done(&p->io, err);
+    if (p->req)
+        piece_done(&p->io, err);
+    else
+        piece_settled(p, err);
 }
 
 const struct writer writer_vhd = {

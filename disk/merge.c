@@ -26,6 +26,7 @@ void merge_init(struct merge *m, struct image *child, struct image *parent, stru
     m->parent = (struct chain){.image = {parent}, .n = 1, .size = parent->size};
     m->from = engine_new(&m->child, backend, NULL, NULL);
     m->to = engine_new(&m->parent, backend, NULL, NULL);
+    engine_answer_early(m->to);
     m->total = child->ops->allocated(child);
 }
 
@@ -145,13 +146,12 @@ static void pass(struct merge *m, uint64_t size, bool is_allocated)
         m->done += size;
 }
 
+/* Also after an error: what was answered early ends before the flush does. */
 static void end(struct merge *m)
 {
     m->is_ended = true;
-    if (m->err || m->is_cancelled) {
-        m->on_end(m->arg, m->err ? m->err : -ECANCELED);
-        return;
-    }
+    if (!m->err && m->is_cancelled)
+        m->err = -ECANCELED;
     m->flush = (struct blk_req){.op = BLK_FLUSH, .done = flushed};
     engine_submit(m->to, &m->flush);
 }
@@ -159,5 +159,5 @@ static void end(struct merge *m)
 static void flushed(struct blk_req *req, int err)
 {
     struct merge *m = (struct merge *)((char *)req - offsetof(struct merge, flush));
-    m->on_end(m->arg, err);
+    m->on_end(m->arg, m->err ? m->err : err);
 }
