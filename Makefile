@@ -73,6 +73,8 @@ clean: ## remove build folders
 disk-torture: build ## a million steps on trees of images against a model; 10,000 power cuts
 	build/tests/unit/test_disk_tree 1000000 1000 0
 	build/tests/unit/test_disk_tree 80000 5000 8
+	build/tests/unit/test_disk_tree 200000 1000 0 qcow2
+	build/tests/unit/test_disk_tree 20000 5000 8 qcow2
 
 .PHONY: kills
 kills: build ## kill cairn-diskd 1000 times under load: no error, no wrong byte

@@ -57,7 +57,7 @@ struct image_info {
     int64_t mtime;      /* seconds since 1970 */
     bool is_device;
     struct vhd_footer footer;
-    bool has_parent;
+    bool has_parent, is_hidden;
     uint32_t block_size; /* dynamic images, as all below */
     uint32_t n_blocks, n_allocated;
     uint8_t parent_uuid[16];

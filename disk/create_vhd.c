@@ -35,6 +35,8 @@ static struct vhd_footer new_footer(struct image_made *made, enum vhd_type type)
 
 int image_vhd_fill(struct file *f, const struct parent_facts *parent, struct image_made *made)
 {
+    if (parent && parent->format == IMAGE_QCOW2)
+        return -EOPNOTSUPP;
     struct vhd_footer footer = new_footer(made, parent ? VHD_DIFFERENCING : VHD_DYNAMIC);
     return fill_dynamic(f, &footer, parent);
 }

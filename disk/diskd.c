@@ -34,8 +34,8 @@ enum { EXIT_USAGE = 2 };
 static const char usage_text[] =
     "usage: cairn-diskd --control=PATH [--log=LEVEL] [--sandbox=on|off] [--with=SCHEME] "
     "[--locks=DIR]\n"
-    "       cairn-diskd create PATH --format=vhd|vhd-fixed|raw --size=BYTES\n"
-    "       cairn-diskd info PATH [--format=vhd|vhd-fixed|raw]\n"
+    "       cairn-diskd create PATH --format=vhd|vhd-fixed|qcow2|raw --size=BYTES\n"
+    "       cairn-diskd info PATH [--format=vhd|vhd-fixed|qcow2|raw]\n"
     "       cairn-diskd at VERB PATH [MORE]\n"
     "       cairn-diskd profile PATH [--seconds=N] [--json]\n"
     "       cairn-diskd --help | --version\n";
@@ -201,8 +201,9 @@ static const char *take_option(struct args *a, int c)
 {
     if (c == 'f') {
         a->has_format = true;
-        return image_parse_format(optarg, &a->format) < 0 ? "the format is vhd, vhd-fixed or raw"
-                                                          : NULL;
+        return image_parse_format(optarg, &a->format) < 0
+                   ? "the format is vhd, vhd-fixed, qcow2 or raw"
+                   : NULL;
     }
     if (c == 's')
         return str_size(view_of(optarg), &a->size) < 0 ? "the size is not a number of bytes" : NULL;

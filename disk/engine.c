@@ -36,8 +36,10 @@ static const struct writer writer_plain = {
 
 static const struct writer *writer_of(const struct image *im)
 {
-    static const struct writer *const writers[] = {
-        [IMAGE_RAW] = &writer_plain, [IMAGE_VHD] = &writer_vhd, [IMAGE_VHD_FIXED] = &writer_plain};
+    static const struct writer *const writers[] = {[IMAGE_RAW] = &writer_plain,
+                                                   [IMAGE_VHD] = &writer_vhd,
+                                                   [IMAGE_VHD_FIXED] = &writer_plain,
+                                                   [IMAGE_QCOW2] = &writer_qcow2};
     return writers[im->format];
 }
 
@@ -111,6 +113,14 @@ void engine_submit(struct engine *e, struct blk_req *req)
     req_drop(e, req);
 }
 
+void engine_read_own(struct engine *e, struct blk_req *req)
+{
+    e->in_flight++;
+    req->pending = 1;
+    engine_start_range(e, req, req->offset, req->size);
+    req_drop(e, req);
+}
+
 void engine_start_range(struct engine *e, struct blk_req *req, uint64_t at, uint64_t size)
 {
     if (req->op == BLK_READ)
@@ -126,7 +136,7 @@ static void read_range(struct engine *e, struct blk_req *req, uint64_t at, uint6
     while (size) {
         struct chain_extent x;
         chain_map(e->chain, at, size, &x);
-        if (x.kind == EXTENT_HOLE) {
+        if (x.kind == EXTENT_HOLE || x.kind == EXTENT_ZERO) {
             iov_zero(req->iov, req->n_iov, at - req->offset, x.size);
         } else if (x.kind == EXTENT_LOAD) {
             writer_of(x.image)->load(e, x.image, x.block, req, at, x.size);
@@ -147,7 +157,7 @@ bool engine_is_hole_below(struct engine *e, uint64_t at, uint64_t size)
     while (size) {
         struct chain_extent x;
         chain_map_from(e->chain, 1, at, size, &x);
-        if (x.kind != EXTENT_HOLE)
+        if (x.kind != EXTENT_HOLE && x.kind != EXTENT_ZERO)
             return false;
         at += x.size;
         size -= x.size;
@@ -200,7 +210,7 @@ struct piece *piece_new(struct engine *e, struct blk_req *req, uint64_t at, uint
     p->req = req;
     p->at = at;
     p->size = size;
-    p->meta = NULL;
+    p->meta = p->owner = NULL;
     p->big = NULL;
     req->pending++;
     return p;
@@ -285,7 +295,7 @@ void req_drop(struct engine *e, struct blk_req *req)
 static void req_done(struct engine *e, struct blk_req *req, int err)
 {
     e->in_flight--;
-    if (e->on_done)
+    if (e->on_done && !req->owner)
         e->on_done(req, err, e->arg);
     else
         req->done(req, err);
@@ -384,7 +394,7 @@ void engine_status(struct engine *e, uint64_t at, uint64_t size, uint64_t *ret_s
     struct chain_extent x;
     chain_map(e->chain, at, size, &x);
     *ret_size = x.size;
-    *ret_hole = x.kind == EXTENT_HOLE;
+    *ret_hole = x.kind == EXTENT_HOLE || x.kind == EXTENT_ZERO;
     if (x.kind == EXTENT_DATA)
         file_status(x.image->file->fd, x.offset, x.size, ret_size, ret_hole);
 }

@@ -46,6 +46,7 @@ struct blk_req {
     uint64_t started_us;
     unsigned pending;
     int err;
+    void *owner; /* of a request of the engine itself; NULL of all others */
 };
 
 /* The end of a parked request whose client does not stay: it was not answered, and may be done

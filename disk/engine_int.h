@@ -1,6 +1,7 @@
 /*
  * engine_int.h: what the engine shares with the formats' own halves of it: pieces, and how a format
- * writes. Private to engine.c, engine_vhd.c and engine_qcow2.c; loop's thread.
+ * writes. Private to engine.c, engine_vhd.c, engine_qcow2.c and
+ * commit_qcow2.c; loop's thread.
  *
  *     write, zero    cut the range, allocate, start pieces; each piece ends in piece_done()
  *     load           metadata that image_map() asked for; then start_range() again
@@ -21,6 +22,7 @@ struct piece {
     uint64_t at, size;                     /* of the disk */
     void *meta;                            /* of the format: pinned; NULL: no metadata changes */
     void (*wrote)(struct io *io, int err); /* of zeroes: when they are there */
+    void *owner;                           /* of the format */
     struct piece *next;
     struct iovec *big; /* when `small` is too small */
     struct iovec small[PIECE_IOV];
@@ -39,7 +41,7 @@ struct writer {
     void (*load)(struct engine *e, struct image *im, uint32_t block, struct blk_req *req,
                  uint64_t at, uint64_t size);
 };
-extern const struct writer writer_vhd;
+extern const struct writer writer_vhd, writer_qcow2;
 
 struct engine {
     struct chain *chain;
@@ -65,6 +67,9 @@ void engine_start_range(struct engine *e, struct blk_req *req, uint64_t at, uint
 /* Do the ancestors have nothing there? What is not known without a load, or because the chain is
  * not open to its root, counts as something. */
 bool engine_is_hole_below(struct engine *e, uint64_t at, uint64_t size);
+
+/* A READ of the engine's own, counted nowhere. */
+void engine_read_own(struct engine *e, struct blk_req *req);
 
 struct piece *piece_new(struct engine *e, struct blk_req *req, uint64_t at, uint64_t size);
 void piece_start(struct piece *p, enum io_op op, struct file *file, uint64_t offset);

@@ -12,6 +12,7 @@
 
 #include "base/mem.h"
 #include "disk/create.h"
+#include "disk/image_qcow2.h"
 #include "disk/image_vhd.h"
 
 #define SECTOR 512u
@@ -38,11 +39,14 @@ static const struct image_ops raw_ops = {
     .grow = raw_grow,
     .set_parent = NULL,
     .set_hidden = NULL,
+    .is_hidden = NULL,
     .parent_path = NULL,
 };
 
-static const struct image_ops *const formats[] = {
-    [IMAGE_RAW] = &raw_ops, [IMAGE_VHD] = &image_vhd_ops, [IMAGE_VHD_FIXED] = &image_vhd_fixed_ops};
+static const struct image_ops *const formats[] = {[IMAGE_RAW] = &raw_ops,
+                                                  [IMAGE_VHD] = &image_vhd_ops,
+                                                  [IMAGE_VHD_FIXED] = &image_vhd_fixed_ops,
+                                                  [IMAGE_QCOW2] = &image_qcow2_ops};
 
 static int open_file(struct image *im, enum image_use use, struct image_why *why);
 static void image_free(struct image *im);

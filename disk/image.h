@@ -27,7 +27,7 @@
 #include "disk/backend/file.h"
 #include "disk/blockmap.h"
 
-enum image_format { IMAGE_RAW, IMAGE_VHD, IMAGE_VHD_FIXED };
+enum image_format { IMAGE_RAW, IMAGE_VHD, IMAGE_VHD_FIXED, IMAGE_QCOW2 };
 
 /* Why something was refused, for people; with the path. */
 struct image_why {
@@ -38,7 +38,8 @@ struct image_why {
 enum extent_kind {
     EXTENT_DATA, /* in the file at `offset` */
     EXTENT_HOLE, /* not in this image */
-    EXTENT_LOAD  /* the bitmap of `block` must be loaded first */
+    EXTENT_LOAD, /* the metadata of `block` must be loaded first */
+    EXTENT_ZERO  /* in this image, and reads as zeroes */
 };
 struct extent {
     enum extent_kind kind;
@@ -68,6 +69,7 @@ struct image {
     struct blockmap map;
     uint64_t batmap_at; /* of the batmap's header; 0: none */
     uint32_t batmap_sectors;
+    struct qcow2 *qcow2; /* qcow2 only, and nothing of the above from the footer on; owned */
 };
 
 struct image_made;
@@ -99,12 +101,13 @@ struct image_ops {
     int (*grow)(struct image *im, uint64_t size, const char **ret_why);
     int (*set_parent)(struct image *im, const struct parent_facts *parent);
     int (*set_hidden)(struct image *im, bool hidden);
+    bool (*is_hidden)(const struct image *im);
     /* The parent's path as the image has it, mostly relative to its folder; "" if none. */
     void (*parent_path)(struct image *im, char *ret, size_t max);
 };
 const struct image_ops *image_ops_of(enum image_format f);
 
-/* Names as in the control protocol: raw, vhd, vhd-fixed. */
+/* Names as in the control protocol: raw, vhd, vhd-fixed, qcow2. */
 const char *image_format_name(enum image_format f);
 int image_parse_format(const char *name, enum image_format *ret);
 

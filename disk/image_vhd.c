@@ -441,6 +441,11 @@ static bool is_child(const struct image *im, const struct image *parent)
     return memcmp(im->header.parent_uuid, uuid, 16) == 0;
 }
 
+static bool is_hidden(const struct image *im)
+{
+    return im->footer.hidden;
+}
+
 const struct image_ops image_vhd_ops = {
     .name = "vhd",
     .has_uuid = true,
@@ -457,6 +462,7 @@ const struct image_ops image_vhd_ops = {
     .grow = image_vhd_grow,
     .set_parent = image_vhd_set_parent,
     .set_hidden = image_vhd_set_hidden,
+    .is_hidden = is_hidden,
     .parent_path = image_vhd_parent_path,
 };
 
@@ -476,5 +482,6 @@ const struct image_ops image_vhd_fixed_ops = {
     .grow = image_vhd_grow_fixed,
     .set_parent = NULL,
     .set_hidden = image_vhd_set_hidden,
+    .is_hidden = is_hidden,
     .parent_path = NULL,
 };

@@ -62,6 +62,7 @@ static int inspect(struct image *im, struct image_info *info, const char **ret_w
     memcpy(info->parent_uuid, im->header.parent_uuid, 16);
     memcpy(info->parent_name, im->header.parent_name, sizeof(info->parent_name));
     info->has_parent = im->has_parent;
+    info->is_hidden = im->ops->is_hidden && im->ops->is_hidden(im);
     if (im->has_parent)
         im->ops->parent_path(im, info->parent_path, sizeof(info->parent_path));
     return 0;

@@ -22,6 +22,7 @@ int layout_write(struct file *f, const struct layout *l, uint64_t size, const ui
 
 /* What a child says of its parent. */
 struct parent_facts {
+    enum image_format format;
     uint8_t uuid[16];          /* all zero: a raw parent */
     uint32_t timestamp;        /* when it was changed last, seconds since 2000 */
     uint64_t size;             /* of its disk */

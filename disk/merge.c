@@ -48,7 +48,9 @@ void merge_go_on(struct merge *m)
            m->in_flight < MERGE_COPIES) {
         struct extent e;
         uint64_t left = m->child.size - m->at;
-        image_map(m->child.image[0], m->at, left < MERGE_SIZE ? left : MERGE_SIZE, &e);
+        image_map(m->child.image[0], m->at, left, &e);
+        if (e.kind != EXTENT_HOLE && e.size > MERGE_SIZE)
+            e.size = MERGE_SIZE;
         if (e.kind == EXTENT_LOAD)
             load(m);
         else if (e.kind == EXTENT_HOLE)

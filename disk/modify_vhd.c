@@ -48,6 +48,8 @@ static int write_header(struct image *im, const struct parent_facts *facts, uint
  */
 int image_vhd_set_parent(struct image *im, const struct parent_facts *facts)
 {
+    if (facts->format == IMAGE_QCOW2)
+        return -EOPNOTSUPP;
     uint64_t locators_at = im->map.next_free * VHD_SECTOR;
     uint64_t header_at = locators_at + PARENT_LOCATORS * VHD_SECTOR;
     if (im->map.end && header_at + VHD_HEADER_SIZE > im->map.end * VHD_SECTOR)

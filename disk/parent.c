@@ -42,7 +42,7 @@ int parent_look(const char *child, const struct image_parent *parent, struct par
     int r = image_info(parent->path, &parent->format, &info, why);
     if (r < 0)
         return r;
-    *ret = (struct parent_facts){.size = info.size};
+    *ret = (struct parent_facts){.format = parent->format, .size = info.size};
     if (image_ops_of(parent->format)->has_uuid)
         memcpy(ret->uuid, info.footer.uuid, sizeof(ret->uuid));
     ret->timestamp = (uint32_t)(info.mtime - VHD_UNIX_EPOCH);

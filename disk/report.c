@@ -41,6 +41,20 @@ static void add_dynamic(json_t *j, const struct image_info *info)
     (void)json_object_set_new(j, "parent_path", path ? path : json_string(""));
 }
 
+static void add_qcow2(json_t *j, const struct image_info *info)
+{
+    (void)json_object_set_new(j, "type",
+                              json_string(info->has_parent ? "differencing" : "dynamic"));
+    (void)json_object_set_new(j, "hidden", json_boolean(info->is_hidden));
+    if (!info->has_parent)
+        return;
+    const char *slash = strrchr(info->parent_path, '/');
+    json_t *path = json_string(info->parent_path);
+    json_t *name = json_string(slash ? slash + 1 : info->parent_path);
+    (void)json_object_set_new(j, "parent_path", path ? path : json_string(""));
+    (void)json_object_set_new(j, "parent_name", name ? name : json_string(""));
+}
+
 json_t *report_info(const struct image_info *info)
 {
     static const char *const types[] = {
@@ -52,6 +66,10 @@ json_t *report_info(const struct image_info *info)
     (void)json_object_set_new(j, "allocated", json_integer((json_int_t)info->allocated));
     if (info->format == IMAGE_RAW)
         return j;
+    if (info->format == IMAGE_QCOW2) {
+        add_qcow2(j, info);
+        return j;
+    }
     const struct vhd_footer *f = &info->footer;
     (void)json_object_set_new(j, "type", json_string(types[f->type]));
     (void)json_object_set_new(j, "creator", creator_of(f->creator));
@@ -69,7 +87,7 @@ json_t *report_made(const struct image_made *made, enum image_format format)
 {
     json_t *j = json_object();
     (void)json_object_set_new(j, "size", json_integer((json_int_t)made->size));
-    if (format != IMAGE_RAW)
+    if (image_ops_of(format)->has_uuid)
         (void)json_object_set_new(j, "uuid", uuid_of(made->uuid));
     return j;
 }

@@ -85,7 +85,7 @@ static bool take_format(struct call *c, const char *name, struct task *t)
     t->has_format = name;
     if (!name || image_parse_format(name, &t->format) == 0)
         return true;
-    (void)fail(c, -EINVAL, "the format is vhd, vhd-fixed or raw");
+    (void)fail(c, -EINVAL, "the format is vhd, vhd-fixed, qcow2 or raw");
     return false;
 }
 

@@ -114,7 +114,7 @@ static unsigned depth_of(int i)
 
 static struct image_parent as_parent(int i)
 {
-    return (struct image_parent){t.nodes[i].name, t.nodes[i].is_raw ? IMAGE_RAW : IMAGE_VHD};
+    return (struct image_parent){t.nodes[i].name, t.nodes[i].is_raw ? IMAGE_RAW : t.o.format};
 }
 
 static struct chain *open_chain(int i, bool readonly)
@@ -442,7 +442,7 @@ static void grow(void)
     if (n->size >= SIZE_MAX_ || n->is_raw)
         return;
     close_leaf();
-    if (image_resize(n->name, IMAGE_VHD, n->size + 2 * MIB, &n->size, &why) < 0)
+    if (image_resize(n->name, t.o.format, n->size + 2 * MIB, &n->size, &why) < 0)
         wrong("cannot grow: %s", why.text);
     open_leaf(t.leaf);
 }
@@ -453,7 +453,7 @@ static int new_child(int parent)
     struct image_made made;
     struct image_why why = {""};
     int i = node_new(parent, t.nodes[parent].size);
-    if (image_create(t.nodes[i].name, IMAGE_VHD, 0, &p, &made, &why) < 0)
+    if (image_create(t.nodes[i].name, t.o.format, 0, &p, &made, &why) < 0)
         wrong("cannot make a child: %s", why.text);
     return i;
 }
@@ -470,7 +470,7 @@ static void modify(int i, int hidden, int parent)
     struct image_why why = {""};
     if (t.nodes[i].is_raw)
         return;
-    if (image_modify(t.nodes[i].name, IMAGE_VHD, &change, &why) < 0)
+    if (image_modify(t.nodes[i].name, t.o.format, &change, &why) < 0)
         wrong("cannot modify: %s", why.text);
 }
 
@@ -539,7 +539,7 @@ static bool merge(int i, int parent, uint64_t steps)
     struct image *child, *into;
     struct merge m;
     struct end end = {false, 0};
-    if (image_open(t.nodes[i].name, IMAGE_VHD, IMAGE_READ, &child, &why) < 0)
+    if (image_open(t.nodes[i].name, t.o.format, IMAGE_READ, &child, &why) < 0)
         wrong("cannot open to merge: %s", why.text);
     if (t.nodes[parent].size < t.nodes[i].size &&
         image_grow(p.path, p.format, IMAGE_MERGE, t.nodes[i].size, &t.nodes[parent].size, &why) < 0)
@@ -649,10 +649,10 @@ static void die_growing(void)
     close_leaf();
     memcpy(t.stable, n->content, sizeof(t.stable));
     mem_fuse(1 + mem_below(10));
-    (void)image_resize(n->name, IMAGE_VHD, n->size + 2 * MIB, &size, NULL);
+    (void)image_resize(n->name, t.o.format, n->size + 2 * MIB, &size, NULL);
     mem_power_cut();
     struct image_why why = {""};
-    enum image_format format = IMAGE_VHD;
+    enum image_format format = t.o.format;
     if (image_info(n->name, &format, &info, &why) < 0)
         wrong("after a crash while growing: %s", why.text);
     if (info.size != n->size && info.size != n->size + 2 * MIB)
@@ -670,7 +670,7 @@ static void die_modifying(void)
     struct image_parent p = n->parent < 0 ? (struct image_parent){0} : as_parent(n->parent);
     struct image_change change = {.hidden = 0, .parent = n->parent < 0 ? NULL : &p};
     mem_fuse(1 + mem_below(14));
-    (void)image_modify(n->name, IMAGE_VHD, &change, NULL);
+    (void)image_modify(n->name, t.o.format, &change, NULL);
 }
 
 static void die_closing(void)
@@ -751,7 +751,7 @@ static void begin(void)
     int root = node_new(-1, SIZE_FIRST);
     t.nodes[root].is_raw = t.o.raw_root && !t.o.devices;
     t.nodes[root].content = mem_new_n(uint32_t, SECTORS);
-    enum image_format format = t.nodes[root].is_raw ? IMAGE_RAW : IMAGE_VHD;
+    enum image_format format = t.nodes[root].is_raw ? IMAGE_RAW : t.o.format;
     if (image_create(t.nodes[root].name, format, SIZE_FIRST, NULL, &made, &why) < 0)
         wrong("cannot create: %s", why.text);
     open_leaf(root);

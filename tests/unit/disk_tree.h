@@ -10,12 +10,15 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "disk/image.h"
+
 struct tree_options {
     uint64_t seed;
     uint64_t steps;
     unsigned crash_each; /* a power cut about every so many steps; 0: none */
     bool devices;        /* images live on devices full of rubbish */
     bool raw_root;
+    enum image_format format; /* of all images but a raw root */
 };
 
 struct tree_counts {
