@@ -62,12 +62,23 @@ static struct err *open_file_system(const struct device *d, int *ret)
     return NULL;
 }
 
+/* A local "ext" repository of XenServer's is a logical volume, which the kernel has to map. */
+static struct err *refuse_content(const struct device *d, const char *content)
+{
+    if (strstr(content, "LVM2_member"))
+        return err_internal(
+            "'%s' is a physical volume of LVM, not a file system: mount the logical "
+            "volume in it and give the folder as device-config:location",
+            d->path);
+    return err_internal("'%s' carries no ext4", d->path);
+}
+
 static struct err *check_ext4(const struct device *d)
 {
     _cleanup_(freep) char *content = NULL;
     bool ext4;
     TRY(device_content(d, &content, &ext4));
-    return ext4 ? NULL : err_internal("'%s' carries no ext4", d->path);
+    return ext4 ? NULL : refuse_content(d, content);
 }
 
 static struct err *mount_on(const struct place *p, const char *name, const struct device *d)

@@ -2,6 +2,7 @@
 import functools
 import gzip
 import http.server
+import os
 import threading
 
 import pytest
@@ -212,3 +213,22 @@ def test_what_looks_like_nothing(web, x, made):
     made += imported(web, body, format="raw")
     same(contents(web, made[0]), [body])
     assert b"VALUE_NOT_SUPPORTED" in web.put("/import", body, format="bochs")[2]
+
+
+@pytest.mark.parametrize("form", ["vhd", "qcow2", "qcow2-packed", "vmdk", "vmdk-stream"])
+def test_damage(web, x, made, tmp_path, form):
+    """A byte of the tables is another: it is refused or taken, and what is refused is gone."""
+    whole = image(tmp_path, form, OTHER)
+    tables = [n for n, b in enumerate(whole[:70000]) if b] + [len(whole) - 300]
+    rounds = int(os.environ.get("CAIRN_DAMAGE", "8"))
+    for n in range(rounds):
+        dice = int.from_bytes(pattern(f"{form} {n}", 8), "big")
+        torn = bytearray(whole)
+        torn[tables[dice % len(tables)]] ^= 1 << dice % 7 | 0x80
+        task, before = web.task(), set(x.VDI.get_all())
+        web.put("/import", bytes(torn), task_id=task)
+        new = [v for v in x.VM.get_by_name_label("Imported VM") if v not in made]
+        made += new
+        assert (x.task.get_status(task) == "success") == bool(new)
+        if not new:
+            assert set(x.VDI.get_all()) == before, x.task.get_error_info(task)

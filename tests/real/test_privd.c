@@ -128,6 +128,25 @@ static void an_ext_repository_is_formatted_once_and_mounted(void **state)
     assert_null(sr_create(x->h, &v, &sr));
 }
 
+/* What a local "ext" repository of another host looks like from the outside. */
+static void a_physical_volume_is_refused_by_name(void **state)
+{
+    struct fixture *x = *state;
+    static const char label[] = "LABELONE\1\0\0\0\0\0\0\0\0\0\0\0\40\0\0\0LVM2 001"
+                                "0123456789abcdef0123456789abcdef";
+    char sector[512] = {0};
+    _cleanup_(freep) char *inside = mem_printf("%s/sr-mount/pv", x->dir);
+    _cleanup_(fd_closep) int fd = open(x->device, O_RDWR | O_CLOEXEC);
+    assert_true(fd >= 0);
+    memcpy(sector, label, sizeof(label) - 1);
+    assert_int_equal(pwrite(fd, sector, sizeof(sector), 512), sizeof(sector));
+    assert_int_equal(fsync(fd), 0);
+    assert_says(priv_mount(x->socket, x->device, inside), "is a physical volume of LVM");
+    memset(sector, 0, sizeof(sector));
+    assert_int_equal(pwrite(fd, sector, sizeof(sector), 512), sizeof(sector));
+    assert_int_equal(fsync(fd), 0);
+}
+
 static void arguments_are_checked_again(void **state)
 {
     struct fixture *x = *state;
@@ -183,6 +202,7 @@ static void a_wrong_password_is_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        TEST(a_physical_volume_is_refused_by_name),
         TEST(an_ext_repository_is_formatted_once_and_mounted),
         TEST(arguments_are_checked_again),
         TEST(a_killed_privd_comes_back),
