@@ -134,12 +134,18 @@ static bool is_busy(struct lab *w)
     return b.size > 0;
 }
 
+static struct err *nothing(struct txn *t, void *arg)
+{
+    return NULL;
+}
+
 void lab_settle(struct lab *w)
 {
     usec_t until = clock_now() + 10 * USEC_PER_SEC;
     struct waitable never = WAITABLE_INIT;
     /* Internal work begins on another thread than the one that posted it. */
     for (unsigned quiet = 0; quiet < 3 && clock_now() < until;) {
+        err_free(db_write(w->db, "settle", nothing, NULL)); /* what was posted before is done */
         waitable_wait(&never, NULL, clock_now() + 3 * USEC_PER_MSEC);
         quiet = is_busy(w) ? 0 : quiet + 1;
     }
