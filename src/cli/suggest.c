@@ -76,11 +76,11 @@ static bool takes(const char *const *list, const char *name)
     return false;
 }
 
-/* A call may name parameters that are declared nowhere. */
+/* A call may name parameters that are declared nowhere; none without a name. */
 static bool call_takes(const char *call, const char *name)
 {
     size_t size = strcspn(name, ":");
-    for (const char *at = call; at && (at = strstr(at, name)) != NULL; at += size)
+    for (const char *at = size ? call : NULL; at && (at = strstr(at, name)) != NULL; at += size)
         if (at > call && strchr("%#.!{[:<", at[-1]) && strchr(" =}]?*>", at[size]))
             return true;
     return false;

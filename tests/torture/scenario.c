@@ -517,6 +517,17 @@ static struct err *run_drop_nic(struct lab *w)
     return guest_does(w, SIM_DROP_NIC, 1);
 }
 
+/* Its process is connected to the data path and says nothing. */
+static struct err *run_disk_again(struct lab *w)
+{
+    const struct rec_VM *vm = lab_vm(w);
+    const struct host_fact fact = {.kind = FACT_DISK_SILENT, .vm = vm->uuid};
+    ops_fact(&w->ops, &fact);
+    row_unref(&vm->row);
+    lab_settle(w);
+    return NULL;
+}
+
 static struct err *run_sr_changed(struct lab *w)
 {
     _cleanup_(snap_unrefp) struct snap *s = snap_get(w->db);
@@ -724,6 +735,7 @@ const struct scenario scenarios[] = {
     {"guest-reboots", "guest rebooted", running, run_guest_reboot},
     {"guest-drops-disk", "VBD gone", with_plugged_disk, run_drop_disk},
     {"guest-drops-nic", "VIF gone", with_plugged_nic, run_drop_nic},
+    {"disk-again", "disk again", running, run_disk_again},
     {"vdi-revert", "VDI.revert", with_vdi_snapshot, run_revert_vdi},
     {"tidy-join", "tidy join", to_be_joined, run_tidy},
     {"tidy-coalesce", "tidy coalesce", to_be_coalesced, run_tidy},

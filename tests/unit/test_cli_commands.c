@@ -44,6 +44,9 @@ static void misspelt_words_are_met_with_a_suggestion(void **state)
     expect(w, "vbd-eject\nuuid=x\nforse=true",
            "! Ignoring unknown parameter 'forse'\n"
            "! The uuid you supplied was invalid.\n! type: VBD\n! uuid: x\n[1]");
+    expect(w, "vbd-eject\nuuid=x\n:key=nameless",
+           "! Ignoring unknown parameter ':key'\n"
+           "! The uuid you supplied was invalid.\n! type: VBD\n! uuid: x\n[1]");
     expect(w, "sr-introduce\nuuid=u\nname-label=n\ntype=ext\nsharde=true\nsm-config:a=b",
            "! Ignoring unknown parameter 'sharde'; did you mean 'shared'?\n" UUID_SR "\n[0]");
 }
