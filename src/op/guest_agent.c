@@ -155,8 +155,10 @@ static struct err *run_in_guest(struct op *op, const char *vm_uuid, struct val *
     _cleanup_(val_unrefp) struct val *started = NULL;
     TRY(ask(op, vm_uuid, "guest-exec", args, &started));
     int64_t pid = number(started, "pid", -1);
-    return pid < 0 ? err_internal("the guest agent told no process")
-                   : await_end(op, vm_uuid, pid, ret);
+    if (pid < 0)
+        return err_internal("the guest agent told no process");
+    TRY(op_allow_cancel(op)); /* of waiting; the program runs on */
+    return await_end(op, vm_uuid, pid, ret);
 }
 
 static struct err *run_script(struct op *op, const struct snap *s, const struct rec_VM *vm,

@@ -180,6 +180,17 @@ bool op_is_cancelled(const struct op *op)
     return r->cancelled && !r->committed && !r->undoing;
 }
 
+static struct err *allow_cancel(struct txn *t, void *task)
+{
+    task_row_cancellable(t, task, true);
+    return NULL;
+}
+
+struct err *op_allow_cancel(struct op *op)
+{
+    return *op->task ? db_write(op->db, "cancellable", allow_cancel, (void *)op->task) : NULL;
+}
+
 struct err *op_check(struct op *op)
 {
     return op_is_cancelled(op) ? err_TASK_CANCELLED(op->task) : NULL;

@@ -139,6 +139,8 @@ void op_progress(struct op *op, double fraction);
 /* TASK_CANCELLED if somebody asked for it and the operation may still turn back. */
 struct err *op_check(struct op *op) _must_use_;
 bool op_is_cancelled(const struct op *op);
+/* From here on its task may be cancelled: of a handler without steps that waits and then looks. */
+struct err *op_allow_cancel(struct op *op) _must_use_;
 /* Waits until w is fired (*ret_fired) or the deadline has passed; an error only for a cancel. */
 struct err *op_wait(struct op *op, struct waitable *w, usec_t deadline, bool *ret_fired) _must_use_;
 /* Waits for a time. */
