@@ -40,6 +40,7 @@ struct sr_volume {
     char *parent;    /* location of the volume below it, "" if none */
     bool hidden;     /* a base copy: nobody's disk, others are built on it */
     bool is_written; /* has data of its own */
+    bool is_tracked; /* its changed blocks are recorded: there is a log, see sr_cbt.h */
 };
 
 #define SR_CHAIN_MAX 30 /* volumes in a chain, the leaf included */

@@ -71,6 +71,12 @@ char *sr_cbt_beside(const char *image_path)
     return NULL;
 }
 
+bool sr_cbt_has_log(const char *image_path)
+{
+    _cleanup_(freep) char *path = sr_cbt_beside(image_path);
+    return path && access(path, F_OK) == 0;
+}
+
 static char *path_in(const char *folder, const char *uuid)
 {
     return mem_printf("%s/%s" SR_CBT_SUFFIX, folder, uuid);

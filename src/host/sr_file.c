@@ -216,6 +216,7 @@ static struct err *read_volume(struct host *h, const struct verb *v, const char 
                               .parent = e ? mem_strdup("") : location_of(info.parent),
                               .hidden = !e && info.hidden,
                               .is_written = e || info.is_written};
+    ret->is_tracked = sr_cbt_has_log(ret->path);
     if (!str_is_uuid(ret->uuid))
         ret->uuid[0] = '\0';
     disk_info_done(&info);

@@ -169,6 +169,7 @@ static void add_found(struct txn *t, const struct rec_SR *sr, const struct scan_
     vdi->sharable = vol->readonly;
     vdi->type = VDI_TYPE_USER;
     vdi->managed = true;
+    vdi->cbt_enabled = vol->is_tracked;
     follow_volume(t, vdi, a, vol);
 }
 

@@ -74,9 +74,7 @@ static const char *why_apart(const struct rec_SR *sr, const struct rec_VDI *vdi)
         return "leaf-coalesce=false";
     if (vdi->on_boot == ON_BOOT_RESET)
         return "the disk is reset at each start";
-    if (vdi->allow_caching)
-        return "the disk may be cached";
-    return vdi->cbt_enabled ? "its changed blocks are recorded" : NULL;
+    return vdi->allow_caching ? "the disk may be cached" : NULL;
 }
 
 static enum tidy_action action_of(const struct snap *s, const struct rec_VDI *vdi,

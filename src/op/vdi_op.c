@@ -36,6 +36,7 @@ static struct err *add_vdi_txn(struct txn *t, void *arg)
     v->read_only = m->read_only || a->vol->readonly;
     rstr_set(&v->location, a->vol->location);
     v->managed = true;
+    v->cbt_enabled = a->vol->is_tracked;
     if (m->sm_config)
         val_assign(&v->sm_config, val_ref(m->sm_config));
     if (m->other_config)

@@ -213,6 +213,18 @@ def test_a_snapshot_that_is_used_keeps_its_data(x, vdi):
         x.VM.destroy(vm)
 
 
+def test_a_disk_that_is_found_again_has_its_log(x, logs, sr, vdi):
+    x.VDI.enable_cbt(vdi)
+    first, uuid_ = x.VDI.snapshot(vdi), x.VDI.get_uuid(vdi)
+    logs.mark(vdi, 8)
+    x.VDI.forget(vdi)
+    x.SR.scan(sr)
+    again = x.VDI.get_by_uuid(uuid_)
+    assert x.VDI.get_cbt_enabled(again) and changed(x, first, again) == [8]
+    x.VDI.destroy(first)
+    x.VDI.destroy(again)
+
+
 def test_features_say_so(x):
     features = {r["type"]: r["features"] for r in x.SM.get_all_records().values()}
     assert "VDI_CONFIG_CBT" in features["ext"] and "VDI_CONFIG_CBT" not in features["iso"]

@@ -292,6 +292,12 @@ static struct err *with_late_tracking(struct lab *w)
     return enable_cbt(w, vdi);
 }
 
+static struct err *to_be_joined_tracked(struct lab *w)
+{
+    TRY(to_be_joined(w));
+    return enable_cbt(w, remembered);
+}
+
 /* ---- runs ---- */
 
 #define RUN(name, ...)                                                                             \
@@ -738,6 +744,7 @@ const struct scenario scenarios[] = {
     {"disk-again", "disk again", running, run_disk_again},
     {"vdi-revert", "VDI.revert", with_vdi_snapshot, run_revert_vdi},
     {"tidy-join", "tidy join", to_be_joined, run_tidy},
+    {"cbt-join", "tidy join", to_be_joined_tracked, run_tidy},
     {"tidy-coalesce", "tidy coalesce", to_be_coalesced, run_tidy},
     {"tidy-delete", "tidy delete", to_be_deleted, run_tidy},
     {"sr-changed", "SR scan", running, run_sr_changed},
