@@ -42,12 +42,13 @@ struct backend_ops {
 };
 struct backend {
     const struct backend_ops *ops;
+    bool is_front; /* stands before the backends of all files, and passes on to them */
 };
 
-/* `b` serves the files that have no backend of their own. */
+/* `b` serves the files that have no backend of their own, or stands before it. */
 static inline void backend_submit(struct backend *b, struct io *io)
 {
-    if (io->file->backend)
+    if (io->file->backend && !(b && b->is_front))
         b = io->file->backend;
     b->ops->submit(b, io);
 }

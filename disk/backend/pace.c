@@ -43,6 +43,7 @@ struct pace *pace_new(struct backend *next, struct budget *budget, uint64_t (*no
 {
     struct pace *p = mem_new(struct pace);
     p->backend.ops = &pace_ops;
+    p->backend.is_front = true;
     p->to = next;
     p->budget = budget;
     p->now_us = now_us;

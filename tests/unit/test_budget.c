@@ -29,6 +29,7 @@ struct device {
     struct io *queue[DISKS * DEPTH_MAX]; /* a ring */
     unsigned first, n;
     uint64_t now_us;
+    bool is_over; /* the guests ask no more */
 };
 
 struct guest;
@@ -41,6 +42,7 @@ struct guest {
     struct request request[DEPTH_MAX];
     struct pace *pace;
     struct backend *to;
+    struct device *device;
     uint64_t bytes;
 };
 
@@ -65,7 +67,8 @@ static void request_done(struct io *io, int err)
     assert_int_equal(err, 0);
     r->g->bytes += BLOCK;
     r->io.size = BLOCK;
-    backend_submit(r->g->to, &r->io);
+    if (!r->g->device->is_over)
+        backend_submit(r->g->to, &r->io);
 }
 
 static struct io *device_take(struct device *d)
@@ -76,6 +79,14 @@ static struct io *device_take(struct device *d)
     d->n--;
     d->now_us += STEP_US;
     return io;
+}
+
+static void device_empty(struct device *d)
+{
+    while (d->n) {
+        struct io *io = device_take(d);
+        io->done(io, 0);
+    }
 }
 
 /* Half of the guests keep DEPTH_MAX requests in flight, the others 4. */
@@ -114,6 +125,7 @@ static double run(const char *path, uint64_t bytes)
             g->pace = pace_new(&d.backend, b, device_now, &d);
         }
         g->to = g->pace ? pace_backend(g->pace) : &d.backend;
+        g->device = &d;
         guest_start(g, depth_of(i));
     }
     for (unsigned i = 0; i < STEPS; i++) {
@@ -123,8 +135,11 @@ static double run(const char *path, uint64_t bytes)
     double mean = (double)STEPS * BLOCK / DISKS, squares = 0;
     for (unsigned i = 0; i < DISKS; i++) {
         squares += pow((double)guests[i].bytes - mean, 2);
-        pace_free(guests[i].pace);
     }
+    d.is_over = true;
+    device_empty(&d);
+    for (unsigned i = 0; i < DISKS; i++)
+        pace_free(guests[i].pace);
     free(guests);
     return sqrt(squares / DISKS) / mean;
 }
@@ -189,7 +204,7 @@ static void test_nothing_is_too_large(void **state)
     struct budget *b;
     assert_int_equal(budget_open(path, 1, &b), 0);
     struct pace *p = pace_new(&d.backend, b, device_now, &d);
-    struct guest g = {.to = &d.backend};
+    struct guest g = {.to = &d.backend, .device = &d};
     struct request r = {.iov = {NULL, 4 * BLOCK}, .g = &g};
     r.io = (struct io){.op = IO_WRITE,
                        .file = &split,
@@ -213,6 +228,41 @@ static void test_nothing_is_too_large(void **state)
     (void)unlink(path);
 }
 
+static void ended(struct io *io, int err)
+{
+    assert_int_equal(err, 0);
+}
+
+/* What a module serves is held back, too, and gets there. */
+static void test_a_backend_of_its_own(void **state)
+{
+    (void)state;
+    _cleanup_(freep) char *path = page_of("own");
+    struct device local = {.backend = {.ops = &device_ops}, .now_us = 1000000};
+    struct device server = {.backend = {.ops = &device_ops}};
+    struct file remote = {.fd = -1, .direct_fd = -1, .backend = &server.backend};
+    struct budget *b;
+    assert_int_equal(budget_open(path, BLOCK, &b), 0);
+    struct pace *p = pace_new(&local.backend, b, device_now, &local);
+    struct request r[2];
+    for (unsigned i = 0; i < 2; i++) {
+        r[i].io = (struct io){
+            .op = IO_READ, .file = &remote, .is_data = true, .size = BLOCK, .done = ended};
+        backend_submit(pace_backend(p), &r[i].io);
+    }
+    assert_int_equal(local.n, 0);
+    assert_int_equal(server.n, 1);
+    assert_int_equal(pace_get_stats(p).queued, 1);
+    /* A sync does not wait behind data. */
+    struct io sync = {.op = IO_SYNC, .file = &remote, .done = ended};
+    backend_submit(pace_backend(p), &sync);
+    assert_int_equal(server.n, 2);
+    device_empty(&server);
+    assert_int_equal(pace_get_stats(p).queued, 0);
+    pace_free(p);
+    (void)unlink(path);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -220,6 +270,7 @@ int main(void)
         cmocka_unit_test(test_the_budget_is_divided_among_the_busy),
         cmocka_unit_test(test_a_page_that_is_none_is_refused),
         cmocka_unit_test(test_nothing_is_too_large),
+        cmocka_unit_test(test_a_backend_of_its_own),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
