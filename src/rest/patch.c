@@ -110,6 +110,20 @@ static struct err *take_member(const struct rest_call *c, const struct rest_take
     return rest_take_val(t, type, f->name, val_at(c->body, i), ret);
 }
 
+static char *name_of(const struct rest_call *c, const struct msg_desc *m)
+{
+    return mem_printf("%s.%s", desc_classes[c->t.cls->cls]->name, m->name);
+}
+
+/* The parameters of a setter; the value is taken over. */
+static struct val *self_and(const struct rest_call *c, struct val *value)
+{
+    struct val *params = val_set();
+    val_add(params, val_rstr(c->ref));
+    val_add(params, value);
+    return params;
+}
+
 /* ---- the end ---- */
 
 static void undone(struct rest_call *c, const struct api_answer *a);
@@ -123,13 +137,9 @@ static void put_back(struct rest_call *c)
         return;
     }
     struct undo u = p->undo.v[--p->undo.n];
-    struct val *params = val_set();
-    val_add(params, val_rstr(c->ref));
-    val_add(params, u.old);
-    _cleanup_(freep) char *name =
-        mem_printf("%s.%s", desc_classes[c->t.cls->cls]->name, u.msg->name);
+    _cleanup_(freep) char *name = name_of(c, u.msg);
     c->unless_after = 0;
-    rest_ask(c, name, params, undone);
+    rest_ask(c, name, self_and(c, u.old), undone);
 }
 
 static void undone(struct rest_call *c, const struct api_answer *a)
@@ -178,20 +188,9 @@ static void start_plain(struct plain *m, const struct msg_desc *msg, struct val 
                         struct api_together *together)
 {
     struct rest_call *c = m->c;
-    _cleanup_(freep) char *name = mem_printf("%s.%s", desc_classes[c->t.cls->cls]->name, msg->name);
-    _cleanup_(val_unrefp) struct val *params = val_set();
-    val_add(params, val_rstr(c->ref));
-    val_add(params, value);
-    struct api_started *s = api_start(c->rest->api,
-                                      &(struct api_start){.loop = c->loop,
-                                                          .peer = c->peer,
-                                                          .session = c->session,
-                                                          .name = name,
-                                                          .params = params,
-                                                          .user_agent = c->user_agent,
-                                                          .unless_after = c->unless_after,
-                                                          .together = together},
-                                      plain_answered, m);
+    _cleanup_(freep) char *name = name_of(c, msg);
+    _cleanup_(val_unrefp) struct val *params = self_and(c, value);
+    struct api_started *s = rest_start(c, name, params, together, plain_answered, m);
     if (s)
         m->asked = s;
 }
@@ -288,11 +287,8 @@ static void ask_own(struct rest_call *c)
     }
     const struct field_desc *f = desc_field(desc_classes[c->t.cls->cls], val_key_at(c->body, i));
     vec_push(&p->undo, ((struct undo){m, row_get(r, f)}));
-    struct val *params = val_set();
-    val_add(params, val_rstr(c->ref));
-    val_add(params, v);
-    _cleanup_(freep) char *name = mem_printf("%s.%s", desc_classes[c->t.cls->cls]->name, m->name);
-    rest_ask(c, name, params, own_set);
+    _cleanup_(freep) char *name = name_of(c, m);
+    rest_ask(c, name, self_and(c, v), own_set);
 }
 
 /* ---- the request ---- */

@@ -99,19 +99,27 @@ static void on_asked(void *arg, const struct api_answer *a)
     c->then(c, a);
 }
 
+struct api_started *rest_start(const struct rest_call *c, const char *name,
+                               const struct val *params, struct api_together *together,
+                               api_answer_fn answer, void *arg)
+{
+    return api_start(c->rest->api,
+                     &(struct api_start){.loop = c->loop,
+                                         .peer = c->peer,
+                                         .session = c->session,
+                                         .name = name,
+                                         .params = params,
+                                         .user_agent = c->user_agent,
+                                         .unless_after = c->unless_after,
+                                         .together = together},
+                     answer, arg);
+}
+
 void rest_ask(struct rest_call *c, const char *name, struct val *params,
               void (*then)(struct rest_call *c, const struct api_answer *a))
 {
     c->then = then;
-    struct api_started *s = api_start(c->rest->api,
-                                      &(struct api_start){.loop = c->loop,
-                                                          .peer = c->peer,
-                                                          .session = c->session,
-                                                          .name = name,
-                                                          .params = params,
-                                                          .user_agent = c->user_agent,
-                                                          .unless_after = c->unless_after},
-                                      on_asked, c);
+    struct api_started *s = rest_start(c, name, params, NULL, on_asked, c);
     if (s)
         c->asked = s;
     val_unref(params);

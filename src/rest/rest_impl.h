@@ -156,6 +156,11 @@ void rest_unref(struct rest_call *c);
 void rest_ask(struct rest_call *c, const char *name, struct val *params,
               void (*then)(struct rest_call *c, const struct api_answer *a));
 
+/* api_start with the call's session, for answers that rest_ask does not take. */
+struct api_started *rest_start(const struct rest_call *c, const char *name,
+                               const struct val *params, struct api_together *together,
+                               api_answer_fn answer, void *arg);
+
 /* The session is live: the caller is no stranger. */
 void rest_is_known(struct rest_call *c);
 /* Answers; the call is over. */
