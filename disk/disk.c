@@ -15,6 +15,8 @@
 #include "disk/gate.h"
 #include "disk/park.h"
 
+#define STALLED_US 10000000u
+
 /* Opening or closing, on its way through the job thread. */
 struct disk_job {
     struct job job;
@@ -268,6 +270,23 @@ void disk_limit(struct disk *d, uint64_t bytes_per_s, uint64_t ops_per_s)
         gate_set(d->gate, bytes_per_s, ops_per_s);
 }
 
+bool disk_is_remote(const struct disk *d)
+{
+    return d->chain && chain_leaf(d->chain)->file->backend;
+}
+
+uint64_t disk_stalled_us(const struct disk *d)
+{
+    uint64_t us = d->in_flight ? ring_now_us() - d->moved_us : 0;
+    return us > STALLED_US ? us : 0;
+}
+
+static void count_in(struct disk *d)
+{
+    if (d->in_flight++ == 0)
+        d->moved_us = ring_round_us(d->ring);
+}
+
 static bool can_try(void *arg)
 {
     return disk_is_active(arg);
@@ -276,7 +295,7 @@ static bool can_try(void *arg)
 static void try_again(struct blk_req *req, void *arg)
 {
     struct disk *d = arg;
-    d->in_flight++;
+    count_in(d);
     engine_submit(d->engine, req);
 }
 
@@ -315,7 +334,7 @@ static void submit(struct disk *d, struct blk_req *req)
     bool is_inside = req->offset <= d->size && req->size <= d->size - req->offset;
     if (d->cbt && is_change(req) && is_inside)
         cbt_mark(d->cbt, req->offset, req->size);
-    d->in_flight++;
+    count_in(d);
     engine_submit(d->engine, req);
 }
 
@@ -332,11 +351,6 @@ static void begin(struct blk_req *req, void *arg)
     d->n_waiting++;
 }
 
-static bool is_remote(const struct disk *d)
-{
-    return chain_leaf(d->chain)->file->backend != NULL;
-}
-
 static unsigned latency_bucket(uint64_t us)
 {
     unsigned bits = us ? 64 - (unsigned)__builtin_clzll(us) : 0;
@@ -346,7 +360,8 @@ static unsigned latency_bucket(uint64_t us)
 static void on_req_done(struct blk_req *req, int err, void *arg)
 {
     struct disk *d = arg;
-    if (err && d->park && req->op != BLK_FLUSH && park_is_for(err, is_remote(d)))
+    d->moved_us = ring_round_us(d->ring);
+    if (err && d->park && req->op != BLK_FLUSH && park_is_for(err, disk_is_remote(d)))
         park_put(d->park, req, err);
     else
         answer(d, req, err);

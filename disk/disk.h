@@ -65,6 +65,7 @@ struct disk {
     struct cbt *cbt;
     enum cbt_state cbt_state; /* of the last activation */
     unsigned in_flight, n_waiting;
+    uint64_t moved_us; /* when a request was done, or the first one begun */
     struct blk_req *waiting, **waiting_end;
     uint32_t split;        /* large requests go to the leaf in parts of so many bytes; 0: whole */
     struct budget *budget; /* for the next activation, or NULL */
@@ -108,6 +109,10 @@ int disk_set_size(struct disk *d, uint64_t size);
 /* Bytes and requests a second; 0: no limit. */
 void disk_limit(struct disk *d, uint64_t bytes_per_s, uint64_t ops_per_s);
 
+/* For so many microseconds nothing has moved although requests are under way; 0: all is well. */
+uint64_t disk_stalled_us(const struct disk *d);
+/* Is its leaf on a server? A server that is away is waited for without an end. */
+bool disk_is_remote(const struct disk *d);
 /* From now on requests that a full or unreachable storage refuses wait until it takes them. */
 void disk_may_park(struct disk *d);
 /* Has parked requests tried at once. */

@@ -40,6 +40,8 @@ struct front_ops {
     unsigned (*clients)(const struct front *f);
     /* NULL, or whether a client has been there for a second and has not said anything. */
     bool (*is_silent)(const struct front *f);
+    /* NULL, or how many parked requests were given up and will be done when the client goes on. */
+    unsigned (*left)(const struct front *f);
     void (*close)(struct front *f);
 };
 

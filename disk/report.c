@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/mem.h"
 #include "disk/backend/pace.h"
@@ -104,15 +105,31 @@ static json_t *error_of(const struct disk *d)
                      (json_int_t)e->time);
 }
 
-/* Requests that storage refuses for the while: null, or how many, since when and why. */
+/* Requests that storage refuses for the while, or does not answer at all: null, or how many, since
+ * when and why. */
 static json_t *parked_of(const struct disk *d)
 {
+    uint64_t stalled = d->park ? disk_stalled_us(d) : 0;
+    int64_t since;
+    if (stalled)
+        return json_pack("{s:i, s:I, s:s}", "requests", (int)d->in_flight, "since",
+                         (json_int_t)(time(NULL) - (time_t)(stalled / 1000000)), "code",
+                         "ETIMEDOUT");
     if (!d->park || !park_count(d->park))
         return json_null();
-    int64_t since;
     const char *name = strerrorname_np(-park_why(d->park, &since));
     return json_pack("{s:i, s:I, s:s}", "requests", (int)park_count(d->park), "since",
                      (json_int_t)since, "code", name ? name : "EIO");
+}
+
+static unsigned left_of(const struct disk *d)
+{
+    unsigned n = 0;
+    for (size_t i = 0; i < d->fronts.n; i++) {
+        const struct front *f = d->fronts.v[i];
+        n += f->ops->left ? f->ops->left(f) : 0;
+    }
+    return n;
 }
 
 json_t *report_disk(const struct disk *d)
@@ -139,6 +156,7 @@ json_t *report_disk(const struct disk *d)
         j, "limit", json_pack("{s:I, s:I}", "bytes", (json_int_t)bytes, "ops", (json_int_t)ops));
     (void)json_object_set_new(j, "error", error_of(d));
     (void)json_object_set_new(j, "parked", parked_of(d));
+    (void)json_object_set_new(j, "left", json_integer((json_int_t)left_of(d)));
     return j;
 }
 

@@ -390,8 +390,10 @@ static json_t *each_disk(struct call *c, json_t *(*describe)(const struct disk *
 static json_t *verb_query(struct call *c)
 {
     json_t *j = each_disk(c, report_disk);
-    if (j)
+    if (j) {
         (void)json_object_set_new(j, "jobs", tasks_report(c->ctl));
+        (void)json_object_set_new(j, "pid", json_integer(getpid()));
+    }
     return j;
 }
 

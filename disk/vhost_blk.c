@@ -37,9 +37,10 @@
 #define PROTOCOL_FEATURES                                                                          \
     (VHOST_PROTOCOL_MQ | VHOST_PROTOCOL_LOG_SHMFD | VHOST_PROTOCOL_REPLY_ACK |                     \
      VHOST_PROTOCOL_BACKEND_REQ | VHOST_PROTOCOL_CONFIG | VHOST_PROTOCOL_INFLIGHT)
-#define KICK_INDEX 0xffu
-#define KICK_NO_FD 0x100u
-#define SILENCE_US 1000000u
+#define KICK_INDEX  0xffu
+#define KICK_NO_FD  0x100u
+#define SILENCE_US  1000000u
+#define PATIENCE_MS 3000u
 
 static struct front *vhost_open(struct disk *disk, struct ring *ring, int listen_fd,
                                 const struct front_options *options);
@@ -47,6 +48,7 @@ static void vhost_wake(struct front *front);
 static void vhost_resized(struct front *front);
 static unsigned vhost_clients(const struct front *front);
 static bool vhost_is_silent(const struct front *front);
+static unsigned vhost_left(const struct front *front);
 static void vhost_close(struct front *front);
 static void front_accept(struct vhost_front *f);
 static void on_accept(struct ring_op *op, int res);
@@ -65,6 +67,7 @@ const struct front_ops vhost_front_ops = {
     .resized = vhost_resized,
     .clients = vhost_clients,
     .is_silent = vhost_is_silent,
+    .left = vhost_left,
     .close = vhost_close,
 };
 
@@ -110,6 +113,12 @@ static bool vhost_is_silent(const struct front *front)
 {
     const struct session *s = ((const struct vhost_front *)front)->session;
     return s && !s->is_ending && !s->has_talked && ring_now_us() - s->since_us > SILENCE_US;
+}
+
+static unsigned vhost_left(const struct front *front)
+{
+    const struct session *s = ((const struct vhost_front *)front)->session;
+    return s ? s->n_left : 0;
 }
 
 static void vhost_close(struct front *front)
@@ -235,6 +244,36 @@ static void disk_sort_out_of(struct session *s)
         disk_sort_out(s->f->front.disk);
 }
 
+/*
+ * QEMU stands still until its message is handled. A server that is away may keep requests for ever,
+ * and their memory; only the end of the process gets these back. It loses nothing: all of them
+ * are in the in-flight area, and who looks after us starts another.
+ */
+static void on_patience(struct ring_op *op, int res)
+{
+    struct session *s = CONTAINER(struct session, patience, op);
+    s->is_patient = false;
+    if (s->is_ending) {
+        session_release(s);
+    } else if (s->is_paused && s->inflight && s->f->front.disk &&
+               disk_is_remote(s->f->front.disk)) {
+        log_warn("event=gives-up disk=%s requests=%u why=\"the server does not answer, and QEMU"
+                 " wants an end\"",
+                 s->f->front.disk->id, s->n_requests);
+        _exit(EXIT_FAILURE);
+    }
+}
+
+static void wait_for_quiet(struct session *s)
+{
+    disk_sort_out_of(s);
+    if (s->is_patient)
+        return;
+    s->is_patient = true;
+    s->patience.done = on_patience;
+    ring_timer(s->f->ring, &s->patience, PATIENCE_MS);
+}
+
 static bool needs_quiet(uint32_t request)
 {
     return request == VHOST_SET_MEM_TABLE || request == VHOST_GET_VRING_BASE ||
@@ -252,7 +291,7 @@ static void message_complete(struct session *s)
     }
     s->is_paused = needs_quiet(s->head.request) && s->n_requests;
     if (s->is_paused)
-        disk_sort_out_of(s);
+        wait_for_quiet(s);
     else
         message_handle(s);
 }
@@ -365,6 +404,7 @@ static int queue_start(struct session *s, struct queue *q, unsigned index)
             return -EINVAL;
         inflight = s->inflight + index * vring_inflight_size(q->ring.size);
     }
+    s->n_left = 0;
     return vring_start(&q->ring, &s->mem, inflight);
 }
 
@@ -590,6 +630,8 @@ static void session_end(struct session *s)
         for (unsigned i = 0; i < VHOST_MAX_QUEUES; i++)
             queue_disarm(&s->queue[i]);
         disk_sort_out_of(s);
+        if (s->is_patient)
+            ring_cancel(s->f->ring, &s->patience);
     }
     session_release(s);
 }
@@ -602,7 +644,7 @@ void session_is_quiet(struct session *s)
 
 void session_release(struct session *s)
 {
-    bool is_busy = !s->is_ending || s->is_receiving || s->n_requests;
+    bool is_busy = !s->is_ending || s->is_receiving || s->is_patient || s->n_requests;
     for (unsigned i = 0; i < VHOST_MAX_QUEUES; i++)
         is_busy |= queue_is_busy(&s->queue[i]);
     if (is_busy)

@@ -29,11 +29,13 @@ struct session {
     struct vhost_front *f;
     int fd;
     int backend_fd; /* what we tell QEMU of our own accord goes here; -1: nothing can be told */
-    struct ring_op recv;
+    struct ring_op recv, patience;
+    bool is_patient; /* `patience` runs */
     bool is_receiving, is_ending, is_paused, wce, has_talked;
     uint64_t since_us;
     uint64_t features, protocol_features;
     unsigned n_requests;
+    unsigned n_left; /* given up, and in the in-flight area of a ring that stands */
     struct vhost_mem mem;
     uint8_t *inflight;
     size_t inflight_size;

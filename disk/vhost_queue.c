@@ -126,6 +126,8 @@ int queue_take_up(struct queue *q)
     if (!q->has_left)
         return 0;
     q->has_left = false;
+    if (q->ring.is_running)
+        q->s->n_left = 0;
     return q->ring.is_running ? vring_start(&q->ring, &q->s->mem, q->ring.inflight) : 0;
 }
 
@@ -242,6 +244,7 @@ static void request_abandoned(struct request *r)
     struct queue *q = r->q;
     q->ring.in_flight--;
     q->has_left = true;
+    q->s->n_left++;
     request_free(r);
     q->s->n_requests--;
     call_later(q);

@@ -8,11 +8,15 @@
  */
 #include "host/diskctl.h"
 
+#include <errno.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #include "base/str.h"
 
-#define ANSWER_S 2
+#define ANSWER_S    2
+#define SETTLE_WAIT (3 * USEC_PER_SEC)
+#define POLL_US     20000
 
 static const char *code_of(const struct val *disk)
 {
@@ -96,21 +100,81 @@ void disk_notice(struct diskctl *dc, const char *owner, const struct val *disks)
         tell(dc, FACT_DISK_SILENT, owner, "");
 }
 
-bool disk_waits(void *data, const char *owner, unsigned *ret_device, char *ret_code, size_t size)
+static struct err *query(struct diskctl *dc, const char *owner, struct val **ret)
+{
+    _cleanup_(freep) char *socket = mem_printf("%s/disk/%s/ctl.sock", dc->host->run_dir, owner);
+    _cleanup_(val_unrefp) struct val *request = val_map();
+    val_put_str(request, "op", "query");
+    return disk_request_within(socket, request, ANSWER_S, ret);
+}
+
+static const struct val *result_of(const struct val *answer, const char *key)
+{
+    const struct val *result = val_map_get(answer, "result");
+    return result && val_kind(result) == VAL_MAP ? val_map_get(result, key) : NULL;
+}
+
+static int64_t number(const struct val *v)
+{
+    return v && val_kind(v) == VAL_INT ? val_get_int(v) : 0;
+}
+
+static bool is_settled(const struct val *disk)
+{
+    return val_kind(disk) != VAL_MAP || (str_eq(val_map_str(disk, "state", ""), "active") &&
+                                         !*code_of(disk) && !number(val_map_get(disk, "left")));
+}
+
+static bool all_settled(const struct val *answer)
+{
+    const struct val *disks = result_of(answer, "disks");
+    bool settled = true;
+    for (size_t i = 0; disks && val_kind(disks) == VAL_SET && i < val_count(disks); i++)
+        settled &= is_settled(val_at(disks, i));
+    return settled;
+}
+
+struct err *disk_settled(void *data, const struct verb *v, const char *owner, int64_t *ret_pid)
 {
     struct diskctl *dc = data;
-    _cleanup_(freep) char *socket = mem_printf("%s/disk/%s/ctl.sock", dc->host->run_dir, owner);
-    _cleanup_(val_unrefp) struct val *request = val_map(), *answer = NULL;
-    val_put_str(request, "op", "query");
-    _cleanup_(err_freep) struct err *e = disk_request_within(socket, request, ANSWER_S, &answer);
-    const struct val *result = e ? NULL : val_map_get(answer, "result");
-    const struct val *disks =
-        result && val_kind(result) == VAL_MAP ? val_map_get(result, "disks") : NULL;
+    usec_t end = clock_now() + SETTLE_WAIT;
+    *ret_pid = 0;
+    while (diskctl_find(dc, owner)) {
+        _cleanup_(val_unrefp) struct val *answer = NULL;
+        _cleanup_(err_freep) struct err *e = query(dc, owner, &answer);
+        *ret_pid = e ? 0 : number(result_of(answer, "pid"));
+        if (!e && all_settled(answer))
+            return NULL;
+        if (clock_now() > end)
+            return err_errno(EAGAIN, "requests of a disk of guest '%s' wait for storage", owner);
+        TRY(verb_check(v, "waiting for the disks"));
+        usleep(POLL_US);
+    }
+    return NULL;
+}
+
+/* Its image is being opened, or that has just failed and is tried again. */
+static bool cannot_open(const struct val *disk)
+{
+    const char *state = val_map_str(disk, "state", "");
+    const struct val *error = val_map_get(disk, "error");
+    return str_eq(state, "activating") ||
+           (str_eq(state, "attached") && error && val_kind(error) == VAL_MAP);
+}
+
+bool disk_waits(void *data, const char *owner, unsigned *ret_device, char *ret_code, size_t size)
+{
+    _cleanup_(val_unrefp) struct val *answer = NULL;
+    _cleanup_(err_freep) struct err *e = query(data, owner, &answer);
+    const struct val *disks = e ? NULL : result_of(answer, "disks");
     for (size_t i = 0; disks && val_kind(disks) == VAL_SET && i < val_count(disks); i++) {
         const struct val *disk = val_at(disks, i);
-        if (!device_of(disk, ret_device) || !*code_of(disk))
+        if (!device_of(disk, ret_device))
             continue;
-        snprintf(ret_code, size, "%s", code_of(disk));
+        bool closed = cannot_open(disk);
+        if (!*code_of(disk) && !closed)
+            continue;
+        snprintf(ret_code, size, "%s", closed ? "ETIMEDOUT" : code_of(disk));
         return true;
     }
     return false;

@@ -35,6 +35,7 @@
 
 #define START_WAIT (10 * USEC_PER_SEC)
 #define END_WAIT   (30 * USEC_PER_SEC)
+#define DRAIN_WAIT (2 * USEC_PER_SEC)
 #define POLL_US    20000
 #define MODULES    8 /* kinds of storage on servers at most */
 #define TOOL_WAIT  (60 * USEC_PER_SEC)
@@ -399,6 +400,14 @@ static struct err *end_process(struct diskctl *dc, struct disk_set *s)
     return r < 0 ? err_errno(-r, "cannot remove '%s'", dir) : NULL;
 }
 
+static void kill_process(struct diskctl *dc, struct disk_set *s)
+{
+    struct errand d = {.s = s, .sig = SIGKILL};
+    log_warn("event=does-not-drain owner=%s action=kill", s->owner);
+    for (mon_run(dc->host->mon, do_end, &d); d.alive; mon_run(dc->host->mon, do_end, &d))
+        usleep(2000);
+}
+
 /* An absent disk or a dead process is what detaching wants. */
 static struct err *detach_one(struct diskctl *dc, const struct verb *v, struct disk_set *s,
                               unsigned device)
@@ -412,6 +421,26 @@ static struct err *detach_one(struct diskctl *dc, const struct verb *v, struct d
     struct val *detach = diskctl_request("detach", device);
     val_put_bool(detach, "force", true);
     return err_first(e, diskctl_complete(dc, v, s->owner, detach, NULL));
+}
+
+/* As detach_one(), but where storage does not answer, or takes nothing more, the process is ended:
+ * nobody waits for its requests any more, and what was answered is safe. */
+static struct err *detach_or_kill(struct diskctl *dc, const struct verb *v, struct disk_set *s,
+                                  unsigned device)
+{
+    struct verb soon = *v;
+    for (usec_t end = verb_deadline(v);;) {
+        usec_t next = clock_now() + DRAIN_WAIT;
+        soon.deadline = next < end ? next : end;
+        struct err *e = detach_one(dc, &soon, s, device);
+        if (!e || err_get_errno(e) != ETIMEDOUT || clock_now() >= end)
+            return e;
+        err_free(e);
+        unsigned first;
+        char code[24];
+        if (disk_waits(dc, s->owner, &first, code, sizeof(code)))
+            kill_process(dc, s);
+    }
 }
 
 static struct err *dc_detach(void *data, const struct verb *v, const char *owner, unsigned device)
@@ -440,7 +469,7 @@ static struct err *dc_detach_all(void *data, const struct verb *v, const char *o
     struct err *e = NULL;
     while (!e && s->record->n_disks) {
         unsigned device = s->record->disks[0].device;
-        e = detach_one(dc, v, s, device);
+        e = detach_or_kill(dc, v, s, device);
         pthread_mutex_lock(&dc->lock);
         boot_del_disk(s->record, device);
         pthread_mutex_unlock(&dc->lock);
@@ -645,6 +674,7 @@ static const struct disk_ops diskctl_ops = {
     .list = dc_list,
     .sample = disk_sample,
     .waits = disk_waits,
+    .settled = disk_settled,
     .nbd_path = dc_nbd_path,
     .create = dc_create,
     .resize = dc_resize,

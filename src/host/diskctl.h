@@ -93,6 +93,8 @@ void disk_sample(void *disks, const char *owner, struct disk_sample *list, size_
 /* Looks at the disks of an answer to `stats`: what changed is told as facts. Thread of chores. */
 void disk_notice(struct diskctl *dc, const char *owner, const struct val *disks);
 /* As struct disk_ops says. */
+struct err *disk_settled(void *dc, const struct verb *v, const char *owner, int64_t *ret_pid)
+    _must_use_;
 bool disk_waits(void *dc, const char *owner, unsigned *ret_device, char *ret_code, size_t size);
 
 struct val *disk_attach_request(const struct diskctl *dc, const char *owner,

@@ -66,6 +66,11 @@ struct disk_ops {
     /* As host_disk_waits(); NULL in the simulator. */
     bool (*waits)(void *disks, const char *owner, unsigned *ret_device, char *ret_code,
                   size_t size);
+    /* All disks of an owner are open and none of its requests waits for storage, or an error after
+     * some seconds. `ret_pid`: of the process that says so. Before and after a guest is stopped for
+     * good: it must be the same one, or requests were left behind that nobody will do. NULL in the
+     * simulator. */
+    struct err *(*settled)(void *disks, const struct verb *v, const char *owner, int64_t *ret_pid);
     /* Watches what runs already; called by host_start. */
     struct err *(*start)(void *disks);
     void (*free)(void *disks);

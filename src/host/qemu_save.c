@@ -195,6 +195,21 @@ static struct err *copy_out(struct guest *g, const struct verb *v, struct transf
     return transfer_finish(t);
 }
 
+/* A request that is in flight now would be forgotten. */
+static struct err *stop_for_good(struct guest *g, const struct verb *v)
+{
+    const struct host *h = g->qemu->host;
+    int64_t before = 0, after = 0;
+    if (h->disks->settled)
+        TRY(h->disks->settled(h->disks_data, v, g->vm, &before));
+    TRY(guest_qmp(g, v, "stop", NULL, NULL));
+    if (h->disks->settled)
+        TRY(h->disks->settled(h->disks_data, v, g->vm, &after));
+    if (before != after)
+        return err_errno(EAGAIN, "cairn-diskd of guest '%s' was started anew", g->vm);
+    return NULL;
+}
+
 struct err *qemu_save(void *hv, const struct verb *verb, const char *vm, const struct image *to)
 {
     struct verb v = *verb;
@@ -202,9 +217,10 @@ struct err *qemu_save(void *hv, const struct verb *verb, const char *vm, const s
     _cleanup_(guest_unrefp) struct guest *g = NULL;
     TRY(guest_get(hv, vm, &g));
     bool ran = guest_state(g) == GUEST_RUNNING;
-    TRY(guest_qmp(g, &v, "stop", NULL, NULL));
     _cleanup_(transfer_end) struct transfer t = {0};
-    struct err *e = copy_out(g, &v, &t, to);
+    struct err *e = stop_for_good(g, &v);
+    if (!e)
+        e = copy_out(g, &v, &t, to);
     if (!e)
         return guest_end(g);
     struct verb undo = {0};

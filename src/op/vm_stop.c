@@ -8,7 +8,9 @@
  * A guest that is gone cannot be brought back, so taking it away is behind the commit: first the
  * records say Halted, then the process and the disks go. A crash in between is rolled forward.
  */
+#include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "gen/msg.h"
 #include "op/vm_ops.h"
@@ -16,6 +18,8 @@
 
 #define DEFAULT_WAIT_S 60
 #define ASK_AGAIN      (5 * USEC_PER_SEC)
+#define NAMING_WAIT    (3 * USEC_PER_SEC)
+#define NAMING_POLL_US 50000
 
 /* ---- asking the guest ---- */
 
@@ -321,6 +325,20 @@ struct err *image_drop(struct op *op)
     return vdi_unmake(op, op_get(op, "image.uuid"), op_get(op, "image.sr"));
 }
 
+/* Which repository it was may take a moment to be seen: its process may have just been started. */
+static struct err *name_the_sr(struct op *op, struct err *e)
+{
+    struct err *named = NULL;
+    for (usec_t end = clock_now() + NAMING_WAIT; !named && clock_now() < end;) {
+        named = need_no_waiting_disk(op);
+        if (!named)
+            usleep(NAMING_POLL_US);
+    }
+    if (named)
+        err_free(e);
+    return named ? named : e;
+}
+
 struct err *guest_save(struct op *op)
 {
     _cleanup_(rstr_unrefp) const char *uuid = NULL;
@@ -330,7 +348,7 @@ struct err *guest_save(struct op *op)
     struct verb v = op_verb(op, 10 * VERB_TIME);
     struct err *e = host_vm_save(op->host, &v, uuid, &to);
     image_done(&to);
-    return e;
+    return e && err_get_errno(e) == EAGAIN ? name_the_sr(op, e) : e;
 }
 
 /* The guest may still run, stand still in the middle of being saved, or be saved and gone. */

@@ -4,9 +4,11 @@
  * Boots from the disk under test. For n = 0, 1, 2 …: fills 8 sectors with n+1, writes them through
  * the BIOS (SeaBIOS' virtio-blk driver) to sector 2048 + (n mod 4096) * 8, reads them back, compares,
  * and says so on the serial port: '.' for each round, 'E' for an error of the BIOS, 'D' for a
- * difference. Then reads them once more to page 16 + (n mod 64) of memory, which it never touches
- * itself: only the device changes these. A newline and n in hexadecimal after each 64 rounds.
+ * difference. What was written 300 rounds before must still be there, too. Then reads the sectors
+ * just read once more, to page 16 + (n mod 64) of memory, which it never touches itself: only the
+ * device changes these. A newline and n in hexadecimal after each 64 rounds.
  */
+        .equ    BACK, 300
         .code16
         .globl _start
 _start:
@@ -28,10 +30,7 @@ round:
         cld
         rep stosl
         movl    %ebx, %eax
-        andl    $4095, %eax
-        shll    $3, %eax
-        addl    $2048, %eax
-        movl    %eax, lba
+        call    place
         movb    $0x43, %ah              /* write */
         call    transfer
         jc      failed
@@ -48,6 +47,22 @@ round:
         repe scasl
         jne     differs
         movl    %ebx, %eax
+        subl    $BACK, %eax
+        jb      5f
+        pushl   %eax
+        call    place
+        movb    $0x42, %ah
+        call    transfer
+        popl    %eax
+        jc      failed
+        incl    %eax
+        movw    $0x8000, %di
+        movw    $1024, %cx
+        repe scasl
+        jne     differs
+        movl    %ebx, %eax
+        call    place
+5:      movl    %ebx, %eax
         andw    $63, %ax
         shlw    $8, %ax
         addw    $0x1000, %ax
@@ -81,6 +96,13 @@ failed: movb    $'E', %al
         jmp     report
 differs: movb   $'D', %al
         jmp     report
+
+place:                                  /* eax: a round; changes eax */
+        andl    $4095, %eax
+        shll    $3, %eax
+        addl    $2048, %eax
+        movl    %eax, lba
+        ret
 
 transfer:                               /* ah: function; carry: failed */
         xorb    %al, %al
