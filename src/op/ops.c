@@ -29,6 +29,7 @@ static const struct op_kind *const all_kinds[] = {
     &kind_vm_checkpoint,     &kind_vm_revert,        &kind_vdi_revert,   &kind_tidy_delete,
     &kind_tidy_coalesce,     &kind_tidy_join,        &kind_cbt_enable,   &kind_cbt_disable,
     &kind_cbt_data_destroy,  &kind_disk_again,       &kind_vdi_nbd,      &kind_vdi_resize_online,
+    &kind_vdi_move,
 };
 
 void ops_register(void)

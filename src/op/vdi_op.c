@@ -171,7 +171,7 @@ struct err *msg_VDI_create(struct op *op, const struct args_VDI_create *a, struc
 
 /* ---- VDI.destroy, forget ---- */
 
-static struct err *note_volume(struct op *op)
+struct err *vdi_note_volume(struct op *op)
 {
     _cleanup_(snap_unrefp) struct snap *s = snap_get(op->db);
     const struct rec_VDI *vdi;
@@ -212,16 +212,16 @@ static struct err *forget_record(struct op *op)
     return op_commit(op, "forget VDI", forget_txn, op);
 }
 
-static struct err *delete_noted(struct op *op)
+struct err *vdi_delete_noted(struct op *op)
 {
     _cleanup_(snap_unrefp) struct snap *s = snap_get(op->db);
     return delete_volume(op, s, op_get(op, "sr"), op_get(op, "uuid"), op_get(op, "location"));
 }
 
 static const struct step destroy_steps[] = {
-    {"note volume", note_volume, NULL, .weight = 1},
+    {"note volume", vdi_note_volume, NULL, .weight = 1},
     {"forget record", forget_record, NULL, .weight = 1, .commit = true},
-    {"delete volume", delete_noted, NULL, .weight = 8},
+    {"delete volume", vdi_delete_noted, NULL, .weight = 8},
 };
 const struct op_kind kind_vdi_destroy = OP_KIND("VDI.destroy", destroy_steps);
 

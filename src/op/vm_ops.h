@@ -97,10 +97,13 @@ extern const struct op_kind kind_vbd_plug, kind_vbd_unplug, kind_vbd_insert, kin
     kind_vbd_gone, kind_vif_gone;
 extern const struct op_kind kind_vif_plug, kind_vif_unplug;
 extern const struct op_kind kind_vdi_create, kind_vdi_destroy, kind_vdi_resize,
-    kind_vdi_resize_online;
+    kind_vdi_resize_online, kind_vdi_move;
 extern const struct op_kind kind_vdi_nbd, kind_vdi_export, kind_vdi_import, kind_vm_export,
     kind_vm_import;
 extern const struct op_kind kind_sr_create, kind_sr_destroy, kind_pbd_plug, kind_pbd_unplug;
 
+/* vdi_op.c: steps: keeps in the context where the volume of op->self is; deletes that one. */
+struct err *vdi_note_volume(struct op *op) _must_use_;
+struct err *vdi_delete_noted(struct op *op) _must_use_;
 /* vdi_op.c: a disk that goes with what owns it: claimed, forgotten, deleted. HANDLE_INVALID. */
 struct err *vdi_remove(struct op *op, const char *ref) _must_use_;

@@ -458,6 +458,21 @@ static struct err *create_sr(struct lab *w)
     return NULL;
 }
 
+static const char *second_sr;
+
+static struct err *with_vdi_and_second_sr(struct lab *w)
+{
+    TRY(create_sr(w));
+    second_sr = remembered;
+    return with_vdi(w);
+}
+
+static struct err *run_move_vdi(struct lab *w)
+{
+    return lab_call(w, VDI_pool_migrate, remembered, .vdi = remembered, .sr = second_sr,
+                    .options = val_empty_map());
+}
+
 static const char *pbd_of(struct lab *w, const char *sr)
 {
     _cleanup_(snap_unrefp) struct snap *s = snap_get(w->db);
@@ -713,6 +728,7 @@ const struct scenario scenarios[] = {
     {"vif-unplug", "VIF.unplug", with_plugged_nic, run_VIF_unplug},
     {"vdi-create", "VDI.create", empty, run_create_vdi},
     {"vdi-copy", "VDI.copy", with_vdi, run_copy_vdi},
+    {"vdi-move", "VDI.pool_migrate", with_vdi_and_second_sr, run_move_vdi},
     {"vdi-snapshot", "VDI.snapshot", with_running_disk, run_snapshot_vdi},
     {"vdi-snapshot-again", "VDI.snapshot", with_split_disk, run_snapshot_vdi},
     {"vdi-clone", "VDI.clone", with_vdi, run_clone_vdi},

@@ -594,6 +594,50 @@ static void a_disk_in_use_stays(void **state)
     assert_int_equal(files(".vhd"), 0);
 }
 
+static bool is_second_sr(const struct row *row)
+{
+    return str_eq(rec_SR(row)->name_label, "second");
+}
+
+static void make_second_sr(void)
+{
+    _cleanup_(val_unrefp) struct val *config = val_map();
+    _cleanup_(freep) char *path = mem_printf("%s/sr2", w.dir);
+    val_put_str(config, "location", path);
+    ok(lab_call(&w, SR_create, NULL, .host = w.host_ref, .device_config = config,
+                .name_label = "second", .name_description = "", .type = "file",
+                .content_type = "user", .sm_config = val_empty_map()));
+}
+
+static struct err *move_to(const char *vdi, const char *sr, const struct val *options)
+{
+    return lab_call(&w, VDI_pool_migrate, vdi, .vdi = vdi, .sr = sr, .options = options);
+}
+
+static void a_disk_moves_with_its_devices(void **state)
+{
+    _cleanup_(rstr_unrefp) const char *vdi = ref_of(CLASS_VDI, is_vdi);
+    _cleanup_(val_unrefp) struct val *odd = val_map();
+    make_second_sr();
+    _cleanup_(rstr_unrefp) const char *sr = ref_of(CLASS_SR, is_second_sr);
+    struct snap *s = snap_get(w.db);
+    _cleanup_(rstr_unrefp) const char *vbd = rstr_ref(val_str_at(snap_VDI(s, vdi)->VBDs, 0));
+    snap_unref(s);
+    val_put_str(odd, "dest-img-format", "vmdk");
+    expect(move_to(vdi, sr, odd), "INVALID_VALUE dest-img-format vmdk");
+    START();
+    expect(move_to(vdi, sr, val_empty_map()), "VDI_IN_USE %s mirror", vdi);
+    ok(VM(hard_shutdown));
+    unsigned before = files(".vhd");
+    ok(move_to(vdi, sr, val_empty_map()));
+    assert_int_equal(files(".vhd"), before - 1);
+    s = snap_get(w.db);
+    assert_null(snap_VDI(s, vdi));
+    assert_string_equal(snap_VDI(s, snap_VBD(s, vbd)->VDI)->SR, sr);
+    snap_unref(s);
+    START();
+}
+
 static void cd_images_are_deleted_with_their_files(void **state)
 {
     _cleanup_(rstr_unrefp) const char *image = ref_of(CLASS_VDI, is_image);
@@ -675,6 +719,7 @@ int main(void)
         T(cds_come_and_go),
         T(nics_are_plugged_into_running_guests),
         T(a_disk_in_use_stays),
+        T(a_disk_moves_with_its_devices),
         T(cd_images_are_deleted_with_their_files),
         T(a_forgotten_disk_is_found_again),
         T(a_pbd_in_use_stays),
