@@ -59,33 +59,13 @@ def test_a_disk(web, x, made, tmp_path, form):
     x.VM.hard_shutdown(made[0])
 
 
-def backwards(packed):
-    """A qcow2 whose tables are behind its data: the first table and all second ones move."""
-    import struct
-    b = bytearray(packed)
-    cluster = 1 << struct.unpack(">I", b[20:24])[0]
-    entries, l1 = struct.unpack(">IQ", b[36:48])
-    b += bytes(-len(b) % cluster)
-    for n in range(entries):
-        at = l1 + 8 * n
-        l2 = struct.unpack(">Q", b[at:at + 8])[0] & 0x00fffffffffffe00
-        if l2:
-            b[at:at + 8] = struct.pack(">Q", len(b) | 1 << 63)
-            b += b[l2:l2 + cluster]
-            b[l2:l2 + cluster] = pattern("garbage", cluster)
-    b[40:48] = struct.pack(">Q", len(b))
-    b += b[l1:l1 + cluster]
-    b[l1:l1 + cluster] = pattern("garbage", cluster)
-    return bytes(b)
-
-
 def test_tables_behind_their_data(web, x, made, tmp_path):
     """What came before anybody knew its place is kept: in memory, and on a volume that goes."""
     large = bytearray(40 * MIB)
     large[0:MIB] = OTHER[:MIB]
     large[2 * MIB:22 * MIB] = pattern("much", 20 * MIB)
     before = set(x.VDI.get_all())
-    made += imported(web, backwards(image(tmp_path, "qcow2", bytes(large))))
+    made += imported(web, foreign.backwards(image(tmp_path, "qcow2", bytes(large))))
     same(contents(web, made[0]), [bytes(large)])
     assert len(set(x.VDI.get_all()) - before) == 1
 

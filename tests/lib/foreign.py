@@ -1,5 +1,7 @@
 """Disks and machines as other systems write them, for the tests of imports."""
+import hashlib
 import io
+import struct
 import subprocess
 import tarfile
 
@@ -26,6 +28,25 @@ def convert(folder, content, form, options="", name="disk", more=()):
     command += ["-o", options] if options else []
     subprocess.run([*command, raw, out], check=True, stdout=subprocess.DEVNULL)
     return out.read_bytes()
+
+
+def backwards(packed):
+    """A qcow2 whose tables are behind its data: the first table and all second ones move."""
+    b = bytearray(packed)
+    cluster = 1 << struct.unpack(">I", b[20:24])[0]
+    entries, l1 = struct.unpack(">IQ", b[36:48])
+    b += bytes(-len(b) % cluster)
+    for n in range(entries):
+        at = l1 + 8 * n
+        l2 = struct.unpack(">Q", b[at:at + 8])[0] & 0x00fffffffffffe00
+        if l2:
+            b[at:at + 8] = struct.pack(">Q", len(b) | 1 << 63)
+            b += b[l2:l2 + cluster]
+            b[l2:l2 + cluster] = pattern("garbage", cluster)
+    b[40:48] = struct.pack(">Q", len(b))
+    b += b[l1:l1 + cluster]
+    b[l1:l1 + cluster] = pattern("garbage", cluster)
+    return bytes(b)
 
 
 def tar(parts, compression=""):
@@ -59,8 +80,6 @@ def checksum(block, at):
 
 def difference(parent, before, content):
     """A differencing VHD with the sectors that differ; from the format's description."""
-    import hashlib
-    import struct
     block, sectors = 2 * MIB, 4096
     count = (len(content) + block - 1) // block
     footer = bytearray(parent[:512])

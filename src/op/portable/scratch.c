@@ -50,6 +50,7 @@ static struct err *put_on_disk(struct scratch *s, const char *p, size_t size, ui
     if (!s->disk)
         TRY(make_volume(s));
     TRY(check_place(s, size, at));
+    s->is_dirty = true;
     return disk_put(s->disk, p, size, at);
 }
 
@@ -63,7 +64,9 @@ static struct err *get_from_disk(struct scratch *s, char *p, size_t size, uint64
     size_t whole = (size_t)((at + size + SECTOR - 1) / SECTOR * SECTOR - start);
     TRY(check_place(s, whole, start));
     _cleanup_(freep) char *room = mem_zalloc(whole, 1);
-    TRY(diskio_flush(s->disk));
+    if (s->is_dirty)
+        TRY(diskio_flush(s->disk));
+    s->is_dirty = false;
     for (size_t done = 0; done < whole;) {
         size_t n = whole - done < DISKIO_PIECE ? whole - done : DISKIO_PIECE;
         TRY(diskio_read(s->disk, room + done, n, start + done));

@@ -28,6 +28,7 @@ struct scratch {
     size_t front_size;
     struct diskio *disk;
     uint64_t disk_size;
+    bool is_dirty; /* the volume, since its last flush */
 };
 
 void scratch_plan(struct op *op, const char *sr);
