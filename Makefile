@@ -83,3 +83,7 @@ kills: build ## kill cairn-diskd 1000 times under load: no error, no wrong byte
 .PHONY: power-cuts
 power-cuts: build ## 10,000 power cuts of cairn-diskd under load, on a file system that records
 	@CAIRN_POWER_CUTS=10000 /usr/bin/python3 -m pytest -q -p no:cacheprovider tests/disk/test_power_cuts.py
+
+.PHONY: verify
+verify: build ## guests that write and compare on every kind of repository, twenty times over
+	@CAIRN_VERIFY_ROUNDS=20 /usr/bin/python3 -m pytest -q -p no:cacheprovider tests/real/test_verify.py
