@@ -44,3 +44,16 @@ def test_a_guest_finds_its_bytes_on_the_other_repository(host, vm):
     host.rounds(vm, 5)
     host.x.VM.hard_shutdown(vm)
     host.x.VDI.destroy(snapshot)
+
+
+def test_a_snapshot_from_before_is_still_good(host, vm):
+    sr = make_sr(host, "third")[1]
+    then = host.x.VM.snapshot(vm, "then")
+    old_sr = host.x.VDI.get_SR(disk_of(host, vm))
+    new = host.x.VDI.pool_migrate(disk_of(host, vm), sr, {})
+    host.x.VM.revert(then)
+    assert host.x.VDI.get_SR(disk_of(host, vm)) == old_sr and host.x.VDI.get_SR(new) == sr
+    host.x.VM.start(vm, False, False)
+    host.rounds(vm, 5)
+    host.x.VM.hard_shutdown(vm)
+    host.x.VDI.destroy(new)
