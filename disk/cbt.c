@@ -18,8 +18,6 @@
 #include "codec/bytes.h"
 #include "codec/cbtlog.h"
 
-#define BOOT_ID "/proc/sys/kernel/random/boot_id"
-
 struct cbt {
     struct file *file;
     struct cbtlog_header head;
@@ -40,11 +38,8 @@ const char *cbt_state_name(enum cbt_state s)
 static uint32_t boot_number(void)
 {
     char text[37] = "";
-    uint8_t id[16] = {0};
-    _cleanup_(fd_closep) int fd = open(BOOT_ID, O_RDONLY | O_CLOEXEC);
-    if (fd < 0 || fd_read_all(fd, text, 36) < 0 || cbtlog_uuid_parse(text, id) < 0)
-        return 0;
-    return get_le32(id) ^ get_le32(id + 4) ^ get_le32(id + 8) ^ get_le32(id + 12);
+    _cleanup_(fd_closep) int fd = open(CBTLOG_BOOT_ID, O_RDONLY | O_CLOEXEC);
+    return fd < 0 || fd_read_all(fd, text, 36) < 0 ? 0 : cbtlog_boot(text);
 }
 
 static int write_head(struct cbt *c, bool is_whole)

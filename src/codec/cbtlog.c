@@ -102,6 +102,14 @@ int cbtlog_uuid_parse(const char *text, uint8_t ret[16])
     return 0;
 }
 
+uint32_t cbtlog_boot(const char *boot_id)
+{
+    uint8_t id[16] = {0};
+    if (cbtlog_uuid_parse(boot_id, id) < 0)
+        return 0;
+    return get_le32(id) ^ get_le32(id + 4) ^ get_le32(id + 8) ^ get_le32(id + 12);
+}
+
 void cbtlog_uuid_text(const uint8_t u[16], char out[37])
 {
     static const uint8_t none[16];

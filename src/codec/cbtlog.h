@@ -40,6 +40,10 @@ uint64_t cbtlog_bitmap_size(uint64_t disk_size);
 int cbtlog_parse(const uint8_t *p, uint64_t file_size, struct cbtlog_header *ret);
 void cbtlog_format(const struct cbtlog_header *h, uint8_t out[CBTLOG_HEADER]);
 
+/* The number of a boot of the machine, from the text of the kernel's boot_id; 0: that is none. */
+uint32_t cbtlog_boot(const char *boot_id);
+#define CBTLOG_BOOT_ID "/proc/sys/kernel/random/boot_id"
+
 /* Marks what a write of `size` bytes at `offset` touches; false when that is not all on the disk
  * (what is on it has been marked). */
 bool cbtlog_mark(uint8_t *bitmap, uint64_t disk_size, uint64_t offset, uint64_t size);

@@ -6,8 +6,8 @@
 #include "host/sr_cbt.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -104,6 +104,21 @@ static struct err *load(const char *folder, const char *uuid, struct log *ret, b
     if (cbtlog_parse((const uint8_t *)ret->bytes.data, ret->bytes.size, &ret->head) < 0)
         return not_whole(uuid);
     *ret_there = true;
+    return NULL;
+}
+
+/* While the disk is paused nobody has its log open. One that is open all the same was left so by a
+ * process that was killed; what is in the page cache is all that it knew. */
+static struct err *load_paused(const char *folder, const char *uuid, struct log *ret,
+                               bool *ret_there)
+{
+    char text[37] = "";
+    TRY(load(folder, uuid, ret, ret_there));
+    if (!*ret_there || ret->head.is_whole || !ret->head.boot)
+        return NULL;
+    _cleanup_(fd_closep) int fd = open(CBTLOG_BOOT_ID, O_RDONLY | O_CLOEXEC);
+    ret->head.is_whole =
+        fd >= 0 && fd_read_all(fd, text, 36) == 0 && cbtlog_boot(text) == ret->head.boot;
     return NULL;
 }
 
@@ -212,7 +227,7 @@ static struct err *split(const char *folder, const char *uuid, const char *snaps
 {
     bool there;
     _cleanup_(log_done) struct log l = {0};
-    TRY(load(folder, uuid, &l, &there));
+    TRY(load_paused(folder, uuid, &l, &there));
     if (!there || is_uuid(l.head.parent, snapshot))
         return NULL; /* it has been done before */
     set_uuid(l.head.child, uuid);
@@ -232,7 +247,7 @@ static struct err *unsplit(const char *folder, const char *uuid, const char *sna
     TRY(load(folder, snapshot, &l, &there));
     if (!there)
         return NULL;
-    TRY(load(folder, uuid, &now, &there_now));
+    TRY(load_paused(folder, uuid, &now, &there_now));
     if (there_now)
         add(&l, &now);
     memset(l.head.child, 0, 16);
@@ -249,7 +264,7 @@ static struct err *give_to_child(const char *folder, const char *uuid, struct lo
     _cleanup_(log_done) struct log next = {0};
     cbtlog_uuid_text(l->head.child, child);
     cbtlog_uuid_text(l->head.parent, parent);
-    TRY(load(folder, child, &next, &there));
+    TRY(load_paused(folder, child, &next, &there));
     if (!there || !is_uuid(next.head.parent, uuid))
         return NULL;
     add(&next, l);
@@ -321,7 +336,7 @@ static struct err *revert(const char *folder, const char *uuid, const char *snap
     bool there;
     _cleanup_(log_done) struct log l = {0}, between = {0};
     *ret = false;
-    TRY(load(folder, uuid, &l, &there));
+    TRY(load_paused(folder, uuid, &l, &there));
     struct err *e = there ? sum(folder, snapshot, uuid, &between) : NULL;
     if (e || !there) {
         err_free(e);

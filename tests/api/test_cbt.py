@@ -174,6 +174,20 @@ def test_what_is_not_whole_is_not_believed(x, logs, vdi):
     assert failure(x.VDI.list_changed_blocks, first, second)[0] == "SR_BACKEND_FAILURE_459"
 
 
+def test_a_log_that_a_killed_process_left_open(x, logs, vdi):
+    """In this boot of the machine: what it knew is all there, a snapshot takes it for whole."""
+    x.VDI.enable_cbt(vdi)
+    first = x.VDI.snapshot(vdi)
+    logs.mark(vdi, 11)
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as f:
+        words = struct.unpack("<IIII", uuid.UUID(f.read().strip()).bytes)
+    with open(logs.path(vdi), "r+b") as f:
+        f.seek(32)
+        f.write(struct.pack("<II", 0, words[0] ^ words[1] ^ words[2] ^ words[3]))
+    second = x.VDI.snapshot(vdi)
+    assert changed(x, first, second) == [11] and logs.read(vdi)["whole"] == 1
+
+
 def test_who_may_not(x, sr, vdi):
     snapshot = x.VDI.snapshot(vdi)
     assert failure(x.VDI.enable_cbt, snapshot)[0] == "OPERATION_NOT_ALLOWED"

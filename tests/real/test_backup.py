@@ -157,6 +157,19 @@ def test_tools_of_others(host, x, web, network, disk, tmp_path):
     assert not host.leftovers()
 
 
+def test_a_disk_that_grows(x, web, disk):
+    """Old blocks keep their marks, new ones get some; what was never written is not told."""
+    vdi = disk()
+    x.VDI.enable_cbt(vdi)
+    first = x.VDI.snapshot(vdi)
+    write_pieces(web, vdi, [(BLOCK, pattern("x", 512))])
+    x.VDI.resize(vdi, str(2 * SIZE))
+    write_pieces(web, vdi, [(2 * SIZE - 512, pattern("y", 512))])
+    second = x.VDI.snapshot(vdi)
+    assert x.VDI.get_cbt_enabled(vdi)
+    assert changed(x, first, second) == [1, 2 * SIZE // BLOCK - 1]
+
+
 def test_what_has_changed_as_a_bitmap(host, x, web, network, disk):
     network("insecure_nbd")
     vdi = disk()
