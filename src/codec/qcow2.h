@@ -16,9 +16,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define QCOW2_HEADER_SIZE 512u /* what is written: one sector, so that a crash leaves one or none  \
-                                */
-#define QCOW2_HEAD_MAX 4096u   /* what is looked at */
+#define QCOW2_HEADER_SIZE                                                                          \
+    512u                     /* what is written: one sector, so that a crash leaves one or none    \
+                              */
+#define QCOW2_HEAD_MAX 4096u /* what is looked at */
 #define QCOW2_MAX_SIZE (16381ull << 30)
 
 /* L1 and L2 entries. */
