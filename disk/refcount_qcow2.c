@@ -13,7 +13,7 @@
 
 #define COUNTS_A_BLOCK (Q2_CLUSTER / 2)
 #define BLOCK_SPAN     (COUNTS_A_BLOCK * Q2_CLUSTER)
-#define PLACE_MAX      (1ull << 46)
+#define PLACE_MAX      (1ull << 45)
 
 /* Clusters that something refers to. */
 struct used {

@@ -38,7 +38,7 @@ enum boot_bus { BOOT_VIRTIO, BOOT_EMULATED };
 struct image {
     char *vdi;    /* uuid; its first 20 characters are the disk's serial number */
     char *path;   /* absolute; "" for an empty drive */
-    char *format; /* "vhd", "vhd-fixed", "raw" */
+    char *format; /* "vhd", "vhd-fixed", "qcow2", "raw" */
     uint64_t size_bytes;
     bool readonly;
     char *parents; /* the images below it, nearest first, a line "<format> <path>" each; filled in

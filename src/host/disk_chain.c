@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "base/str.h"
+#include "host/disk_format.h"
 #include "host/diskctl.h"
 
 #define LEVELS_MAX 64 /* more are no chain but a mistake */
@@ -44,7 +45,7 @@ static struct err *find_below(struct diskctl *dc, const struct verb *v, const st
     buf_init(&out, 65536);
     _cleanup_(freep) char *path = mem_strdup(image->path);
     *ret_size = 0;
-    for (unsigned level = 0; str_starts(image->format, "vhd") && level < LEVELS_MAX; level++) {
+    for (unsigned level = 0; disk_has_chain(image->format) && level < LEVELS_MAX; level++) {
         struct disk_info info = {0};
         TRY(diskctl_info(dc, v, path, &info));
         if (!level)
@@ -59,7 +60,7 @@ static struct err *find_below(struct diskctl *dc, const struct verb *v, const st
             return NULL;
         }
     }
-    if (!str_starts(image->format, "vhd")) {
+    if (!disk_has_chain(image->format)) {
         *ret = mem_strdup("");
         return NULL;
     }
@@ -337,12 +338,18 @@ void disk_chain_done(struct diskctl *dc)
 
 /* --- images that are made and changed --- */
 
+static const char *format_of(const char *path)
+{
+    const char *format = disk_format_of(path);
+    return format ? format : "vhd";
+}
+
 static struct val *image_request(const char *op, const char *path)
 {
     struct val *request = val_map();
     val_put_str(request, "op", op);
     val_put_str(request, "path", path);
-    val_put_str(request, "format", "vhd");
+    val_put_str(request, "format", format_of(path));
     return request;
 }
 
@@ -384,7 +391,7 @@ struct err *disk_set_parent(void *data, const struct verb *v, const char *path, 
 
 struct err *disk_coalesce(void *data, const struct verb *v, const char *path, uint64_t rate)
 {
-    struct image image = {.path = (char *)path, .format = (char *)"vhd"};
+    struct image image = {.path = (char *)path, .format = (char *)format_of(path)};
     struct boot_disk d = {.image = image};
     _cleanup_(freep) char *below = NULL;
     uint64_t size;

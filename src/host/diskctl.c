@@ -25,6 +25,7 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "codec/json.h"
+#include "host/disk_format.h"
 #include "host/mon.h"
 #include "host/proc.h"
 #include "host/sr_cbt.h"
@@ -552,7 +553,9 @@ static char *beside(const char *path, const char *name)
 struct err *diskctl_info(void *data, const struct verb *v, const char *path, struct disk_info *ret)
 {
     struct diskctl *dc = data;
-    const char *argv[] = {dc->program, "info", path, NULL};
+    const char *format = disk_format_of(path);
+    bool is_qcow2 = format && str_eq(format, "qcow2"); /* which is not found out by looking */
+    const char *argv[] = {dc->program, "info", path, is_qcow2 ? "--format=qcow2" : NULL, NULL};
     _cleanup_(val_unrefp) struct val *result = NULL;
     TRY(run_tool(dc, argv, &result));
     int64_t size = number(result, "size"), blocks = number(result, "blocks_allocated");

@@ -14,6 +14,7 @@
 
 #include "base/fd.h"
 #include "base/str.h"
+#include "host/disk_format.h"
 #include "host/sim_world.h"
 
 #define VHD_UNIT (2ULL << 20)
@@ -115,7 +116,7 @@ static char *sim_file_path(void *disks_data, const char *owner, unsigned device)
 
 static struct err *set_size(const char *path, int flags, const char *format, uint64_t size)
 {
-    if (!str_eq(format, "raw"))
+    if (str_starts(format, "vhd"))
         size = (size + VHD_UNIT - 1) / VHD_UNIT * VHD_UNIT;
     _cleanup_(fd_closep) int fd = open(path, O_RDWR | O_CLOEXEC | flags, 0600);
     if (fd < 0 || ftruncate(fd, (off_t)size) < 0)
@@ -139,19 +140,24 @@ static struct err *sim_resize(void *disks_data, const struct verb *v, const char
     return set_size(path, 0, format, size);
 }
 
+static const char *format_of(const char *path)
+{
+    const char *format = disk_format_of(path);
+    return format ? format : "raw";
+}
+
 static struct err *sim_info(void *disks_data, const struct verb *v, const char *path,
                             struct disk_info *ret)
 {
     struct stat st;
     if (stat(path, &st) < 0)
         return err_errno(errno, "cannot open '%s'", path);
-    *ret =
-        (struct disk_info){.image = {.vdi = mem_strdup(""),
-                                     .path = mem_strdup(path),
-                                     .format = mem_strdup(str_ends(path, ".vhd") ? "vhd" : "raw"),
-                                     .size_bytes = (uint64_t)st.st_size,
-                                     .parents = mem_strdup("")},
-                           .allocated_bytes = (uint64_t)st.st_blocks * 512};
+    *ret = (struct disk_info){.image = {.vdi = mem_strdup(""),
+                                        .path = mem_strdup(path),
+                                        .format = mem_strdup(format_of(path)),
+                                        .size_bytes = (uint64_t)st.st_size,
+                                        .parents = mem_strdup("")},
+                              .allocated_bytes = (uint64_t)st.st_blocks * 512};
     struct err *e = sim_chain_info(disks_data, ret);
     if (e)
         disk_info_done(ret);

@@ -7,6 +7,7 @@
 
 #include "base/str.h"
 #include "gen/error.h"
+#include "host/disk_format.h"
 #include "host/host_impl.h"
 #include "host/sr_impl.h"
 
@@ -172,10 +173,14 @@ struct err *sr_vdi_info(struct host *h, const struct sr_ref *sr, const char *loc
 
 /* ---- chains ---- */
 
-char *sr_chain_location(const char *type, const char *uuid)
+char *sr_chain_location(const char *type, const char *uuid, const char *like)
 {
     const struct sr_kind *k = sr_kind(type);
-    return k && k->chain_suffix ? mem_printf("%s%s", uuid, k->chain_suffix) : NULL;
+    const char *format = disk_format_of(like);
+    if (!k || !k->chain_suffix)
+        return NULL;
+    bool is_other = format && disk_has_chain(format);
+    return mem_printf("%s%s", uuid, is_other ? disk_suffix_of(format) : k->chain_suffix);
 }
 
 struct err *sr_chain_too_long(const char *uuid, unsigned levels)

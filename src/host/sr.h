@@ -157,9 +157,9 @@ struct err *sr_vdi_resume(struct host *h, const struct verb *v, const struct sr_
                           const char *location) _must_use_;
 struct err *sr_vdi_reopen(struct host *h, const struct verb *v, const struct sr_ref *sr,
                           const char *location) _must_use_;
-/* Where a volume of a chain is, in repositories of that type: the caller's; NULL: there are no
- * chains. */
-char *sr_chain_location(const char *type, const char *uuid);
+/* Where a volume of a chain is, in repositories of that type, beside one at `like`, whose format it
+ * has: the caller's; NULL: there are no chains. */
+char *sr_chain_location(const char *type, const char *uuid, const char *like);
 /* SR_BACKEND_FAILURE_109: the chain of that volume has so many, and one more is too much. */
 struct err *sr_chain_too_long(const char *uuid, unsigned levels) _must_use_;
 

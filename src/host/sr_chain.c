@@ -1,6 +1,6 @@
 /*
- * sr_chain.c: chains of VHD files in a folder: what snapshots, clones and their tidying are made
- * of. Called through sr.c on operation threads.
+ * sr_chain.c: chains of VHD and qcow2 files in a folder: what snapshots, clones and their tidying
+ * are made of. Called through sr.c on operation threads.
  *
  * split gives the file a second name, that of the base, makes the child under a name that ends in
  * .part, and renames it onto the first: at every moment the first name is an image with the right
@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/str.h"
+#include "host/disk_format.h"
 #include "host/sr_chain.h"
 #include "host/sr_store.h"
 
@@ -40,7 +41,8 @@ static struct err *pair_of(struct host *h, const struct sr_ref *sr, const char *
 static struct err *pair_of_uuid(struct host *h, const struct sr_ref *sr, const char *location,
                                 const char *uuid, struct pair *ret)
 {
-    _cleanup_(freep) char *name = mem_printf("%s.vhd", uuid);
+    const char *format = disk_format_of(location);
+    _cleanup_(freep) char *name = mem_printf("%s%s", uuid, disk_suffix_of(format ? format : ""));
     return pair_of(h, sr, location, name, ret);
 }
 
@@ -75,9 +77,10 @@ struct err *sr_file_split(struct host *h, const struct verb *v, const struct sr_
                           const char *location, const char *base)
 {
     _cleanup_(pair_done) struct pair p = {0};
-    TRY(pair_of_uuid(h, sr, location, base, &p));
-    if (!str_ends(location, ".vhd"))
+    const char *format = disk_format_of(location);
+    if (format && !disk_has_chain(format))
         return err_SR_OPERATION_NOT_SUPPORTED(sr->uuid);
+    TRY(pair_of_uuid(h, sr, location, base, &p));
     return wrap(split(h, v, &p), SR_VDI_SNAPSHOT, "VDI Snapshot failed");
 }
 

@@ -4,8 +4,9 @@
  * "file" takes a folder (device-config:location). "ext" takes the same, or a block device
  * (device-config:device) that it formats with ext4 at create and mounts at attach, both through
  * cairn-privd. A device that is mounted, in use or carries any signature is refused, naming what
- * was found, unless device-config:force=true. Layout: <uuid>.vhd, <uuid>.raw; a file is made under
- * a name that ends in .part and renamed when it is whole, so a crash leaves no half of a disk.
+ * was found, unless device-config:force=true. Layout: <uuid>.vhd, .qcow2, .raw; a file is made
+ * under a name that ends in .part and renamed when it is whole, so a crash leaves no half of a
+ * disk.
  *
  * Called through sr.c on operation threads.
  */
@@ -16,6 +17,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/str.h"
+#include "host/disk_format.h"
 #include "host/host_impl.h"
 #include "host/priv.h"
 #include "host/sr_cbt.h"
@@ -28,7 +30,7 @@
 
 #define MARKER     ".cairn-sr" /* holds the uuid of the repository that was made here */
 #define PART       SR_FILE_PART
-#define VHD_MAX    (2040ULL << 30)
+#define SIZES      "VHD holds 1 byte to 2040 GiB, qcow2 to 16381 GiB"
 #define LABEL      "cairn-sr"
 
 static const char *config(const struct sr_ref *sr, const char *key)
@@ -184,7 +186,7 @@ static struct err *file_detach(struct host *h, const struct verb *v, const struc
 /* The format that a file's name tells; NULL: this is no disk. */
 static const char *format_of(const char *name)
 {
-    return str_ends(name, ".vhd") ? "vhd" : str_ends(name, ".raw") ? "raw" : NULL;
+    return str_ends(name, PART) ? NULL : disk_format_of(name);
 }
 
 /* Where the volume below stands in the repository; "" if there is none, or it is elsewhere. */
@@ -205,17 +207,18 @@ static struct err *read_volume(struct host *h, const struct verb *v, const char 
     if (r < 0)
         return sr_error(SR_VDI_UNAVAILABLE, "The VDI is not available", strerror(-r));
     _cleanup_(err_freep) struct err *e = h->disks->info(h->disks_data, v, path, &info);
-    *ret = (struct sr_volume){.uuid = mem_strndup(name, strlen(name) - strlen(".vhd")),
-                              .location = mem_strdup(name),
-                              .name = mem_strdup(""),
-                              .path = steal(&path),
-                              .format = mem_strdup(e ? format_of(name) : info.image.format),
-                              .problem = mem_strdup(e ? err_param(e, 0) : ""),
-                              .virtual_bytes = e ? 0 : info.image.size_bytes,
-                              .physical_bytes = file_bytes,
-                              .parent = e ? mem_strdup("") : location_of(info.parent),
-                              .hidden = !e && info.hidden,
-                              .is_written = e || info.is_written};
+    *ret = (struct sr_volume){
+        .uuid = mem_strndup(name, strlen(name) - strlen(disk_suffix_of(format_of(name)))),
+        .location = mem_strdup(name),
+        .name = mem_strdup(""),
+        .path = steal(&path),
+        .format = mem_strdup(e ? format_of(name) : info.image.format),
+        .problem = mem_strdup(e ? err_param(e, 0) : ""),
+        .virtual_bytes = e ? 0 : info.image.size_bytes,
+        .physical_bytes = file_bytes,
+        .parent = e ? mem_strdup("") : location_of(info.parent),
+        .hidden = !e && info.hidden,
+        .is_written = e || info.is_written};
     ret->is_tracked = sr_cbt_has_log(ret->path);
     if (!str_is_uuid(ret->uuid))
         ret->uuid[0] = '\0';
@@ -297,10 +300,12 @@ struct err *sr_file_vdi_create(struct host *h, const struct verb *v, const struc
                                const char *uuid, uint64_t size, const struct val *sm_config,
                                struct sr_volume *ret)
 {
-    bool raw = sm_config && str_eq(val_map_str(sm_config, "type", ""), "raw");
-    if (!size || size > (raw ? INT64_MAX : VHD_MAX))
-        return sr_error(SR_VDI_SIZE, "VDI Invalid size", raw ? "" : "VHD holds 1 byte to 2040 GiB");
-    _cleanup_(freep) char *name = mem_printf("%s.%s", uuid, raw ? "raw" : "vhd");
+    const char *format = disk_format_for(sm_config, sr->device_config, size);
+    if (!format)
+        return sr_error(SR_VDI_CREATE, "VDI Creation failed", "image-format is vhd, qcow2 or raw");
+    if (!size || size > disk_size_max(format))
+        return sr_error(SR_VDI_SIZE, "VDI Invalid size", SIZES);
+    _cleanup_(freep) char *name = mem_printf("%s%s", uuid, disk_suffix_of(format));
     _cleanup_(freep) char *dir = NULL;
     _cleanup_(freep) char *path = NULL;
     TRY(sr_file_path(h, sr, name, &dir, &path));
@@ -308,7 +313,7 @@ struct err *sr_file_vdi_create(struct host *h, const struct verb *v, const struc
         return read_volume(h, v, dir, name, ret);
     _cleanup_(freep) char *part = mem_printf("%s" PART, path);
     (void)store_unlink(h, part);
-    struct err *e = h->disks->create(h->disks_data, v, part, raw ? "raw" : "vhd", size);
+    struct err *e = h->disks->create(h->disks_data, v, part, format, size);
     int r = e ? 0 : store_rename(h, part, path);
     if (r < 0)
         e = err_errno(-r, "cannot rename '%s'", part);
@@ -340,8 +345,8 @@ struct err *sr_file_vdi_resize(struct host *h, const struct verb *v, const struc
     TRY(sr_file_path(h, sr, location, &dir, &path));
     TRY(read_volume(h, v, dir, location, &now));
     struct err *e = NULL;
-    if (size < now.virtual_bytes || (size > VHD_MAX && str_ends(location, ".vhd")))
-        e = sr_error(SR_VDI_SIZE, "VDI Invalid size", "a disk grows only, and a VHD to 2040 GiB");
+    if (size < now.virtual_bytes || size > disk_size_max(now.format))
+        e = sr_error(SR_VDI_SIZE, "VDI Invalid size", "a disk grows only; " SIZES);
     else if (size > now.virtual_bytes)
         e = h->disks->resize(h->disks_data, v, path, now.format, size);
     sr_volume_done(&now);
@@ -416,7 +421,7 @@ static const char *const ext_config[][2] = {
 const struct sr_kind sr_kind_file = {
     .type = "file",
     .name = "Folder",
-    .description = "Disks as VHD and raw files in a folder of this host",
+    .description = "Disks as VHD, qcow2 and raw files in a folder of this host",
     .config = file_config,
     VERBS,
 };
@@ -424,7 +429,7 @@ const struct sr_kind sr_kind_file = {
 const struct sr_kind sr_kind_ext = {
     .type = "ext",
     .name = "Local ext4 file system",
-    .description = "Disks as VHD and raw files on a local ext4 file system",
+    .description = "Disks as VHD, qcow2 and raw files on a local ext4 file system",
     .config = ext_config,
     VERBS,
 };

@@ -211,10 +211,16 @@ static struct rec_SM *sm_of(struct txn *t, const char *type)
     return txn_add_SM(t);
 }
 
+/* Of repositories with chains. */
+static const char *const image_formats[] = {"vhd", "qcow2", "raw"};
+
 static void put_sm(struct txn *t, const struct ops *ops, const struct sr_kind *k)
 {
     struct rec_SM *sm = sm_of(t, k->type);
     struct val *caps = val_set(), *features = val_map(), *config = val_map();
+    struct val *formats = val_set();
+    for (size_t i = 0; k->chain_suffix && i < ARRAY_LEN(image_formats); i++)
+        val_add_str(formats, image_formats[i]);
     for (const char *const *f = k->features; f && *f; f++) {
         val_add_str(caps, *f);
         val_put_int(features, *f, 1);
@@ -230,6 +236,7 @@ static void put_sm(struct txn *t, const struct ops *ops, const struct sr_kind *k
     val_assign(&sm->capabilities, caps);
     val_assign(&sm->features, features);
     val_assign(&sm->configuration, config);
+    val_assign(&sm->supported_image_formats, formats);
 }
 
 /* ---- storage repositories ---- */

@@ -118,6 +118,8 @@ static void follow_volume(struct txn *t, struct rec_VDI *vdi, const struct scan_
 {
     vdi->virtual_size = (int64_t)vol->virtual_bytes;
     vdi->physical_utilisation = (int64_t)vol->physical_bytes;
+    if (txn_SR(t, vdi->SR))
+        vdi_note_format(vdi, txn_SR(t, vdi->SR), vol->format);
     follow_parent(t, vdi, a, vol);
     if (!vol->hidden || !vdi->managed || val_count(vdi->current_operations) > 0)
         return;

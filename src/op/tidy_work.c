@@ -354,7 +354,7 @@ static struct err *joined_txn(struct txn *t, void *arg)
     if (!sr)
         return err_HANDLE_INVALID("VDI", op->self);
     if (is_shed(op)) {
-        _cleanup_(freep) char *at = sr_chain_location(sr->type, op_get(op, "base"));
+        _cleanup_(freep) char *at = sr_chain_location(sr->type, op_get(op, "base"), vdi->location);
         chain_put_base(t, vdi, op_get(op, "base"), at);
         set_shed(vdi, op_get(op, "shed"));
         return NULL;

@@ -62,7 +62,7 @@ static struct err *check_kind(struct op *op, const struct where *w)
         return err_VDI_INCOMPATIBLE_TYPE(vdi->row.ref, enum_vdi_type.values[vdi->type]);
     if (vdi->on_boot == ON_BOOT_RESET)
         return err_VDI_ON_BOOT_MODE_INCOMPATIBLE_WITH_OPERATION();
-    _cleanup_(freep) char *at = sr_chain_location(w->sr.type, vdi->uuid);
+    _cleanup_(freep) char *at = sr_chain_location(w->sr.type, vdi->uuid, vdi->location);
     if (!at || !str_eq(at, vdi->location) || !sr_cbt_is_supported(op->host, &w->sr))
         return err_SR_OPERATION_NOT_SUPPORTED(vdi->SR);
     return NULL;

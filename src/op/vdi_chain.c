@@ -47,7 +47,7 @@ struct err *chain_check(const struct snap *s, const struct rec_VDI *vdi)
     if (vdi->missing)
         return err_VDI_MISSING(vdi->SR, vdi->row.ref);
     TRY(cbt_need_data(vdi));
-    _cleanup_(freep) char *location = sr_chain_location(sr->type, vdi->uuid);
+    _cleanup_(freep) char *location = sr_chain_location(sr->type, vdi->uuid, vdi->location);
     if (!location || !str_eq(location, vdi->location))
         return err_SR_OPERATION_NOT_SUPPORTED(vdi->SR);
     unsigned n = levels(s, vdi);
@@ -131,8 +131,8 @@ static struct err *disk_of(struct op *op, size_t i, struct disk *ret)
     TRY(need_SR(ret->s, chain_get(op, i, "sr"), &sr));
     TRY(sr_ref_of(ret->s, sr, true, &ret->sr));
     ret->at = chain_get(op, i, "at");
-    ret->base_at = sr_chain_location(sr->type, chain_get(op, i, "base"));
-    ret->new_at = sr_chain_location(sr->type, chain_get(op, i, "uuid"));
+    ret->base_at = sr_chain_location(sr->type, chain_get(op, i, "base"), ret->at);
+    ret->new_at = sr_chain_location(sr->type, chain_get(op, i, "uuid"), ret->at);
     return ret->base_at && ret->new_at ? NULL : err_SR_OPERATION_NOT_SUPPORTED(sr->row.ref);
 }
 
@@ -282,8 +282,9 @@ void chain_put_records(struct txn *t, struct op *op)
         const struct rec_SR *sr = old ? txn_SR(t, old->SR) : NULL;
         if (!sr)
             continue;
-        _cleanup_(freep) char *base_at = sr_chain_location(sr->type, chain_get(op, i, "base"));
-        _cleanup_(freep) char *new_at = sr_chain_location(sr->type, chain_get(op, i, "uuid"));
+        const char *at = chain_get(op, i, "at");
+        _cleanup_(freep) char *base_at = sr_chain_location(sr->type, chain_get(op, i, "base"), at);
+        _cleanup_(freep) char *new_at = sr_chain_location(sr->type, chain_get(op, i, "uuid"), at);
         if (str_eq(chain_get(op, i, "how"), "split"))
             chain_put_base(t, old, chain_get(op, i, "base"), base_at);
         struct rec_VDI *back = txn_edit_VDI(t, chain_get(op, i, "old"));

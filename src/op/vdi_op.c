@@ -7,6 +7,7 @@
 #include <stdio.h>
 
 #include "gen/msg.h"
+#include "host/disk_format.h"
 #include "op/vdi_cbt.h"
 #include "op/vm_ops.h"
 #include "op/world.h"
@@ -18,6 +19,17 @@ struct add_arg {
     const struct sr_volume *vol;
     const char *ref; /* rstr out */
 };
+
+void vdi_note_format(struct rec_VDI *v, const struct rec_SR *sr, const char *format)
+{
+    const struct sr_kind *k = sr_kind(sr->type);
+    if (!k || !k->chain_suffix || !disk_suffix_of(format)[0])
+        return;
+    const char *name = str_starts(format, "vhd") ? "vhd" : format;
+    if (str_eq(val_map_str(v->sm_config, "image-format", ""), name))
+        return;
+    val_assign(&v->sm_config, val_with(v->sm_config, "image-format", name));
+}
 
 static struct err *add_vdi_txn(struct txn *t, void *arg)
 {
@@ -39,6 +51,7 @@ static struct err *add_vdi_txn(struct txn *t, void *arg)
     v->cbt_enabled = a->vol->is_tracked;
     if (m->sm_config)
         val_assign(&v->sm_config, val_ref(m->sm_config));
+    vdi_note_format(v, txn_SR(t, m->sr), a->vol->format);
     if (m->other_config)
         val_assign(&v->other_config, val_ref(m->other_config));
     return NULL;

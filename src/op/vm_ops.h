@@ -59,6 +59,8 @@ struct err *vdi_unmake(struct op *op, const char *uuid, const char *sr) _must_us
 /* Reads the volume's sizes into the record. */
 struct err *vdi_note_size(struct op *op, const char *vdi) _must_use_;
 
+/* sm_config:image-format, of a disk in a repository that keeps disks of several formats. */
+void vdi_note_format(struct rec_VDI *vdi, const struct rec_SR *sr, const char *format);
 /* The parameters of a volume like that one, elsewhere; strings are borrowed. */
 struct vdi_make vdi_make_like(const struct rec_VDI *vdi, const char *sr, const char *uuid);
 /* vdi_copy.c: everything that is in one VDI into another of the same size; cancel is looked at. */

@@ -178,7 +178,8 @@ static struct err *swap_disks(struct op *op)
         if (!*at || !sr)
             continue;
         TRY(sr_ref_of(s, sr, true, &ref));
-        _cleanup_(freep) char *from = sr_chain_location(sr->type, chain_get(op, i, "uuid"));
+        _cleanup_(freep) char *from =
+            sr_chain_location(sr->type, chain_get(op, i, "uuid"), chain_get(op, i, "at"));
         e = err_first(e, swap(op, i, &ref, from));
         if (!e)
             e = vdi_note_size(op, chain_get(op, i, "old"));

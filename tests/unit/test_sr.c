@@ -136,6 +136,9 @@ static void bad_names_and_sizes_are_refused(void **state)
     for (size_t i = 0; i < ARRAY_LEN(names); i++)
         assert_code(sr_vdi_delete(x->h, &x->v, &x->sr, names[i]), "SR_BACKEND_FAILURE_46");
     assert_code(sr_vdi_create(x->h, &x->v, &x->sr, VDI, 0, NULL, &vol), "SR_BACKEND_FAILURE_79");
+    assert_code(sr_vdi_create(x->h, &x->v, &x->sr, VDI, 16382ULL << 30, NULL, &vol),
+                "SR_BACKEND_FAILURE_79");
+    val_put_str(x->config, "preferred-image-formats", "vhd");
     assert_code(sr_vdi_create(x->h, &x->v, &x->sr, VDI, 2041ULL << 30, NULL, &vol),
                 "SR_BACKEND_FAILURE_79");
     val_put_str(x->config, "location", "sr");
