@@ -122,6 +122,19 @@ static struct err *vdi_copy(struct cmd *c)
     return cmd_print_uuid(c, "VDI", val_get_str(ref));
 }
 
+static struct err *vdi_pool_migrate(struct cmd *c)
+{
+    const char *format = args_get(&c->args, "dest-img-format");
+    _cleanup_(freep) char *vdi = NULL, *sr = NULL;
+    _cleanup_(val_unrefp) struct val *options = val_map(), *ref = NULL;
+    TRY(cmd_need_ref(c, "VDI", "uuid", &vdi));
+    TRY(cmd_need_ref(c, "SR", "sr-uuid", &sr));
+    if (format)
+        val_put_str(options, "dest-img-format", format);
+    TRY(cmd_call(c, &ref, "VDI.pool_migrate", "ssv", vdi, sr, options));
+    return cmd_print_uuid(c, "VDI", val_get_str(ref));
+}
+
 static struct err *vif_create(struct cmd *c)
 {
     const char *device, *mac = args_or(&c->args, "mac", "random");
@@ -164,6 +177,10 @@ const struct cmd_impl cmd_storage_table[] = {
      .run = vdi_copy,
      .help = "Copy a disk to another repository or into another disk.",
      .needs = "VDI.copy"},
+    {.name = "vdi-pool-migrate",
+     .run = vdi_pool_migrate,
+     .help = "Move a disk that nobody uses to the repository sr-uuid=.",
+     .needs = "VDI.pool_migrate"},
     {.name = "vif-create",
      .run = vif_create,
      .help = "Give a VM a network interface; mac=random makes up an address."},

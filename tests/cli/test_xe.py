@@ -243,6 +243,20 @@ def test_storage_repositories(xe, tmp_path):
     assert xe("sr-list", f"uuid={sr}", "--minimal") == ""
 
 
+def test_a_disk_goes_to_another_repository(xe, tmp_path):
+    local = xe("sr-list", "name-label=Local storage", "--minimal")
+    sr = xe("sr-create", "name-label=other", "type=file", f"device-config:location={tmp_path}")
+    vdi = xe("vdi-create", f"sr-uuid={local}", "name-label=wanderer", "virtual-size=8MiB", "type=user")
+    assert "vmdk" in xe.fails("vdi-pool-migrate", f"uuid={vdi}", f"sr-uuid={sr}", "dest-img-format=vmdk")
+    new = xe("vdi-pool-migrate", f"uuid={vdi}", f"sr-uuid={sr}", "dest-img-format=vhd")
+    assert xe("vdi-list", "name-label=wanderer", "--minimal") == new
+    assert xe("vdi-param-get", f"uuid={new}", "param-name=sr-uuid") == sr
+    assert [p.name for p in tmp_path.glob("*.vhd")] == [new + ".vhd"]
+    xe("vdi-destroy", f"uuid={new}")
+    xe("pbd-unplug", "uuid=" + xe("pbd-list", f"sr-uuid={sr}", "--minimal"))
+    xe("sr-forget", f"uuid={sr}")
+
+
 # ---- who asks ----
 
 def test_over_tcp_with_a_password(xe, vm):
