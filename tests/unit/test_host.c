@@ -50,12 +50,19 @@ static struct host *open_host(struct fixture *x)
     return h;
 }
 
+/* An image of 1 MiB. */
+#define RAW(file, is_readonly)                                                                     \
+    {                                                                                              \
+        .vdi = (char *)VDI, .path = (file), .format = (char *)"raw", .size_bytes = 1 << 20,        \
+        .readonly = (is_readonly)                                                                  \
+    }
+
 static struct boot *record(struct fixture *x, const char *vm)
 {
     struct boot *b = boot_new(vm, "demo");
     b->domid = 1;
     b->memory_bytes = 64 << 20;
-    boot_set_disk(b, &(struct boot_disk){.id = "vbd", .image = {VDI, x->disk, "raw", 1 << 20, 0}});
+    boot_set_disk(b, &(struct boot_disk){.id = "vbd", .image = RAW(x->disk, false)});
     return b;
 }
 
@@ -256,8 +263,7 @@ static void cds_change_and_faults_strike(void **state)
     struct verb v = verb();
     boot_set_disk(x->boot, &(struct boot_disk){.id = "cd", .device = 3, .cd = true});
     start(x);
-    struct boot_disk cd = {
-        .id = "cd", .device = 3, .cd = true, .image = {VDI, x->disk, "raw", 1 << 20, true}};
+    struct boot_disk cd = {.id = "cd", .device = 3, .cd = true, .image = RAW(x->disk, true)};
     assert_fails(host_vm_insert_cd(x->h, &v, VM, &cd)); /* not attached */
     assert_null(host_disk_attach(x->h, &v, VM, &cd));
     assert_null(host_vm_insert_cd(x->h, &v, VM, &cd));

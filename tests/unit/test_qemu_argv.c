@@ -83,11 +83,13 @@ static void no_two_devices_share_an_address(void **state)
     _cleanup_(boot_freep) struct boot *b = boot_new("11111111-2222-4333-8444-555555555555", "x");
     b->memory_bytes = 64 << 20;
     for (unsigned i = 0; i < BOOT_DISKS_MAX; i++)
-        boot_set_disk(b, &(struct boot_disk){.id = "d",
-                                             .device = i,
-                                             .cd = i % 5 == 3,
-                                             .bus = i % 2 ? BOOT_EMULATED : BOOT_VIRTIO,
-                                             .image = {"v", "/d", "raw", 512, false}});
+        boot_set_disk(b,
+                      &(struct boot_disk){
+                          .id = "d",
+                          .device = i,
+                          .cd = i % 5 == 3,
+                          .bus = i % 2 ? BOOT_EMULATED : BOOT_VIRTIO,
+                          .image = {.vdi = "v", .path = "/d", .format = "raw", .size_bytes = 512}});
     for (unsigned i = 0; i < BOOT_NICS; i++)
         boot_set_nic(b, &(struct boot_nic){.id = "n", .device = i, .mac = "02:00:00:00:00:01"});
     char **argv = qemu_argv(b, &paths);
