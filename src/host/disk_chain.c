@@ -188,14 +188,21 @@ static struct err *open_once(struct disk_set *s, const struct verb *v, unsigned 
     return NULL;
 }
 
+/* One that a new process is just opening, in place of a dead one's, is closed when it is open. */
 static struct err *close_disk(struct disk_set *s, const struct verb *v, unsigned device)
 {
-    struct err *e =
-        diskctl_complete(s->dc, v, s->owner, diskctl_request("deactivate", device), NULL);
-    if (!e || (err_get_errno(e) != ENOENT && err_get_errno(e) != ECONNREFUSED))
-        return e;
-    err_free(e); /* it has been detached, or its process has died */
-    return NULL;
+    for (;;) {
+        struct err *e =
+            diskctl_complete(s->dc, v, s->owner, diskctl_request("deactivate", device), NULL);
+        int en = e ? err_get_errno(e) : 0;
+        if (e && en != ENOENT && en != ECONNREFUSED && en != EBUSY)
+            return e;
+        err_free(e);
+        if (en != EBUSY)
+            return NULL; /* or it has been detached, or its process has died */
+        TRY(verb_check(v, "waiting for a disk to be opened"));
+        usleep(POLL_US);
+    }
 }
 
 /* An image of the chain may just have gone: then the chain is another one now. */

@@ -112,7 +112,10 @@ static void make_disk(struct fixture *x, const char *uuid, uint64_t size, struct
     must(sr_vdi_create(x->h, &x->v, &x->sr, uuid, size, NULL, vol));
     struct boot_disk d = {.id = "x",
                           .bus = BOOT_EMULATED,
-                          .image = {vol->uuid, vol->path, vol->format, vol->virtual_bytes, false}};
+                          .image = {.vdi = vol->uuid,
+                                    .path = vol->path,
+                                    .format = vol->format,
+                                    .size_bytes = vol->virtual_bytes}};
     must(host_disk_attach(x->h, &x->v, TRANSFER, &d));
     _cleanup_(freep) char *path = host_disk_nbd_path(x->h, TRANSFER, 0);
     struct nbdio *n = NULL;
@@ -147,11 +150,13 @@ static int setup_on(void **state, enum boot_bus bus)
     free(x->boot->cpu);
     x->boot->accel = mem_strdup("tcg");
     x->boot->cpu = mem_strdup("qemu64");
-    boot_set_disk(x->boot, &(struct boot_disk){
-                               .id = "vbd0",
-                               .bootable = true,
-                               .bus = bus,
-                               .image = {vol.uuid, vol.path, vol.format, vol.virtual_bytes, 0}});
+    boot_set_disk(x->boot, &(struct boot_disk){.id = "vbd0",
+                                               .bootable = true,
+                                               .bus = bus,
+                                               .image = {.vdi = vol.uuid,
+                                                         .path = vol.path,
+                                                         .format = vol.format,
+                                                         .size_bytes = vol.virtual_bytes}});
     sr_volume_done(&vol);
     *state = x;
     return 0;
@@ -409,8 +414,14 @@ static void a_cd_is_inserted_and_ejected(void **state)
     _cleanup_(freep) char *path = mem_printf("%s/x.iso", x->dir);
     char zeroes[4096] = {0};
     assert_int_equal(fd_replace_file(path, zeroes, sizeof(zeroes), 0600), 0);
-    struct boot_disk cd = {
-        .id = "cd", .device = 3, .cd = true, .image = {STATE, path, "raw", sizeof(zeroes), true}};
+    struct boot_disk cd = {.id = "cd",
+                           .device = 3,
+                           .cd = true,
+                           .image = {.vdi = (char *)STATE,
+                                     .path = path,
+                                     .format = (char *)"raw",
+                                     .size_bytes = sizeof(zeroes),
+                                     .readonly = true}};
     for (int i = 0; i < 2; i++) {
         must(host_disk_attach(x->h, &x->v, VM, &cd));
         must(host_vm_insert_cd(x->h, &x->v, VM, &cd));
@@ -458,7 +469,10 @@ static void a_guest_with_255_disks_boots(void **state)
         boot_set_disk(x->boot, &(struct boot_disk){.id = "vbd",
                                                    .device = i,
                                                    .bus = i % 10 == 9 ? BOOT_EMULATED : BOOT_VIRTIO,
-                                                   .image = {VDI, path, "raw", 1 << 20, false}});
+                                                   .image = {.vdi = (char *)VDI,
+                                                             .path = path,
+                                                             .format = (char *)"raw",
+                                                             .size_bytes = 1 << 20}});
     }
     x->boot->memory_bytes = 256 << 20;
     x->v.deadline = clock_now() + 120 * USEC_PER_SEC;
