@@ -554,8 +554,11 @@ struct err *diskctl_info(void *data, const struct verb *v, const char *path, str
 {
     struct diskctl *dc = data;
     const char *format = disk_format_of(path);
-    bool is_qcow2 = format && str_eq(format, "qcow2"); /* which is not found out by looking */
-    const char *argv[] = {dc->program, "info", path, is_qcow2 ? "--format=qcow2" : NULL, NULL};
+    /* Of what the name says to be VHD the footer says of which kind; the content of others is a
+     * guest's, and not to be looked at for that. */
+    bool is_certain = format && !str_eq(format, "vhd");
+    _cleanup_(freep) char *format_arg = is_certain ? mem_printf("--format=%s", format) : NULL;
+    const char *argv[] = {dc->program, "info", path, format_arg, NULL};
     _cleanup_(val_unrefp) struct val *result = NULL;
     TRY(run_tool(dc, argv, &result));
     int64_t size = number(result, "size"), blocks = number(result, "blocks_allocated");

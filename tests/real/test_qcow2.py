@@ -102,3 +102,21 @@ def test_a_guest_on_qcow2_is_snapshotted_killed_and_tidied(host):
     host.x.VM.start(vm, False, False)
     host.rounds(vm, 5)
     host.remove_vm(vm)
+
+
+def test_a_guest_cannot_make_another_format_of_its_disk(host):
+    """Who writes a VHD into his raw disk, whose parent he names, has a raw disk with a VHD in it."""
+    vdi = make(host, 10 * MIB, image_format="raw")
+    path = os.path.join(folder_of(host, storage(host)), host.x.VDI.get_location(vdi))
+    subprocess.run(["qemu-img", "create", "-q", "-f", "vpc", path + ".vhd", "64M"], check=True)
+    with open(path + ".vhd", "rb") as f:
+        image = f.read()
+    os.unlink(path + ".vhd")
+    with open(path, "r+b") as f:
+        f.write(image[:512])
+        f.seek(10 * MIB - 512)
+        f.write(image[-512:])
+    host.x.VDI.update(vdi)
+    host.x.SR.scan(storage(host))
+    assert int(host.x.VDI.get_virtual_size(vdi)) == 10 * MIB and format_of(host, vdi) == ("raw", "raw")
+    host.x.VDI.destroy(vdi)
