@@ -157,7 +157,9 @@ def test_authorities(served, x, host, ca):
     x.pool.uninstall_ca_certificate("first", True)
     x.pool.certificate_install("second", ca)
     assert record(x, "ca", "second") and trusted()
+    assert failure(x.pool.certificate_install, "second", ca)[0] == "CERTIFICATE_ALREADY_EXISTS"
     x.pool.certificate_uninstall("second")
+    assert not record(x, "ca", "second") and not trusted()
     assert failure(x.pool.certificate_uninstall, "second")[0] == "CERTIFICATE_DOES_NOT_EXIST"
 
 
@@ -183,7 +185,7 @@ def test_revocations(served, x, rsa, ca):
     assert failure(x.pool.crl_install, "other", ca) == ["CRL_CORRUPT", "other"]
     assert failure(x.pool.crl_install, "../list", crl) == ["CRL_NAME_INVALID", "../list"]
     x.pool.crl_uninstall("list")
-    assert x.pool.crl_list() == []
+    assert x.pool.crl_list() == [] and os.listdir(os.path.join(served.folder, "state/crls")) == []
     assert failure(x.pool.crl_uninstall, "list") == ["CRL_DOES_NOT_EXIST", "list"]
 
 

@@ -1,5 +1,7 @@
 """Settings of the machine: what a development run would have told it stands in its machine folder."""
+import ctypes
 import os
+import struct
 import time
 import xmlrpc.client
 
@@ -86,6 +88,13 @@ def test_local_time_follows_the_zone(x, host):
     assert abs(shift - 19800) < 5
 
 
+def kernel_is_synchronized():
+    """As the kernel tells it: STA_UNSYNC in the status of struct timex."""
+    timex = ctypes.create_string_buffer(512)
+    assert ctypes.CDLL(None).adjtimex(timex) >= 0
+    return not struct.unpack_from("i", timex, 5 * struct.calcsize("l"))[0] & 0x40
+
+
 def test_time_servers(x, host, told):
     assert failure(x.host.set_ntp_mode, host, "Custom")[0] == "INVALID_NTP_CONFIG"
     x.host.set_ntp_custom_servers(host, ["ntp1.example", "2001:db8::7"])
@@ -101,6 +110,7 @@ def test_time_servers(x, host, told):
     assert x.host.get_ntp_synchronized(host) is False
     x.host.set_ntp_mode(host, "Factory")
     assert told("ntp").strip() == "on" and x.host.get_ntp_mode(host) == "Factory"
+    assert x.host.get_ntp_synchronized(host) is kernel_is_synchronized()
     assert failure(x.host.get_ntp_synchronized, NOWHERE)[0] == "HANDLE_INVALID"
     assert failure(x.host.get_ntp_servers_status, NOWHERE)[0] == "HANDLE_INVALID"
 
@@ -176,7 +186,12 @@ def test_console_timeout(x, host, pool, told):
 def test_another_host_is_not_this_machine(x, host, pool, away, told):
     x.host.disable_ssh(host)
     for call in (("enable_ssh",), ("set_hostname_live", "b"), ("syslog_reconfigure",),
-                 ("set_ntp_mode", "Disabled"), ("set_timezone", "UTC"), ("restart_agent",)):
+                 ("set_ntp_mode", "Disabled"), ("set_timezone", "UTC"), ("restart_agent",),
+                 ("disable_ssh",), ("set_ssh_auto_mode", True), ("set_console_idle_timeout", 60),
+                 ("list_timezones",), ("get_ntp_servers_status",), ("get_ntp_synchronized",),
+                 ("set_https_only", True), ("set_numa_affinity_policy", "any"), ("enable",),
+                 ("prepare_for_poweroff",), ("get_server_certificate",), ("get_thread_diagnostics",),
+                 ("reset_server_certificate",), ("refresh_server_certificate",)):
         assert failure(x.call, f"host.{call[0]}", away, *call[1:]) == ["HOST_OFFLINE", away]
     assert told("ssh") == "disabled"
     assert failure(x.pool.enable_ssh, pool) == ["ENABLE_SSH_PARTIALLY_FAILED", away]

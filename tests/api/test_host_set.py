@@ -52,7 +52,14 @@ def test_room_for_a_guest(x, host):
     x.host.allocate_resources_for_vm(host, vm, False)
     assert x.VM.get_record(vm)["scheduled_to_be_resident_on"] == host
     assert int(x.host.compute_free_memory(host)) < free
-    x.VM.destroy(vm)
+    much = x.VM.clone(x.VM.get_by_name_label("Other install media")[0], "too large")
+    x.VM.provision(much)
+    x.VM.set_memory(much, str(1 << 50))
+    assert failure(x.host.allocate_resources_for_vm, host, much, False)[:2] == \
+        ["HOST_NOT_ENOUGH_FREE_MEMORY", str(1 << 50)]
+    assert x.VM.get_scheduled_to_be_resident_on(much) == "OpaqueRef:NULL"
+    for ref in (vm, much):
+        x.VM.destroy(ref)
     assert failure(x.host.allocate_resources_for_vm, host, NOWHERE, False)[:2] == \
         ["HANDLE_INVALID", "VM"]
 

@@ -44,6 +44,11 @@ def test_only_https(served):
         assert served.post("/page.html", None, {"Host": "a b"}, "GET")[0] == 403
         assert https(served, "GET", "/page.html")[:2] == (200, b"<p>a page</p>")
         assert x.pool.get_all() == [pool], "the local socket is not plain"
+        x.host.set_https_only(host, False)
+        assert served.post("/page.html", None, method="GET")[0] == 200
+        x.pool.set_https_only(pool, True)
+        assert x.host.get_https_only(host) is True
+        assert served.post("/page.html", None, {"Host": "h.example"}, "GET")[0] == 301
         x.pool.set_https_only(pool, False)
         assert x.host.get_https_only(host) is False
         assert served.post("/page.html", None, method="GET")[0] == 200
@@ -58,5 +63,7 @@ def test_head_is_a_page_without_its_text(served):
 
 def test_where_there_is_no_https(daemon, x):
     host = x.host.get_all()[0]
+    pool = x.pool.get_all()[0]
     assert failure(x.host.set_https_only, host, True)[0] == "OPERATION_NOT_ALLOWED"
+    assert failure(x.pool.set_https_only, pool, True)[0] == "OPERATION_NOT_ALLOWED"
     assert x.host.get_https_only(host) is False

@@ -131,8 +131,12 @@ def test_tasks_of_others(daemon, x):
     with daemon.connect("vm-admin") as one, daemon.connect("vm-admin") as same, \
             daemon.connect("vm-operator") as other:
         task = one.task.create("mine", "")
-        assert failure(other.task.set_progress, task, 0.5)[:2] == \
-            ["RBAC_PERMISSION_DENIED", "task.destroy/any"]
+        before = x.task.get_record(task)
+        for message, *args in (("set_result", "r"), ("set_error_info", ["E"]),
+                               ("set_progress", 0.5), ("set_status", "success")):
+            assert failure(other.call, f"task.{message}", task, *args)[:2] == \
+                ["RBAC_PERMISSION_DENIED", "task.destroy/any"], message
+        assert x.task.get_record(task) == before
         assert failure(other.task.destroy, task)[0] == "RBAC_PERMISSION_DENIED"
         assert failure(other.task.cancel, task)[0] == "RBAC_PERMISSION_DENIED"
         same.task.set_progress(task, 0.5)
