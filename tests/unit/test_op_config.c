@@ -4,10 +4,12 @@
  */
 #include "../torture/lab_test.h"
 
+#include <dirent.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/str.h"
+#include "host/boot.h"
 
 #define SET_NOBODY(message, ...) lab_call(&w, VM_set_##message, NULL, .self = NOBODY, __VA_ARGS__)
 
@@ -19,6 +21,30 @@ static bool is_disk(const struct row *row)
 static bool is_local_vdi(const struct row *row)
 {
     return str_eq(rec_VDI(row)->SR, w.sr);
+}
+
+/* ---- making devices ---- */
+
+static struct err *create_vbd(const char *device, const char *type, const char *mode, bool empty)
+{
+    _cleanup_(val_unrefp) struct val *r = val_map();
+    val_put_str(r, "VM", w.vm);
+    val_put_str(r, "VDI", REF_NULL);
+    val_put_bool(r, "empty", empty);
+    val_put_str(r, "userdevice", device);
+    val_put_str(r, "type", type);
+    val_put_str(r, "mode", mode);
+    return lab_call(&w, VBD_create, NULL, .args = r);
+}
+
+static struct err *create_vif(const char *device, const char *mac)
+{
+    _cleanup_(val_unrefp) struct val *r = val_map();
+    val_put_str(r, "VM", w.vm);
+    val_put_str(r, "network", w.network);
+    val_put_str(r, "device", device);
+    val_put_str(r, "MAC", mac);
+    return lab_call(&w, VIF_create, NULL, .args = r);
 }
 
 /* ---- VM ---- */
@@ -57,6 +83,9 @@ static void vcpu_settings(void **state)
     refused(SET(VCPUs_max, .value = 2), "INVALID_VALUE");
     refused(SET(VCPUs_at_startup, .value = 5), "INVALID_VALUE");
     START();
+    _cleanup_(boot_freep) struct boot *b = guest_boot();
+    assert_int_equal(b->cpus_max, 4);
+    assert_int_equal(guest().cpus, 3);
     refused(SET(VCPUs_max, .value = 8), "VM_BAD_POWER_STATE");
 }
 
@@ -75,15 +104,21 @@ static void order_and_delays(void **state)
 
 static void what_it_is(void **state)
 {
+    ok(SET(domain_type, .value = DOMAIN_TYPE_UNSPECIFIED));
+    assert_int_equal(now()->domain_type, DOMAIN_TYPE_UNSPECIFIED);
     ok(SET(domain_type, .value = DOMAIN_TYPE_HVM));
     assert_int_equal(now()->domain_type, DOMAIN_TYPE_HVM);
     refused(SET(domain_type, .value = DOMAIN_TYPE_PV), "VALUE_NOT_SUPPORTED");
+    ok(SET(HVM_boot_policy, .value = ""));
+    assert_string_equal(now()->HVM_boot_policy, "");
     ok(SET(HVM_boot_policy, .value = "BIOS order"));
     assert_string_equal(now()->HVM_boot_policy, "BIOS order");
     refused(SET_NOBODY(HVM_boot_policy, .value = ""), "HANDLE_INVALID");
     ok(SET(actions_after_crash, .value = ON_CRASH_BEHAVIOUR_PRESERVE));
     assert_int_equal(now()->actions_after_crash, ON_CRASH_BEHAVIOUR_PRESERVE);
     refused(SET_NOBODY(actions_after_crash, .value = 0), "HANDLE_INVALID");
+    ok(SET(has_vendor_device, .value = true));
+    assert_true(now()->has_vendor_device);
     ok(SET(has_vendor_device, .value = false));
     assert_false(now()->has_vendor_device);
     refused(SET_NOBODY(has_vendor_device, .value = true), "HANDLE_INVALID");
@@ -145,11 +180,37 @@ static size_t items(struct err *e, struct val **result)
     return n;
 }
 
+static void expect_numbers(struct err *e, struct val **result, size_t n, const char *taken,
+                           const char *first)
+{
+    ok(e);
+    assert_int_equal(val_count(*result), n);
+    assert_false(val_set_has(*result, taken));
+    assert_string_equal(val_str_at(*result, 0), first);
+    val_unrefp(result);
+}
+
+/* A number is offered until a device takes it. */
+static void free_numbers_are_offered(void **state)
+{
+    struct val *r = NULL;
+#define DISKS(...)                                                                                 \
+    expect_numbers(lab_ask(&w, &r, VM_get_allowed_VBD_devices, w.vm, .vm = w.vm), &r, __VA_ARGS__)
+#define NICS(...)                                                                                  \
+    expect_numbers(lab_ask(&w, &r, VM_get_allowed_VIF_devices, w.vm, .vm = w.vm), &r, __VA_ARGS__)
+    DISKS(253, "0", "1");
+    NICS(6, "0", "1");
+    ok(create_vbd("1", "CD", "RO", true));
+    ok(create_vif("1", ""));
+    DISKS(252, "1", "2");
+    NICS(5, "1", "2");
+#undef DISKS
+#undef NICS
+}
+
 static void questions(void **state)
 {
     struct val *r = NULL;
-    assert_int_equal(items(lab_ask(&w, &r, VM_get_allowed_VBD_devices, w.vm, .vm = w.vm), &r), 253);
-    assert_int_equal(items(lab_ask(&w, &r, VM_get_allowed_VIF_devices, w.vm, .vm = w.vm), &r), 6);
     assert_int_equal(items(lab_ask(&w, &r, VM_get_possible_hosts, w.vm, .vm = w.vm), &r), 1);
     refused(lab_call(&w, VM_get_allowed_VBD_devices, NULL, .vm = NOBODY), "HANDLE_INVALID");
     refused(lab_call(&w, VM_get_allowed_VIF_devices, NULL, .vm = NOBODY), "HANDLE_INVALID");
@@ -211,18 +272,6 @@ static void drives_have_a_mode(void **state)
     refused(lab_call(&w, VBD_assert_attachable, vbd, .self = vbd), "DEVICE_ALREADY_ATTACHED");
 }
 
-static struct err *create_vbd(const char *device, const char *type, const char *mode, bool empty)
-{
-    _cleanup_(val_unrefp) struct val *r = val_map();
-    val_put_str(r, "VM", w.vm);
-    val_put_str(r, "VDI", REF_NULL);
-    val_put_bool(r, "empty", empty);
-    val_put_str(r, "userdevice", device);
-    val_put_str(r, "type", type);
-    val_put_str(r, "mode", mode);
-    return lab_call(&w, VBD_create, NULL, .args = r);
-}
-
 static void odd_drives_are_refused(void **state)
 {
     refused(create_vbd("0", "CD", "RO", true), "DEVICE_ALREADY_EXISTS");
@@ -233,16 +282,6 @@ static void odd_drives_are_refused(void **state)
     refused(create_vbd("5", "Floppy", "RO", true), "VALUE_NOT_SUPPORTED");
     ok(create_vbd("autodetect", "CD", "RO", true));
     refused(create_vbd("1", "CD", "RO", true), "DEVICE_ALREADY_EXISTS");
-}
-
-static struct err *create_vif(const char *device, const char *mac)
-{
-    _cleanup_(val_unrefp) struct val *r = val_map();
-    val_put_str(r, "VM", w.vm);
-    val_put_str(r, "network", w.network);
-    val_put_str(r, "device", device);
-    val_put_str(r, "MAC", mac);
-    return lab_call(&w, VIF_create, NULL, .args = r);
 }
 
 static void odd_nics_are_refused(void **state)
@@ -314,6 +353,9 @@ static void repositories_have_names(void **state)
     assert_true(snap_SR(s, w.sr)->shared);
     snap_unref(s);
     ok(lab_call(&w, SR_set_physical_size, w.sr, .self = w.sr, .value = 1));
+    s = snap_get(w.db);
+    assert_int_equal(snap_SR(s, w.sr)->physical_size, 1);
+    snap_unref(s);
     ok(lab_call(&w, SR_update, w.sr, .sr = w.sr));
     s = snap_get(w.db);
     assert_true(snap_SR(s, w.sr)->physical_size > 1);
@@ -342,6 +384,7 @@ static void a_repository_is_introduced_and_forgotten(void **state)
     ok(introduce_sr("", "file", &sr));
     const char *ref = val_get_str(sr);
     refused(lab_call(&w, SR_scan, ref, .sr = ref), "SR_HAS_NO_PBDS");
+    refused(lab_call(&w, SR_update, ref, .sr = ref), "SR_HAS_NO_PBDS");
     val_put_str(pbd, "host", w.host_ref);
     val_put_str(pbd, "SR", ref);
     val_put(pbd, "device_config", val_ref(config));
@@ -353,8 +396,24 @@ static void a_repository_is_introduced_and_forgotten(void **state)
     refused(lab_call(&w, PBD_set_device_config, NULL, .self = NOBODY, .value = val_empty_map()),
             "HANDLE_INVALID");
     ok(lab_call(&w, SR_forget, ref, .sr = ref));
+    struct snap *after = snap_get(w.db);
+    assert_null(snap_SR(after, ref));
+    assert_null(snap_PBD(after, made));
+    snap_unref(after);
     refused(lab_call(&w, SR_forget, ref, .sr = ref), "HANDLE_INVALID");
     snap_unref(s);
+}
+
+/* How many files a folder has, those with a dot among them. */
+static unsigned files(const char *folder)
+{
+    unsigned n = 0;
+    DIR *d = opendir(folder);
+    assert_non_null(d);
+    for (const struct dirent *entry; (entry = readdir(d));)
+        n += !str_eq(entry->d_name, ".") && !str_eq(entry->d_name, "..");
+    closedir(d);
+    return n;
 }
 
 static void a_repository_is_made_and_taken_away(void **state)
@@ -370,6 +429,7 @@ static void a_repository_is_made_and_taken_away(void **state)
                .name_label = "second", .name_description = "", .type = "file",
                .content_type = "user", .sm_config = val_empty_map()));
     const char *sr = val_get_str(result);
+    assert_true(files(path) > 0);
     refused(lab_call(&w, SR_destroy, sr, .sr = sr), "SR_HAS_PBD");
     refused(lab_call(&w, SR_forget, sr, .sr = sr), "SR_HAS_PBD");
     struct snap *s = snap_get(w.db);
@@ -377,6 +437,10 @@ static void a_repository_is_made_and_taken_away(void **state)
     ok(lab_call(&w, PBD_unplug, pbd, .self = pbd));
     refused(lab_call(&w, SR_scan, sr, .sr = sr), "SR_NOT_ATTACHED");
     ok(lab_call(&w, SR_destroy, sr, .sr = sr));
+    assert_int_equal(files(path), 0);
+    struct snap *after = snap_get(w.db);
+    assert_null(snap_SR(after, sr));
+    snap_unref(after);
     snap_unref(s);
 }
 
@@ -391,6 +455,7 @@ int main(void)
         T(what_it_is),
         T(maps_take_keys_once),
         T(blocked_operations),
+        T(free_numbers_are_offered),
         T(questions),
         T(guests_take_memory_from_the_host),
         T(a_reset_power_state_has_no_guest),

@@ -367,6 +367,9 @@ static void overheads_are_those_of_the_records(void **state)
     ok(lab_ask(&w, &n, VM_compute_memory_overhead, NULL, .vm = w.vm));
     assert_int_equal(val_get_int(n), 3 * MIB);
     val_unrefp(&n);
+    ok(lab_ask(&w, &n, VM_maximise_memory, w.vm, .self = w.vm, .total = 100 * MIB));
+    assert_int_equal(val_get_int(n), 97 * MIB);
+    val_unrefp(&n);
     refused(lab_ask(&w, &n, host_compute_memory_overhead, NULL, .host = NOBODY), "HANDLE_INVALID");
     refused(lab_ask(&w, &n, VM_compute_memory_overhead, NULL, .vm = NOBODY), "HANDLE_INVALID");
 }

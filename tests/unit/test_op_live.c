@@ -322,13 +322,24 @@ static void a_vm_is_in_one_group_and_one_appliance(void **state)
         rstr_unref(refs[i]);
 }
 
+static struct err *lose_sight(struct txn *t, void *arg)
+{
+    struct rec_VM *vm = txn_edit_VM(t, w.vm);
+    rstr_set(&vm->resident_on, REF_NULL);
+    rstr_set(&vm->scheduled_to_be_resident_on, w.host_ref);
+    return NULL;
+}
+
 static void a_guest_is_where_it_runs(void **state)
 {
 #define RESIDENT(where) VM(atomic_set_resident_on, .host = (where))
     refused(RESIDENT(w.host_ref), "OPERATION_NOT_ALLOWED");
     START();
+    ok(db_write(w.db, "lose sight", lose_sight, NULL));
     ok(RESIDENT(w.host_ref));
-    assert_string_equal(now()->resident_on, w.host_ref);
+    _cleanup_(snap_unrefp) struct snap *s = snap_get(w.db);
+    assert_true(val_set_has(snap_host(s, w.host_ref)->resident_VMs, w.vm));
+    assert_string_equal(now()->scheduled_to_be_resident_on, REF_NULL);
     refused(RESIDENT(NOBODY), "HANDLE_INVALID");
 #undef RESIDENT
 }
@@ -361,6 +372,21 @@ static struct err *add_network(struct txn *t, void *arg)
     return NULL;
 }
 
+struct busy {
+    const char *vif;
+    bool on;
+};
+
+static struct err *busy_txn(struct txn *t, void *arg)
+{
+    const struct busy *b = arg;
+    struct rec_VIF *vif = txn_edit_VIF(t, b->vif);
+    val_assign(&vif->current_operations, val_map());
+    if (b->on)
+        val_assign(&vif->current_operations, val_with(vif->current_operations, "a task", "plug"));
+    return NULL;
+}
+
 static void nics_move(void **state)
 {
     _cleanup_(rstr_unrefp) const char *vif = ref_of(CLASS_VIF, is_nic);
@@ -372,6 +398,10 @@ static void nics_move(void **state)
     assert_true(val_set_has(snap_network(s, other)->VIFs, vif));
     assert_false(val_set_has(snap_network(s, w.network)->VIFs, vif));
     refused(lab_call(&w, VIF_move, vif, .self = vif, .network = NOBODY), "HANDLE_INVALID");
+    ok(db_write(w.db, "busy", busy_txn, &(struct busy){vif, true}));
+    expect(lab_call(&w, VIF_move, vif, .self = vif, .network = w.network),
+           "OTHER_OPERATION_IN_PROGRESS VIF %s plug a task", vif);
+    ok(db_write(w.db, "idle", busy_txn, &(struct busy){vif, false}));
 }
 
 static void a_disk_is_taken_without_asking(void **state)
