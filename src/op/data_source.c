@@ -100,27 +100,25 @@ struct err *msg_host_forget_data_source_archives(
                  a->data_source);
 }
 
-static struct err *save(struct op *op)
+static struct err *save(struct op *op, const char *host)
 {
+    TRY(need_own_host(op, host));
     int r = metrics_save_all(ops_of(op)->metrics);
     return r < 0 ? err_errno(-r, "cannot write the metrics' files") : NULL;
 }
 
 struct err *msg_host_sync_data(struct op *op, const struct args_host_sync_data *a, struct val **ret)
 {
-    _cleanup_(rstr_unrefp) const char *uuid = NULL;
-    TRY(host_uuid(op, a->host, &uuid));
-    return save(op);
+    return save(op, a->host);
 }
 
 /* With a delay the caller is not kept waiting: the round that comes then does it. */
 struct err *msg_host_backup_rrds(struct op *op, const struct args_host_backup_rrds *a,
                                  struct val **ret)
 {
-    _cleanup_(rstr_unrefp) const char *uuid = NULL;
-    TRY(host_uuid(op, a->host, &uuid));
     if (!(a->delay > 0))
-        return save(op);
+        return save(op, a->host);
+    TRY(need_own_host(op, a->host));
     double delay = a->delay < DELAY_MAX ? a->delay : DELAY_MAX;
     ops_of(op)->save_metrics_at = clock_now() + (usec_t)(delay * (double)USEC_PER_SEC);
     return NULL;

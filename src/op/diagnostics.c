@@ -13,12 +13,6 @@
 
 #define STAT_MAX 4096
 
-static struct err *need_host(struct op *op, const char *ref)
-{
-    _cleanup_(snap_unrefp) struct snap *s = snap_get(op->db);
-    return snap_host(s, ref) ? NULL : err_HANDLE_INVALID("host", ref);
-}
-
 static void put_number(struct val *map, const char *key, uint64_t value)
 {
     char text[24];
@@ -30,7 +24,7 @@ static void put_number(struct val *map, const char *key, uint64_t value)
 struct err *msg_Diagnostics_gc_compact(struct op *op, const struct args_Diagnostics_gc_compact *a,
                                        struct val **ret)
 {
-    TRY(need_host(op, a->host));
+    TRY(need_own_host(op, a->host));
     (void)malloc_trim(0);
     return NULL;
 }
@@ -38,7 +32,7 @@ struct err *msg_Diagnostics_gc_compact(struct op *op, const struct args_Diagnost
 struct err *msg_Diagnostics_gc_stats(struct op *op, const struct args_Diagnostics_gc_stats *a,
                                      struct val **ret)
 {
-    TRY(need_host(op, a->host));
+    TRY(need_own_host(op, a->host));
     struct mallinfo2 m = mallinfo2();
     *ret = val_map();
     put_number(*ret, "heap_bytes", m.arena);
@@ -78,7 +72,7 @@ struct err *msg_Diagnostics_network_stats(struct op *op,
                                           struct val **ret)
 {
     const struct ops_config *c = &ops_of(op)->cfg;
-    TRY(need_host(op, a->host));
+    TRY(need_own_host(op, a->host));
     *ret = val_set();
     if (c->network_stats)
         c->network_stats(c->restart_arg, val_map_str(a->params, "method", ""),

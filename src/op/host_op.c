@@ -1,6 +1,7 @@
 /*
  * host_op.c: what the host has left for guests.
  */
+#include "base/str.h"
 #include "gen/msg.h"
 #include "op/world.h"
 
@@ -9,9 +10,12 @@ struct err *msg_host_compute_free_memory(struct op *op,
                                          struct val **ret)
 {
     _cleanup_(snap_unrefp) struct snap *s = snap_get(op->db);
-    if (!snap_host(s, a->host))
+    const struct rec_host *h = snap_host(s, a->host);
+    if (!h)
         return err_HANDLE_INVALID("host", a->host);
-    uint64_t all = host_caps(op->host)->memory_bytes;
+    const struct rec_host_metrics *m = snap_host_metrics(s, h->metrics);
+    bool own = str_eq(a->host, ops_of(op)->host_ref);
+    uint64_t all = own ? host_caps(op->host)->memory_bytes : m ? (uint64_t)m->memory_total : 0;
     uint64_t taken = place_memory_taken(s, a->host, "");
     *ret = val_int((int64_t)(taken < all ? all - taken : 0));
     return NULL;

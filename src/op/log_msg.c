@@ -16,17 +16,11 @@
 
 #define TEXT_MAX (1u << 20)
 
-static struct err *need_host(struct op *op, const char *ref)
-{
-    _cleanup_(snap_unrefp) struct snap *s = snap_get(op->db);
-    return snap_host(s, ref) ? NULL : err_HANDLE_INVALID("host", ref);
-}
-
 struct err *msg_host_get_log(struct op *op, const struct args_host_get_log *a, struct val **ret)
 {
     _cleanup_(buf_done) struct buf b;
     buf_init(&b, TEXT_MAX);
-    TRY(need_host(op, a->host));
+    TRY(need_own_host(op, a->host));
     report_daemon_log(&b);
     *ret = val_str(buf_str(&b));
     return NULL;
@@ -35,7 +29,7 @@ struct err *msg_host_get_log(struct op *op, const struct args_host_get_log *a, s
 static struct err *kernel_log(struct op *op, const char *host, bool clear, struct val **ret)
 {
     _cleanup_(freep) char *text = NULL;
-    TRY(need_host(op, host));
+    TRY(need_own_host(op, host));
     TRY(host_kernel_log(op->host, clear, &text));
     *ret = val_str(text);
     return NULL;
@@ -57,7 +51,9 @@ struct err *msg_host_get_system_status_capabilities(
 {
     _cleanup_(buf_done) struct buf b;
     buf_init(&b, TEXT_MAX);
-    TRY(need_host(op, a->host));
+    _cleanup_(snap_unrefp) struct snap *s = snap_get(op->db);
+    if (!snap_host(s, a->host))
+        return err_HANDLE_INVALID("host", a->host);
     report_capabilities(&b);
     *ret = val_str(buf_str(&b));
     return NULL;
@@ -73,7 +69,7 @@ struct err *msg_host_bugreport_upload(struct op *op, const struct args_host_bugr
                                       struct val **ret)
 {
     const char *dir = ops_of(op)->cfg.state_dir;
-    TRY(need_host(op, a->host));
+    TRY(need_own_host(op, a->host));
     TRY(upload_check_url(a->url));
     _cleanup_(fd_closep) int fd = dir ? open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600) : -1;
     if (fd < 0)

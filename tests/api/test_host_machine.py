@@ -191,8 +191,13 @@ def test_another_host_is_not_this_machine(x, host, pool, away, told):
                  ("list_timezones",), ("get_ntp_servers_status",), ("get_ntp_synchronized",),
                  ("set_https_only", True), ("set_numa_affinity_policy", "any"), ("enable",),
                  ("prepare_for_poweroff",), ("get_server_certificate",), ("get_thread_diagnostics",),
-                 ("reset_server_certificate",), ("refresh_server_certificate",)):
+                 ("reset_server_certificate",), ("refresh_server_certificate",),
+                 ("dmesg",), ("dmesg_clear",), ("get_log",), ("sync_data",), ("backup_rrds", 0.0),
+                 ("backup_rrds", 9.0), ("bugreport_upload", "http://127.0.0.1:1/", {})):
         assert failure(x.call, f"host.{call[0]}", away, *call[1:]) == ["HOST_OFFLINE", away]
+    for message, *args in (("gc_stats",), ("gc_compact",), ("network_stats", {})):
+        assert failure(x.call, f"Diagnostics.{message}", away, *args) == ["HOST_OFFLINE", away]
+    assert x.host.compute_free_memory(away) == "0" != x.host.compute_free_memory(host)
     assert told("ssh") == "disabled"
     assert failure(x.pool.enable_ssh, pool) == ["ENABLE_SSH_PARTIALLY_FAILED", away]
     assert told("ssh") == "enabled"
