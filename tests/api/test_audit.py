@@ -18,7 +18,10 @@ NAMES = ("time", "client", "originator", "call", "task", "role", "track", "sid",
 
 def lines(daemon):
     """All lines so far, as dictionaries."""
-    with open(os.path.join(daemon.folder, "log", "audit.log"), encoding="utf-8") as f:
+    path = os.path.join(daemon.folder, "log", "audit.log")
+    if not os.path.exists(path):  # it comes with the first line
+        return []
+    with open(path, encoding="utf-8") as f:
         text = f.read().splitlines()
     found = [LINE.fullmatch(t) for t in text]
     assert all(found), [t for t, m in zip(text, found) if not m][:3]

@@ -117,6 +117,12 @@ def net_facts(house):
     return {k: int(v) for k, v in re.findall(r"(\w+)=(\d+)", ctl(house, "dump", "net"))}
 
 
+def gone(house):
+    """Strangers who gave way to others, or whose unread answers were too much for all of them."""
+    facts = net_facts(house)
+    return facts["evicted"] + facts["refused"]
+
+
 def descriptors(house):
     return len(os.listdir(f"/proc/{house.process.pid}/fd"))
 
@@ -135,12 +141,12 @@ def test_slow_strangers_of_all_kinds(house, sources):
             reply = house.json("session.login_with_password", "root", PASSWORD)
             assert reply["result"].startswith("OpaqueRef:")
         end = time.monotonic() + 60
-        while net_facts(house)["evicted"] < 300:  # the host may be behind with accepting
+        while gone(house) < 300:  # the host may be behind with accepting
             assert time.monotonic() < end
             time.sleep(0.05)
         facts = net_facts(house)
         assert facts["strangers"] <= (4000 if sources == "spread" else 1000)
-        assert facts["bytes"] < 64 << 20
+        assert facts["bytes"] < 65 << 20  # what is too much is counted before it goes
         assert "opened=" in p.communicate("\n", timeout=60)[0]
         while descriptors(house) > before + 2:
             assert time.monotonic() < end

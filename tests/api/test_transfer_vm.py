@@ -88,12 +88,12 @@ def imported(web, archive, **args):
 
 
 def state_of(x):
-    """All that an import could leave behind."""
+    """All that an import could leave behind. Base copies come and go with the tidying of others."""
     for sr in x.SR.get_all():
         if x.SR.get_content_type(sr) == "user":
             x.SR.scan(sr)
-    return [sorted(x.call(f"{c}.get_all")) for c in ("VM", "VDI", "VBD", "VIF", "network",
-                                                     "VM_metrics")]
+    disks = sorted(v for v, r in x.VDI.get_all_records().items() if r["managed"])
+    return [disks] + [sorted(x.call(f"{c}.get_all")) for c in ("VM", "VBD", "VIF", "network", "VM_metrics")]
 
 
 def failed(web, archive, path="/import", **args):
