@@ -188,17 +188,22 @@ static struct err *open_once(struct disk_set *s, const struct verb *v, unsigned 
     return NULL;
 }
 
-/* One that a new process is just opening, in place of a dead one's, is closed when it is open. */
+/* Its process dies over the question, or a new one is just opening it: to be asked again. */
+static bool is_passing(int en)
+{
+    return en == EBUSY || en == ECONNRESET || en == EPIPE;
+}
+
 static struct err *close_disk(struct disk_set *s, const struct verb *v, unsigned device)
 {
     for (;;) {
         struct err *e =
             diskctl_complete(s->dc, v, s->owner, diskctl_request("deactivate", device), NULL);
         int en = e ? err_get_errno(e) : 0;
-        if (e && en != ENOENT && en != ECONNREFUSED && en != EBUSY)
+        if (e && en != ENOENT && en != ECONNREFUSED && !is_passing(en))
             return e;
         err_free(e);
-        if (en != EBUSY)
+        if (!is_passing(en))
             return NULL; /* or it has been detached, or its process has died */
         TRY(verb_check(v, "waiting for a disk to be opened"));
         usleep(POLL_US);

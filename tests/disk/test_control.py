@@ -45,7 +45,7 @@ def test_detach_by_force(diskd):
     '{"op":"attach","id":"x","vdi":"v","size":512,"fronts":[{"type":"nbd","path":"rel"}]}',
     '{"op":"attach","id":"x","vdi":"v","size":512,"fronts":[{"type":"?","path":"/tmp/x"}]}',
     '{"op":"attach","id":"x","vdi":"v","size":512,"fronts":{}}',
-    '{"op":"create","path":"/x","format":"qcow2","size":512}', '{"op":"activate","id":"no"}',
+    '{"op":"create","path":"/x","format":"qed","size":512}', '{"op":"activate","id":"no"}',
     '{"op":"log","level":"loud"}', '{"op":"stats","id":"no"}', '{"op":"ping","op":"ping"}',
 ])
 def test_bad_requests(diskd, line):
