@@ -47,11 +47,11 @@ def test_diskd_killed_while_the_guest_is_reset(host, vm):
 
 @pytest.fixture
 def small_sr(host):
-    """A repository in a file system of 16 MiB; most of it is taken by something else."""
+    """A repository in a file system of 32 MiB: enough for all that the guest writes, if nothing else were there."""
     folder = os.path.join(host.folder, "small")
     image = folder + ".img"
     os.makedirs(folder)
-    subprocess.run(["truncate", "-s", str(16 * MIB), image], check=True)
+    subprocess.run(["truncate", "-s", str(32 * MIB), image], check=True)
     subprocess.run(["mkfs.ext4", "-q", "-O", "^has_journal", "-m", "0", image], check=True)
     subprocess.run(["mount", "-o", "loop", image, folder], check=True)
     sr = host.x.SR.create(host.x.host.get_all()[0], {"location": os.path.join(folder, "sr")}, "0",
@@ -81,7 +81,7 @@ def test_a_full_repository(host, small_sr):
     sr, rest = small_sr
     with run_vm_on(host, sr, os.path.join(os.path.dirname(rest), "sr")) as vm:
         with open(rest, "wb") as f:
-            os.posix_fallocate(f.fileno(), 0, 8 * MIB)
+            os.posix_fallocate(f.fileno(), 0, 24 * MIB)
         host.x.VM.start(vm, False, False)
         wait_for(lambda: parked(host, vm), 60)
         wait_for(lambda: "SR_FULL" in alerts(host, sr))
