@@ -1,5 +1,5 @@
 /*
- * vdi_resize.c: VDI.resize, resize_online: volumes that grow.
+ * vdi_resize.c: VDI.resize, resize_online, update: how large volumes are.
  *
  * A volume that has grown cannot shrink, and growing it again to the same size does nothing:
  * growing is the commit, and can be repeated. Under a guest its requests wait meanwhile; when the
@@ -107,7 +107,8 @@ static const struct step resize_steps[] = {
 };
 const struct op_kind kind_vdi_resize = OP_KIND("VDI.resize", resize_steps);
 
-/* Until the record is written all can be given up; a volume that grew for nobody is not missed. */
+/* Before the commit only the pause has to be undone: a volume that has grown stays so, and its
+ * record says so. */
 static const struct step online_steps[] = {
     {"pause disk", pause_users, resume_users, .weight = 1},
     {"grow volume", grow_volume, NULL, .weight = 8},
