@@ -40,6 +40,7 @@ class Vhost:
         if memory is None:
             os.ftruncate(self.memfd, SIZE)
         self.mem = mmap.mmap(self.memfd, SIZE)
+        self.words = memoryview(self.mem).cast("H")
         self.kick, self.call = os.eventfd(0), os.eventfd(0)
         self.inflight = inflight
         self.offered = self.ask(1)
@@ -128,7 +129,12 @@ class Vhost:
 
     # ---- the ring ----
     def u16(self, at):
-        return struct.unpack_from("<H", self.mem, at)[0]
+        return self.words[at // 2]
+
+    def put_u16(self, at, value):
+        """In one store, as a driver does: struct.pack_into() clears the bytes first, and the other
+        end sees that."""
+        self.words[at // 2] = value
 
     def used_idx(self):
         return self.u16(USED + 2)
@@ -137,9 +143,9 @@ class Vhost:
         struct.pack_into("<QIHH", self.mem, DESC + i * 16, addr, size, flags, nxt)
 
     def offer(self, head):
-        struct.pack_into("<H", self.mem, AVAIL + 4 + 2 * (self.avail_idx % self.num), head)
+        self.put_u16(AVAIL + 4 + 2 * (self.avail_idx % self.num), head)
         self.avail_idx = (self.avail_idx + 1) & 0xffff
-        struct.pack_into("<H", self.mem, AVAIL + 2, self.avail_idx)
+        self.put_u16(AVAIL + 2, self.avail_idx)
         os.eventfd_write(self.kick, 1)
 
     def submit(self, kind, sector, data=b"", size=0):
@@ -176,7 +182,7 @@ class Vhost:
             if all(self.done[t[0]] for t in tokens):
                 return [self.mem[t[1]] for t in tokens]
             assert time.monotonic() < end, "requests are not answered"
-            struct.pack_into("<H", self.mem, AVAIL + 4 + 2 * self.num, self.seen)  # used_event
+            self.put_u16(AVAIL + 4 + 2 * self.num, self.seen)  # used_event
             if self.seen != self.used_idx():
                 continue
             if select.select([self.call], [], [], 0.05)[0]:
