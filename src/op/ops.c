@@ -15,21 +15,9 @@
 #include "task/claim.h"
 
 static const struct op_kind *const all_kinds[] = {
-    &kind_vm_start,          &kind_vm_resume,        &kind_vm_pause,     &kind_vm_unpause,
-    &kind_vm_clean_shutdown, &kind_vm_hard_shutdown, &kind_vm_shutdown,  &kind_vm_clean_reboot,
-    &kind_vm_hard_reboot,    &kind_vm_suspend,       &kind_vm_provision, &kind_vm_destroy,
-    &kind_vbd_plug,          &kind_vbd_unplug,       &kind_vbd_insert,   &kind_vbd_eject,
-    &kind_vif_plug,          &kind_vif_unplug,       &kind_vdi_create,   &kind_vdi_destroy,
-    &kind_vm_copy,           &kind_vdi_copy,         &kind_vdi_resize,   &kind_sr_create,
-    &kind_sr_destroy,        &kind_pbd_plug,         &kind_pbd_unplug,   &kind_sr_scan,
-    &kind_guest_ended,       &kind_guest_rebooted,   &kind_vm_cpus,      &kind_vm_memory,
-    &kind_vdi_export,        &kind_vdi_import,       &kind_vm_mask,      &kind_appliance,
-    &kind_vbd_gone,          &kind_vif_gone,         &kind_vm_export,    &kind_vm_import,
-    &kind_vdi_snapshot,      &kind_vdi_clone,        &kind_vm_snapshot,  &kind_vm_clone,
-    &kind_vm_checkpoint,     &kind_vm_revert,        &kind_vdi_revert,   &kind_tidy_delete,
-    &kind_tidy_coalesce,     &kind_tidy_join,        &kind_cbt_enable,   &kind_cbt_disable,
-    &kind_cbt_data_destroy,  &kind_disk_again,       &kind_vdi_nbd,      &kind_vdi_resize_online,
-    &kind_vdi_move,
+#define KIND(name) &kind_##name,
+#include "op/kinds.h"
+#undef KIND
 };
 
 void ops_register(void)

@@ -8,6 +8,7 @@
  * at once has failed: it is tried again ever more slowly.
  */
 #include "op/tidy.h"
+#include "op/vm_ops.h"
 
 #include <pthread.h>
 #include <stdlib.h>

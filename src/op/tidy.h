@@ -34,5 +34,3 @@ void tidy_free(struct tidy *t);
 /* Nothing is begun or goes on in that repository until tidy_allow; waits for what is under way. */
 struct err *tidy_stop(struct op *op, const char *sr) _must_use_;
 void tidy_allow(struct op *op, const char *sr);
-
-extern const struct op_kind kind_tidy_delete, kind_tidy_coalesce, kind_tidy_join;

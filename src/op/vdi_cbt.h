@@ -27,5 +27,3 @@ struct err *cbt_revert(struct op *op, const struct sr_ref *sr, const char *vdi,
                        const char *snapshot) _must_use_;
 /* FACT_CBT_LOST: the record says so, and an alert. */
 void cbt_lost(struct ops *ops, const char *uuid);
-
-extern const struct op_kind kind_cbt_enable, kind_cbt_disable, kind_cbt_data_destroy;

@@ -62,5 +62,3 @@ void chain_put_base(struct txn *t, struct rec_VDI *old, const char *uuid, const 
 /* Keys of sm_config: what a VDI is built on; how often it has shed what it had, to be joined. */
 #define CHAIN_PARENT "vhd-parent"
 #define CHAIN_SHED   "leaf-shed"
-
-extern const struct op_kind kind_vdi_snapshot, kind_vdi_clone;

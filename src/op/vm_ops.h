@@ -28,7 +28,6 @@ void disk_wait_fact(struct ops *ops, const struct host_fact *fact);
 /* root_device.c: FACT_ROOT_NAMED. Mon loop. */
 void root_named(struct ops *ops, const struct host_fact *fact);
 void disk_again(struct ops *ops, const struct host_fact *fact);
-extern const struct op_kind kind_disk_again;
 
 /* vm_stop.c: steps of saving a running guest: context "image.sr", "image.uuid", "suspend_VDI" */
 struct err *image_name(struct op *op) _must_use_;
@@ -89,20 +88,9 @@ struct err *vm_copy_to(struct op *op, const char *name, const char *sr, struct v
 /* vm_twin.c: a field of class VM that a copy of the VM does not take over. */
 bool vm_field_is_own(const char *name);
 
-extern const struct op_kind kind_vm_start, kind_vm_resume, kind_vm_pause, kind_vm_unpause;
-extern const struct op_kind kind_vm_clean_shutdown, kind_vm_hard_shutdown, kind_vm_shutdown;
-extern const struct op_kind kind_vm_clean_reboot, kind_vm_hard_reboot, kind_vm_suspend;
-extern const struct op_kind kind_vm_cpus, kind_vm_memory, kind_vm_mask, kind_appliance;
-extern const struct op_kind kind_vm_copy, kind_vdi_copy, kind_vm_provision, kind_vm_destroy;
-extern const struct op_kind kind_guest_ended, kind_guest_rebooted, kind_sr_scan;
-extern const struct op_kind kind_vbd_plug, kind_vbd_unplug, kind_vbd_insert, kind_vbd_eject,
-    kind_vbd_gone, kind_vif_gone;
-extern const struct op_kind kind_vif_plug, kind_vif_unplug;
-extern const struct op_kind kind_vdi_create, kind_vdi_destroy, kind_vdi_resize,
-    kind_vdi_resize_online, kind_vdi_move;
-extern const struct op_kind kind_vdi_nbd, kind_vdi_export, kind_vdi_import, kind_vm_export,
-    kind_vm_import;
-extern const struct op_kind kind_sr_create, kind_sr_destroy, kind_pbd_plug, kind_pbd_unplug;
+#define KIND(name) extern const struct op_kind kind_##name;
+#include "op/kinds.h"
+#undef KIND
 
 /* vdi_op.c: steps: keeps in the context where the volume of op->self is; deletes that one. */
 struct err *vdi_note_volume(struct op *op) _must_use_;

@@ -3,9 +3,6 @@
 
 #include "op/world.h"
 
-extern const struct op_kind kind_vm_snapshot, kind_vm_clone, kind_vm_checkpoint, kind_vm_revert,
-    kind_vdi_revert;
-
 /* vmss.c: for snapshots with a "schedule" (ref) in their context: when one is taken, in the
  * transaction; afterwards, to let the oldest go; and the undo of one that fails. */
 void vmss_taken(struct txn *t, const char *vmss);
