@@ -21,8 +21,9 @@
 #include "net/net_impl.h"
 
 #define FULL_PAUSE (100 * USEC_PER_MSEC)
-#define AT_A_TIME  4 /* connections taken from one socket before the others have their turn */
-#define LAG        4 /* so many times the limit is none; see enter() */
+#define AT_A_TIME  4      /* connections taken from one socket before the others have their turn */
+#define UNSENT_MAX 131072 /* bytes that the kernel takes of an answer before it can send them */
+#define LAG        4      /* so many times the limit is none; see enter() */
 #define GROWN      (100 * USEC_PER_MSEC) /* who is younger is not judged by one thread alone */
 
 static _Thread_local const struct net_thread *mine;
@@ -262,6 +263,16 @@ static void turn_away(struct listener *l, int fd, const struct net_peer *peer)
     fd_close(fd);
 }
 
+static void set_options(const struct listener *l, int fd)
+{
+    int on = 1, unsent = UNSENT_MAX;
+    if (l->kind != NET_LOCAL) {
+        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+        setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent, sizeof(unsent));
+    }
+    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+}
+
 static void adopt(struct listener *l, int fd, const struct sockaddr_storage *from)
 {
     struct net *n = l->net;
@@ -273,10 +284,7 @@ static void adopt(struct listener *l, int fd, const struct sockaddr_storage *fro
         turn_away(l, fd, &peer);
         return;
     }
-    int on = 1;
-    if (l->kind != NET_LOCAL)
-        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+    set_options(l, fd);
     struct net_thread *t = n->threads[n->next_thread++ % n->config.threads];
     struct conn *c = conn_new(n, t, fd, &peer, l->tls);
     uint64_t serial = conn_serial(c);
