@@ -106,8 +106,13 @@ class Child:
         return self
 
     def __exit__(self, kind, value, tb):
+        """qemu-storage-daemon now and then does not end when it is asked to, with many disks."""
         self.process.terminate()
-        self.process.wait()
+        try:
+            self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
 
 
 class Qsd(Child):
