@@ -233,14 +233,26 @@ void audit_append(struct audit *a, const char *text)
 
 /* ---- the thread ---- */
 
-/* In the form of a line, so that readers of the log need not know of it. */
-static void put_lost(struct buf *b, const struct audit *a)
+/* How many lines found no room: in the form of a line, so that readers need not know of it. */
+static void tell_lost(struct audit *a)
 {
-    buf_putc(b, '[');
-    put_time(b);
-    buf_puts(b, "|warn|");
-    put_word(b, a->hostname);
-    buf_printf(b, "|internal|audit|audit] ('lost' '%" PRIu64 "')\n", a->lost);
+    _cleanup_(buf_done) struct buf b;
+    mutex_lock(&a->mutex);
+    uint64_t lost = a->lost;
+    mutex_unlock(&a->mutex);
+    buf_init(&b, LINE_BYTES);
+    if (!lost)
+        return;
+    buf_putc(&b, '[');
+    put_time(&b);
+    buf_puts(&b, "|warn|");
+    put_word(&b, a->hostname);
+    buf_printf(&b, "|internal|audit|audit] ('lost' '%" PRIu64 "')\n", lost);
+    if (audit_file_write(&a->file, buf_str(&b), b.size) < 0)
+        return;
+    mutex_lock(&a->mutex);
+    a->lost -= lost;
+    mutex_unlock(&a->mutex);
 }
 
 /* A wake-up and a write for each line of many would cost more than the calls that they tell of. */
@@ -254,7 +266,7 @@ static void gather(struct audit *a)
     a->gathering = false;
 }
 
-/* All that waits, and a word about what found no room; false when it is time to end. */
+/* All that waits; false when it is time to end. */
 static bool take(struct audit *a, struct buf *ret)
 {
     mutex_lock(&a->mutex);
@@ -266,10 +278,6 @@ static bool take(struct audit *a, struct buf *ret)
     struct buf taken = a->waiting;
     a->waiting = *ret;
     *ret = taken;
-    if (a->lost && !a->troubled) {
-        put_lost(ret, a);
-        a->lost = 0;
-    }
     a->writing = true;
     bool go_on = ret->size || !a->ending;
     mutex_unlock(&a->mutex);
@@ -339,6 +347,7 @@ static void *audit_thread(void *arg)
         int r = audit_file_write(&a->file, buf_str(&lines), lines.size);
         if (r == 0) {
             went_well(a, &lines);
+            tell_lost(a);
             continue;
         }
         put_back(a, &lines, strerror(-r));
