@@ -18,12 +18,21 @@ static int complain(const char *path, int err)
     return EXIT_FAILURE;
 }
 
+static int run(const char *verb, const char *path, const char *more, json_t **ret)
+{
+    bool is_fetch = strcmp(verb, "fetch") == 0;
+    if (!is_fetch && strcmp(verb, "put") != 0)
+        return remote_tool(verb, path, more, ret);
+    *ret = json_object();
+    return !more ? -EINVAL : is_fetch ? at_fetch(path, more) : at_put(path, more);
+}
+
 int at_run(const char *verb, const char *path, const char *more)
 {
     json_t *answer = NULL;
     int r = remote_is(path) ? remote_load_for(path) : -EINVAL;
     if (r == 0)
-        r = remote_tool(verb, path, more, &answer);
+        r = run(verb, path, more, &answer);
     if (r == 0)
         return report_print(answer);
     json_decref(answer);

@@ -6,3 +6,8 @@
 
 /* Prints the answer, or {"error": {"code", "message"}}; returns the exit code. */
 int at_run(const char *verb, const char *path, const char *more);
+
+/* at_copy.c: a file of a server's into one of this host that is there, and the other way; 0 or
+ * -errno. */
+int at_fetch(const char *url, const char *local);
+int at_put(const char *url, const char *local);

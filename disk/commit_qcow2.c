@@ -251,7 +251,10 @@ static void finish(struct q2_commit *c)
         struct q2_table *t = p->meta;
         int err = t->err;
         q2_unpin(&c->image->qcow2->map, t);
-        piece_done(&p->io, err);
+        if (p->req)
+            piece_done(&p->io, err);
+        else
+            piece_settled(p, err);
         p = next;
     }
     c->running = NULL;

@@ -279,7 +279,11 @@ static void written(struct io *io, int err)
     struct piece *p = (struct piece *)io;
     struct state *s = p->e->leaf_state;
     if (p->meta && !err) {
+        struct engine *e = p->e;
+        struct blk_req *req = piece_answer_early(p) ? steal(&p->req) : NULL;
         q2_commit_join(&s->commit, p);
+        if (req)
+            req_drop(e, req);
         return;
     }
     if (p->meta)

@@ -45,6 +45,7 @@ static const struct {
     [PORTABLE_RAW] = {"application/octet-stream", "raw"},
     [PORTABLE_VHD] = {"application/vhd", "vhd"},
     [PORTABLE_TAR] = {"application/x-tar", "tar"},
+    [PORTABLE_QCOW2] = {"application/x-qemu-disk", "qcow2"},
 };
 
 struct err *http_get_export_raw_vdi(struct transfer *x, struct val **ret)
@@ -58,9 +59,9 @@ struct err *http_get_export_raw_vdi(struct transfer *x, struct val **ret)
     if (!vdi)
         return transfer_missing("vdi");
     if (format > PORTABLE_OUT)
-        return err_VALUE_NOT_SUPPORTED("format", "", "a disk goes out as raw, vhd or tar");
-    if (base && format != PORTABLE_VHD)
-        return err_VALUE_NOT_SUPPORTED("base", base, "only a VHD can be a difference");
+        return err_VALUE_NOT_SUPPORTED("format", "", "a disk goes out as raw, vhd, qcow2 or tar");
+    if (base && format != PORTABLE_VHD && format != PORTABLE_QCOW2)
+        return err_VALUE_NOT_SUPPORTED("base", base, "only VHD and qcow2 can be a difference");
     _cleanup_(snap_unrefp) struct snap *s = snap_get(x->h->db);
     const struct rec_VDI *row = snap_VDI(s, vdi);
     _cleanup_(freep) char *filename =

@@ -40,6 +40,7 @@ struct err *http_get_export(struct transfer *x, struct val **ret)
     return vm_export(x->op,
                      &(struct vm_out){.vm = vm,
                                       .keep_state = transfer_flag(x, "preserve_power_state", false),
+                                      .snapshots = transfer_flag(x, "export_snapshots", false),
                                       .compression = compression_of(x),
                                       .io = &io});
 }
@@ -71,6 +72,7 @@ struct err *http_get_export_metadata(struct transfer *x, struct val **ret)
                                 .with_control_domains = transfer_flag(x, "include_dom0", true),
                                 .no_disks = is_excluded(x, "vbd"),
                                 .no_nics = is_excluded(x, "vif"),
+                                .snapshots = transfer_flag(x, "export_snapshots", true),
                                 .io = &io});
 }
 

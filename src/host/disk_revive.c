@@ -110,7 +110,9 @@ static void tell_all(struct revive *r)
         r->expected++;
         if (disk_is_paused(s->dc, d->image.path))
             continue; /* who paused it opens it */
-        put_line(&out, disk_activate_request(d));
+        struct val *activate = disk_activate_request(d);
+        val_put_int(activate, "seq", d->device);
+        put_line(&out, activate);
         r->expected++;
     }
     pthread_mutex_unlock(&s->dc->lock);
@@ -163,6 +165,23 @@ static void on_timer(void *arg)
     connect_to(r);
 }
 
+/* What the one that died knew of changed blocks may have gone with it. */
+static void look_at_log(struct disk_set *s, const struct val *answer)
+{
+    const struct val *result = val_map_get(answer, "result"), *seq = val_map_get(answer, "seq");
+    if (!result || val_kind(result) != VAL_MAP || !seq || val_kind(seq) != VAL_INT ||
+        !str_eq(val_map_str(result, "cbt", ""), "lost"))
+        return;
+    _cleanup_(freep) char *vdi = NULL;
+    pthread_mutex_lock(&s->dc->lock);
+    for (size_t i = 0; i < s->record->n_disks; i++)
+        if (s->record->disks[i].device == val_get_int(seq))
+            vdi = mem_strdup(s->record->disks[i].image.vdi);
+    pthread_mutex_unlock(&s->dc->lock);
+    if (vdi)
+        diskctl_post(s, FACT_CBT_LOST, vdi);
+}
+
 static bool take_line(struct revive *r, const char *line)
 {
     _cleanup_(val_unrefp) struct val *answer = NULL;
@@ -175,9 +194,10 @@ static bool take_line(struct revive *r, const char *line)
         again(r, err_param(e, 0));
         return false;
     }
+    struct disk_set *s = r->set;
+    look_at_log(s, answer);
     if (--r->expected)
         return true;
-    struct disk_set *s = r->set;
     log_info("event=revived owner=%s", s->owner);
     disk_revive_stop(s);
     diskctl_post(s, FACT_DISK_OK, "");

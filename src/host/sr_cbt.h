@@ -57,7 +57,7 @@ struct err *sr_cbt_revert(struct host *h, const struct verb *v, const struct sr_
 struct err *sr_cbt_changes(struct host *h, const struct sr_ref *sr, const char *from,
                            const char *to, struct buf *ret) _must_use_;
 
-/* Does an image on this host have a log? */
-bool sr_cbt_has_log(const char *image_path);
+/* Does an image have a log? Of one on a server that is a question to it. */
+bool sr_cbt_has_log(struct host *h, const char *image_path);
 /* Where the log of an image would be, the caller's; NULL: there is none for such. */
 char *sr_cbt_beside(const char *image_path);

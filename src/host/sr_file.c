@@ -197,8 +197,19 @@ static char *location_of(const char *path)
     return mem_strdup(format_of(name) ? name : "");
 }
 
-static struct err *read_volume(struct host *h, const struct verb *v, const char *dir,
-                               const char *name, struct sr_volume *ret)
+static bool is_listed(const struct store_list *l, const char *path)
+{
+    _cleanup_(freep) char *log = sr_cbt_beside(path);
+    const char *name = log ? strrchr(log, '/') : NULL;
+    for (size_t i = 0; name && i < l->entries.n; i++)
+        if (str_eq(l->entries.v[i].name, name + 1))
+            return true;
+    return false;
+}
+
+/* `l` is what the folder holds, or NULL if it was not asked. */
+static struct err *read_listed(struct host *h, const struct verb *v, const char *dir,
+                               const char *name, const struct store_list *l, struct sr_volume *ret)
 {
     struct disk_info info = {0};
     uint64_t file_bytes = 0;
@@ -219,11 +230,17 @@ static struct err *read_volume(struct host *h, const struct verb *v, const char 
         .parent = e ? mem_strdup("") : location_of(info.parent),
         .hidden = !e && info.hidden,
         .is_written = e || info.is_written};
-    ret->is_tracked = sr_cbt_has_log(ret->path);
+    ret->is_tracked = l ? is_listed(l, ret->path) : sr_cbt_has_log(h, ret->path);
     if (!str_is_uuid(ret->uuid))
         ret->uuid[0] = '\0';
     disk_info_done(&info);
     return NULL;
+}
+
+static struct err *read_volume(struct host *h, const struct verb *v, const char *dir,
+                               const char *name, struct sr_volume *ret)
+{
+    return read_listed(h, v, dir, name, NULL, ret);
 }
 
 struct volumes {
@@ -239,7 +256,7 @@ static struct err *scan_list(struct host *h, const struct verb *v, const char *d
         if (name[0] == '.' || !format_of(name))
             continue;
         TRY(verb_check(v, "scanning the repository"));
-        TRY(read_volume(h, v, dir, name, &vol));
+        TRY(read_listed(h, v, dir, name, l, &vol));
         vec_push(&found->list, vol);
     }
     return NULL;

@@ -3,12 +3,15 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "base/fd.h"
 #include "base/str.h"
 
 bool store_is_remote(const char *path)
@@ -179,4 +182,52 @@ int store_mkdir(struct host *h, const char *folder)
 int store_rmdir(struct host *h, const char *folder)
 {
     return store_is_remote(folder) ? ask(h, "rmdir", folder, NULL, NULL) : done(rmdir(folder));
+}
+
+/* ---- whole files ---- */
+
+/* A file of this host that goes with its name. */
+struct passing {
+    char *path;
+    int fd;
+};
+
+static void passing_end(struct passing *p)
+{
+    if (p->fd >= 0)
+        (void)unlink(p->path);
+    fd_close(p->fd);
+    free(p->path);
+}
+
+static int passing_begin(struct host *h, struct passing *ret)
+{
+    ret->path = mem_printf("%s/passing.XXXXXX", h->run_dir);
+    ret->fd = mkostemp(ret->path, O_CLOEXEC);
+    return ret->fd < 0 ? -errno : 0;
+}
+
+int store_read(struct host *h, const char *path, struct buf *ret)
+{
+    if (!store_is_remote(path))
+        return fd_read_file(path, ret->max, ret);
+    _cleanup_(passing_end) struct passing p = {.fd = -1};
+    int r = passing_begin(h, &p);
+    if (r == 0)
+        r = ask(h, "fetch", path, p.path, NULL);
+    return r < 0 ? r : fd_read_file(p.path, ret->max, ret);
+}
+
+int store_replace(struct host *h, const char *path, const void *bytes, size_t size)
+{
+    if (!store_is_remote(path))
+        return fd_replace_file(path, bytes, size, 0600);
+    _cleanup_(passing_end) struct passing p = {.fd = -1};
+    _cleanup_(freep) char *part = mem_printf("%s.part", path);
+    int r = passing_begin(h, &p);
+    if (r == 0)
+        r = fd_write_all(p.fd, bytes, size);
+    if (r == 0)
+        r = ask(h, "put", part, p.path, NULL);
+    return r < 0 ? r : store_rename(h, part, path);
 }

@@ -30,6 +30,10 @@ bool store_is_one(struct host *h, const char *a, const char *b);
 int store_list(struct host *h, const char *folder, struct store_list *ret);
 int store_size(struct host *h, const char *path, uint64_t *ret_bytes);
 int store_space(struct host *h, const char *folder, struct sr_stat *ret);
+/* A whole file into *ret, which has its limit: -EFBIG. */
+int store_read(struct host *h, const char *path, struct buf *ret);
+/* A whole file in the place of another, or anew; a crash leaves the old one or the new. */
+int store_replace(struct host *h, const char *path, const void *p, size_t size);
 int store_rename(struct host *h, const char *from, const char *to);
 int store_link(struct host *h, const char *from, const char *to);
 int store_unlink(struct host *h, const char *path);

@@ -1,6 +1,7 @@
 """/export_raw_vdi and /import_raw_vdi: bytes in, the same bytes out, in every format."""
 import http.client
 import io
+import json
 import socket
 import struct
 import subprocess
@@ -109,6 +110,78 @@ def test_vhd_with_an_unknown_length(daemon, x, vdi):
             pass
     assert x.task.get_status(task) == "success"
     assert get(daemon, x, vdi=vdi)[2] == CONTENT
+
+
+def compared(a, a_format, b, b_format):
+    subprocess.run(["qemu-img", "compare", "-f", a_format, "-F", b_format, a, b], check=True,
+                   stdout=subprocess.PIPE)
+
+
+def checked(path):
+    """Nothing is wrong, and nothing is lost."""
+    told = subprocess.run(["qemu-img", "check", "-f", "qcow2", "--output=json", path], check=True,
+                          stdout=subprocess.PIPE).stdout
+    return json.loads(told)
+
+
+def test_qcow2_by_another_reader(daemon, x, vdi, tmp_path):
+    fill(daemon, x, vdi)
+    status, head, body = get(daemon, x, vdi=vdi, format="qcow2")
+    assert status == 200 and head["content-type"] == "application/x-qemu-disk"
+    assert head["content-disposition"] == f'attachment; filename="{x.VDI.get_uuid(vdi)}.qcow2"'
+    image, raw = tmp_path / "d.qcow2", tmp_path / "d.raw"
+    image.write_bytes(body)
+    raw.write_bytes(CONTENT)
+    assert len(body) < SIZE, "holes are not sent"
+    told = checked(image)
+    assert told["image-end-offset"] == len(body) and told["total-clusters"] == SIZE // 65536
+    compared(image, "qcow2", raw, "raw")
+    put(daemon, x, pattern("old", SIZE), vdi=vdi)
+    assert put(daemon, x, body, vdi=vdi, format="qcow2")[0] == 200
+    assert get(daemon, x, vdi=vdi)[2] == CONTENT
+
+
+def test_an_empty_disk_as_qcow2(daemon, x, tmp_path):
+    """A table of the first kind in two clusters, and nothing in it; the last cluster is cut."""
+    size = (8192 * 8192 + 3) * 65536 + 512
+    sr = x.SR.get_by_name_label("Local storage")[0]
+    vdi = x.VDI.create({"name_label": "wide", "SR": sr, "virtual_size": str(size), "type": "user",
+                        "sharable": False, "read_only": False, "other_config": {}})
+    try:
+        assert int(x.VDI.get_virtual_size(vdi)) >= size
+        piece = struct.pack("<QI", size - 512, 512) + b"x" * 512 + bytes(12)
+        put(daemon, x, piece, vdi=vdi, chunked="true")
+        body = get(daemon, x, vdi=vdi, format="qcow2")[2]
+        (tmp_path / "d.qcow2").write_bytes(body)
+        assert len(body) == 7 * 65536, "header, two of L1, two of counts, L2, data"
+        assert checked(tmp_path / "d.qcow2")["allocated-clusters"] == 1
+        read = subprocess.run(["qemu-io", "-f", "qcow2", "-c", f"read -P 120 {size - 512} 512",
+                               "-c", f"read -P 0 {size - 1024} 512", tmp_path / "d.qcow2"],
+                              text=True, stdout=subprocess.PIPE, check=True).stdout
+        assert "failed" not in read
+    finally:
+        x.VDI.destroy(vdi)
+
+
+def test_qcow2_differences(daemon, x, vdi, tmp_path):
+    """A chain of exports is one: QEMU reads the difference over what it was made of."""
+    fill(daemon, x, vdi)
+    copy = x.VDI.copy(vdi, x.VDI.get_SR(vdi))
+    try:
+        changed = bytearray(CONTENT)
+        changed[6 * MIB:6 * MIB + 512] = pattern("d", 512)
+        changed[0:65536] = bytes(65536)
+        assert put(daemon, x, bytes(changed), vdi=copy)[0] == 200
+        base, top = x.VDI.get_uuid(vdi), x.VDI.get_uuid(copy)
+        for uuid, more in ((base, {}), (top, {"base": base})):
+            body = get(daemon, x, vdi=uuid, format="qcow2", **more)[2]
+            (tmp_path / f"{uuid}.qcow2").write_bytes(body)
+        assert len(body) == 7 * 65536, "header, L1, two of counts, L2, two clusters"
+        checked(tmp_path / f"{top}.qcow2")
+        (tmp_path / "d.raw").write_bytes(changed)
+        compared(tmp_path / f"{top}.qcow2", "qcow2", tmp_path / "d.raw", "raw")
+    finally:
+        x.VDI.destroy(copy)
 
 
 def test_differences(daemon, x, vdi):

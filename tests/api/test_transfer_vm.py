@@ -17,6 +17,7 @@ from transfers import Client, MIB, pattern, sparse
 
 SIZE = 12 * MIB
 CONTENTS = [sparse(SIZE), pattern("second", 4 * MIB)]
+NOBODY = ("", "OpaqueRef:NULL")
 
 
 @pytest.fixture
@@ -128,6 +129,142 @@ def test_there_and_back(web, x, vm, made):
     assert vif[0]["MAC"] != vif[1]["MAC"]
     x.VM.start(made[0], False, False)
     x.VM.hard_shutdown(made[0])
+
+
+@pytest.fixture
+def tree(web, x, vm):
+    """A VM whose disk was "a" at its first snapshot, "b" at the second, was reverted to the first and
+    is "c" now: (VM, first, second)."""
+    def write(what):
+        assert web.put("/import_raw_vdi", pattern(what, 4 * MIB), vdi=disks_of(x, vm)[1])[0] == 200
+
+    write("a")
+    first = x.VM.snapshot(vm, "first")
+    write("b")
+    second = x.VM.snapshot(vm, "second")
+    x.VM.revert(first)
+    write("c")
+    yield vm, first, second
+    for ref in (first, second):
+        destroy(x, ref)
+
+
+def second_disk(web, vm):
+    return web.get("/export_raw_vdi", vdi=disks_of(web.x, vm)[1])[2]
+
+
+def snapshots_of(x, vm):
+    """By name."""
+    return {x.VM.get_name_label(s): s for s in x.VM.get_snapshots(vm)}
+
+
+def test_snapshots_travel_with_their_vm(web, x, tree, made):
+    archive = web.get("/export", ref=tree[0], export_snapshots="true")[2]
+    refs = imported(web, archive)
+    assert len(refs) == 1, "a snapshot is no VM that was asked for"
+    new, copies = refs[0], snapshots_of(x, refs[0])
+    made += [*copies.values(), new]
+    assert sorted(copies) == ["first", "second"]
+    for old, copy in zip(tree[1:], (copies["first"], copies["second"])):
+        was, now = x.VM.get_record(old), x.VM.get_record(copy)
+        assert now["is_a_snapshot"] and now["is_a_template"] and now["snapshot_of"] == new
+        same = ("snapshot_time", "snapshot_info", "name_label", "memory_static_max")
+        assert {k: was[k] for k in same} == {k: now[k] for k in same}
+        assert now["uuid"] != was["uuid"]
+        for disk, original in zip(disks_of(x, copy), disks_of(x, new)):
+            record = x.VDI.get_record(disk)
+            assert record["is_a_snapshot"] and record["snapshot_of"] == original
+        assert x.VIF.get_MAC(now["VIFs"][0]) == x.VIF.get_MAC(x.VM.get_VIFs(new)[0])
+    assert x.VM.get_parent(new) == copies["first"] == x.VM.get_parent(copies["second"])
+    assert [second_disk(web, v) for v in (copies["first"], copies["second"], new)] == \
+        [pattern(p, 4 * MIB) for p in "abc"]
+
+
+def test_an_imported_vm_goes_back_to_its_snapshot(web, x, tree, made):
+    new, = imported(web, web.get("/export", ref=tree[0], export_snapshots="true")[2])
+    copies = snapshots_of(x, new)
+    made += [*copies.values(), new]
+    disks = [x.VDI.get_uuid(d) for d in disks_of(x, new)]
+    x.VM.revert(copies["second"])
+    assert second_disk(web, new) == pattern("b", 4 * MIB)
+    assert [x.VDI.get_uuid(d) for d in disks_of(x, new)] == disks, "they are the same disks"
+    assert x.VM.get_name_label(new) == "traveller" and x.VM.get_parent(new) == copies["second"]
+    x.VM.start(new, False, False)
+    x.VM.hard_shutdown(new)
+
+
+def test_without_being_asked_snapshots_stay(web, x, tree, made):
+    new, = imported(web, web.get("/export", ref=tree[0])[2])
+    made.append(new)
+    assert x.VM.get_snapshots(new) == [] and x.VM.get_parent(new) in NOBODY
+    alone, = imported(web, web.get("/export", ref=tree[1])[2])
+    made.append(alone)
+    assert not x.VM.get_is_a_snapshot(alone) and x.VM.get_is_a_template(alone)
+
+
+def test_a_description_has_the_snapshots(web, x, tree, made):
+    """Unless that is not wanted; their disks are found where they are."""
+    def vms(**args):
+        archive = tarfile.open(fileobj=io.BytesIO(web.get("/export_metadata", ref=tree[0], **args)[2]))
+        text = archive.extractfile("ova.xml").read().decode()
+        doc = xmlrpc.client.loads(f"<params><param>{text}</param></params>")[0][0]
+        return sorted(o["snapshot"]["name_label"] for o in doc["objects"] if o["class"] == "VM")
+
+    assert vms() == ["first", "second", "traveller"]
+    assert vms(export_snapshots="false") == ["traveller"]
+    task = web.task()
+    web.put("/import_metadata", web.get("/export_metadata", ref=tree[0])[2], task_id=task)
+    assert x.task.get_error_info(task) == []
+    new = [v for v in x.VM.get_by_name_label("traveller") if v != tree[0]][0]
+    copies = snapshots_of(x, new)
+    assert sorted(copies) == ["first", "second"]
+    assert disks_of(x, copies["second"]) == disks_of(x, tree[2])
+    for ref in (*copies.values(), new):
+        x.VM.destroy(ref)
+
+
+def test_a_checkpoint_travels_with_its_memory(web, x, vm, made):
+    x.VM.start(vm, False, False)
+    checkpoint = x.VM.checkpoint(vm, "asleep")
+    x.VM.hard_shutdown(vm)
+    try:
+        archive = web.get("/export", ref=vm, export_snapshots="true", preserve_power_state="true")[2]
+    finally:
+        destroy(x, checkpoint)
+    new, = imported(web, archive)
+    copy = snapshots_of(x, new)["asleep"]
+    made += [copy, new]
+    assert x.VM.get_power_state(copy) == "Suspended" and x.VM.get_power_state(new) == "Halted"
+    x.VM.revert(copy)
+    assert x.VM.get_power_state(new) == "Suspended"
+    x.VM.resume(new, False, False)
+    assert x.VM.get_power_state(new) == "Running"
+    x.VM.hard_shutdown(new)
+
+
+@pytest.mark.parametrize("lie", ["above itself", "of a snapshot", "of nobody"])
+def test_trees_that_cannot_be(web, x, tree, made, lie):
+    """What the description says of snapshots is not believed."""
+    def change(text):
+        doc = xmlrpc.client.loads(f"<params><param>{text}</param></params>")[0][0]
+        vms = {o["snapshot"]["name_label"]: o for o in doc["objects"] if o["class"] == "VM"}
+        if lie == "above itself":
+            vms["first"]["snapshot"]["parent"] = vms["second"]["id"]
+        elif lie == "of a snapshot":
+            vms["first"]["snapshot"]["snapshot_of"] = vms["second"]["id"]
+        else:
+            vms["first"]["snapshot"]["snapshot_of"] = "Ref:4000"
+        out = xmlrpc.client.dumps((doc,))
+        return out[out.index("<value>"):out.rindex("</value>") + len("</value>")]
+
+    archive = web.get("/export", ref=tree[0], export_snapshots="true")[2]
+    made += imported(web, edited(archive, change))
+    new = next(v for v in made if x.VM.get_name_label(v) == "traveller")
+    copies = snapshots_of(x, new)
+    made += copies.values()
+    made.reverse()
+    assert sorted(copies) == (["first", "second"] if lie == "above itself" else ["second"])
+    assert x.VM.get_parent(copies["second"]) in NOBODY
 
 
 def test_what_another_tar_sees(web, vm, tmp_path):

@@ -87,6 +87,23 @@ def test_a_disk_becomes_a_vm(daemon, xe, tmp_path):
     xe("vm-uninstall", f"uuid={new}", "--force")
 
 
+def test_with_its_snapshots(daemon, xe, vm, tmp_path):
+    """One file, one uuid printed; the snapshot comes along with its disk."""
+    file = tmp_path / "vm.xva"
+    snapshot = xe("vm-snapshot", f"uuid={vm}", "new-name-label=before")
+    xe("vm-export", f"uuid={vm}", f"filename={file}", "include-snapshots=true")
+    new = xe("vm-import", f"filename={file}")
+    assert re.fullmatch(UUID, new)
+    copy = xe("snapshot-list", f"snapshot-of={new}", "params=uuid", "--minimal")
+    assert re.fullmatch(UUID, copy) and copy != snapshot
+    assert xe("snapshot-param-get", f"uuid={copy}", "param-name=name-label") == "before"
+    disk = xe("snapshot-disk-list", f"uuid={copy}", "vdi-params=uuid", "--minimal").split(",")[-1]
+    assert content_of(daemon, disk) == CONTENT
+    for one in (copy, snapshot):
+        xe("snapshot-uninstall", f"uuid={one}", "force=true")
+    xe("vm-uninstall", f"uuid={new}", "force=true")
+
+
 def test_templates_and_snapshots(xe, vm, tmp_path):
     file = tmp_path / "t.xva"
     said = xe.fails("template-export", f"template-uuid={vm}", f"filename={file}")

@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
 """power: cairn-diskd under load on a file system that records, and power cuts at every place of that.
 
-  power [--cuts=N] [--steps=N] [--seed=N] [--device] [--diskd=PROGRAM] [--keep]
+  power [--cuts=N] [--steps=N] [--seed=N] [--device] [--format=vhd|qcow2]
+        [--diskd=PROGRAM] [--keep]
 
 The load is a guest's: writes, zeroes and flushes on one ring, with snapshots, new branches, growth,
 merges and joins around it. What was sent, answered and flushed is remarked in the recording itself,
 so the replay (replay.c) knows what must be there. With --device the image is on a block device, which
-is full of rubbish: there the order of bitmaps and BAT matters, which a file with holes forgives. Ends with 1 when something is lost.
+is full of rubbish: there the order of bitmaps and BAT, of clusters and tables matters, which a file
+with holes forgives. Ends with 1 when something is lost.
 """
 import argparse
 import os
@@ -67,8 +69,9 @@ class Recorder:
 
 
 class Load:
-    def __init__(self, recorder, diskd, seed, device=None):
-        self.r, self.d, self.random = recorder, diskd, random.Random(seed)
+    def __init__(self, recorder, diskd, seed, fmt, device=None):
+        self.r, self.d, self.random, self.format = recorder, diskd, random.Random(seed), fmt
+        self.r.mark("format", fmt)
         self.sectors = SECTORS_DEVICE if device else SECTORS_FIRST
         self.named = self.value = self.number = 0
         self.v = None
@@ -78,7 +81,7 @@ class Load:
         self.device = device
         self.chain = [self.new_name() if not device else DEVICE]
         if not device:
-            self.d.ok("create", path=self.path(self.chain[0]), format="vhd",
+            self.d.ok("create", path=self.path(self.chain[0]), format=fmt,
                       size=self.sectors * 512)
         self.tell("disk")
         self.attach()
@@ -86,7 +89,7 @@ class Load:
     # ---- names, marks ----
     def new_name(self):
         self.named += 1
-        return f"{self.named}.vhd"
+        return f"{self.named}.{self.format}"
 
     def path(self, name):
         return self.device if name == DEVICE else os.path.join(self.r.mount, name)
@@ -105,7 +108,7 @@ class Load:
 
     # ---- open and closed ----
     def item(self, name):
-        return {"path": self.path(name), "format": "vhd"}
+        return {"path": self.path(name), "format": self.format}
 
     def finished(self, op, **args):
         answer = self.d.control(op, **args)
@@ -198,11 +201,11 @@ class Load:
         base = self.chain[0]
         self.finished("modify", hidden=True, **self.item(base))
         child = self.new_name()
-        self.finished("create", path=self.path(child), format="vhd", parent=self.item(base))
+        self.finished("create", path=self.path(child), format=self.format, parent=self.item(base))
         free = [i for i in range(1, BRANCHES_MAX + 1) if i not in self.branches]
         if free and self.random.random() < 0.4:
             other = self.new_name()
-            self.finished("create", path=self.path(other), format="vhd", parent=self.item(base))
+            self.finished("create", path=self.path(other), format=self.format, parent=self.item(base))
             self.r.mark("copy", free[0], 0)
             self.r.mark("disk", free[0], self.sectors, ",".join([other] + self.chain))
             self.branches[free[0]] = (self.sectors, [other] + self.chain)
@@ -299,9 +302,9 @@ class Load:
 class Device:
     """A block device with an image of `sectors`, over a file of the recorder; the rest is rubbish."""
 
-    def __init__(self, recorder, diskd, sectors):
-        image, made = os.path.join(recorder.mount, DEVICE), diskd.path("made.vhd")
-        diskd.ok("create", path=made, format="vhd", size=sectors * 512)
+    def __init__(self, recorder, diskd, sectors, fmt):
+        image, made = os.path.join(recorder.mount, DEVICE), diskd.path("made")
+        diskd.ok("create", path=made, format=fmt, size=sectors * 512)
         with open(made, "rb") as f:
             head = f.read()
         with open(image, "wb") as f:
@@ -315,14 +318,14 @@ class Device:
         subprocess.run(["losetup", "-d", self.path], check=True)
 
 
-def record(folder, program, steps, seed, on_device=False):
+def record(folder, program, steps, seed, fmt="vhd", on_device=False):
     os.makedirs(os.path.join(folder, "run"))
     recorder = Recorder(folder)
     disk_tests.DISKD = program
     try:
         with Diskd(os.path.join(folder, "run")) as d:
-            device = Device(recorder, d, SECTORS_DEVICE) if on_device else None
-            load = Load(recorder, d, seed, device and device.path)
+            device = Device(recorder, d, SECTORS_DEVICE, fmt) if on_device else None
+            load = Load(recorder, d, seed, fmt, device and device.path)
             load.run(steps)
             load.v.close()
             load.d.ok("detach", id="d", force=True)
@@ -347,11 +350,13 @@ def main():
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--diskd", default=disk_tests.DISKD)
     p.add_argument("--device", action="store_true")
+    p.add_argument("--format", default="vhd", choices=("vhd", "qcow2"))
     p.add_argument("--keep", action="store_true")
     a = p.parse_args()
     folder = tempfile.mkdtemp(prefix="cairn-power-")
     try:
-        return replay(record(folder, a.diskd, a.steps, a.seed, a.device), a.cuts, a.seed)
+        return replay(record(folder, a.diskd, a.steps, a.seed, a.format, a.device),
+                      a.cuts, a.seed)
     finally:
         if not a.keep:
             shutil.rmtree(folder)

@@ -8,6 +8,7 @@
  * the folder from any place on. Then every disk that the marks tell of must be a valid chain, and
  * read what it may read. Marks, one a record:
  *
+ *     format NAME              of all images: vhd, qcow2
  *     disk ID SECTORS NAME,…   its images, leaf first, from now on      gone ID
  *     alt ID SECTORS NAME,…    until then these are as good             copy ID FROM
  *     write N AT SECTORS V     of disk 0: sent; V is the content        done N
@@ -38,6 +39,7 @@
 #define LINE_MAX_   4000
 #define PART        2048u /* sectors read at once */
 #define CHILDREN    2u
+#define NAME_ROOM   64u
 
 struct way {
     uint32_t sectors;
@@ -73,6 +75,7 @@ static struct {
     VEC(struct entry) dir;    /* what is durable of the folder */
     VEC(struct dir_change) pending;
     struct vdisk disk[DISKS_MAX];
+    enum image_format format;
     VEC(struct past) past;
     uint64_t record, cuts;
     unsigned running;
@@ -134,6 +137,24 @@ static const struct entry *dir_find(const char *name)
         if (strcmp(e->name, name) == 0)
             return e;
     return NULL;
+}
+
+static void path_put(char out[NAME_ROOM], const char *name)
+{
+    if (snprintf(out, NAME_ROOM, "mem:/%s", name) >= (int)NAME_ROOM)
+        errx(2, "the name '%s' is too long", name);
+}
+
+/* The files are found by name from now on: images know each other so. */
+static void dir_name_files(void)
+{
+    vec_each (e, &w.dir) {
+        char number[24], path[NAME_ROOM];
+        (void)snprintf(number, sizeof(number), "mem:%u", e->file);
+        path_put(path, e->name);
+        if (strcmp(e->name, RECORD_MARKS) != 0)
+            mem_rename(number, path);
+    }
 }
 
 /* ---- marks ---- */
@@ -206,7 +227,10 @@ static void mark(char *line)
     unsigned a, b;
     struct past p = {0};
     char names[LINE_MAX_];
-    if (sscanf(line, "disk %u %u %3999s", &a, &b, names) == 3) {
+    if (sscanf(line, "format %15s", names) == 1) {
+        if (image_parse_format(names, &w.format) < 0)
+            errx(2, "there is no format '%s'", names);
+    } else if (sscanf(line, "disk %u %u %3999s", &a, &b, names) == 3) {
         ways_drop(disk_of(a));
         way_add(disk_of(a), b, names);
     } else if (sscanf(line, "alt %u %u %3999s", &a, &b, names) == 3) {
@@ -277,16 +301,15 @@ static int read_all(const struct vdisk *d, struct chain *c, uint32_t *seen, bool
 
 static int open_way(const struct way *way, bool readonly, struct chain **ret, struct image_why *why)
 {
-    static char paths[CHAIN_MAX][24];
+    static char paths[CHAIN_MAX][NAME_ROOM];
     struct chain_item items[CHAIN_MAX];
     for (unsigned i = 0; i < way->n; i++) {
-        const struct entry *e = dir_find(way->name[i]);
-        if (!e) {
+        if (!dir_find(way->name[i])) {
             why_set(why, "'%s' is not there", way->name[i]);
             return -ENOENT;
         }
-        (void)snprintf(paths[i], sizeof(paths[i]), "mem:%u", e->file);
-        items[i] = (struct chain_item){paths[i], IMAGE_VHD};
+        path_put(paths[i], way->name[i]);
+        items[i] = (struct chain_item){paths[i], w.format};
     }
     int r = chain_open(items, way->n, readonly, ret, why);
     if (r < 0 || (*ret)->size == (uint64_t)way->sectors * SECTOR)
@@ -355,6 +378,7 @@ static void cut(void)
         return;
     dir_settle(mem_below((uint32_t)w.pending.n + 1));
     mem_power_cut();
+    dir_name_files();
     for (unsigned i = 0; i < DISKS_MAX; i++)
         if (w.disk[i].is_used)
             check_disk(i);
@@ -476,6 +500,7 @@ int main(int argc, char **argv)
     if (!log)
         err(2, "%s", argv[1]);
     mem_store_reset(seed);
+    w.format = IMAGE_VHD;
     uint64_t n = count_changes(log, bytes), changes = 0;
     struct record r;
     while (next_record(log, &r, bytes)) {

@@ -23,11 +23,16 @@ bool import_takes_vm(const struct ova_object *obj);
 /* The record of a disk of a VM that is taken: a VBD of type Disk with a VDI outside of ISO
  * repositories. False if it is another VBD. */
 bool import_disk_of(const struct ova_in *o, const struct ova_object *vbd, struct ova_object *ret);
+/* vm_tree.c: a snapshot of a VM that is taken, too. */
+bool import_is_snapshot(const struct ova_in *o, const struct ova_object *vm);
+/* Makes snapshots of those that are, once `refs` (ova_take()) has all VMs and disks. */
+struct err *import_link(struct txn *t, const struct ova_in *o, const struct val *refs) _must_use_;
 /* vm_asleep.c: a VM that was suspended and travels with its memory image. */
 bool import_is_asleep(const struct ova_object *vm);
 /* IMPORT_ERROR if nothing here could wake it. */
 struct err *import_check_asleep(const struct ova_object *vm) _must_use_;
-/* A step behind the commit: makes it Suspended; context "asleep" (the new VM), .boot, .vdi. */
+/* Notes one for the step behind the commit that makes them Suspended. */
+void import_note_asleep(struct op *op, const char *vm, const char *boot, const char *vdi);
 struct err *import_put_asleep(struct op *op) _must_use_;
 /* Adds all records, in one transaction. `arg` is the operation, which lends the struct importing.
  */

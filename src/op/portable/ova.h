@@ -25,6 +25,7 @@ static inline void ova_out_freep(struct ova_out **o)
 struct ova_options {
     bool keep_state;        /* power state, suspend image, metrics, as they are */
     bool no_disks, no_nics; /* leave VBDs or VIFs out */
+    bool with_snapshots;    /* and those of the VM; all of them stay what they are to each other */
 };
 /* The VM and all that belongs to it. */
 void ova_out_add_vm(struct ova_out *o, const struct rec_VM *vm, const struct ova_options *opt);

@@ -12,7 +12,7 @@
 struct object {
     const struct row *row; /* of the snapshot */
     char id[24];
-    bool keep_state;
+    bool keep_state, keep_tree;
 };
 
 struct ova_out {
@@ -43,14 +43,19 @@ void ova_out_free(struct ova_out *o)
 
 /* ---- collecting ---- */
 
-static void add(struct ova_out *o, const struct row *row, bool keep_state)
+static void add_as(struct ova_out *o, const struct row *row, bool keep_state, bool keep_tree)
 {
     if (!row || val_map_get(o->ids, row->ref))
         return;
-    struct object obj = {.row = row, .keep_state = keep_state};
+    struct object obj = {.row = row, .keep_state = keep_state, .keep_tree = keep_tree};
     snprintf(obj.id, sizeof(obj.id), "Ref:%zu", o->objects.n);
     val_put_str(o->ids, row->ref, obj.id);
     vec_push(&o->objects, obj);
+}
+
+static void add(struct ova_out *o, const struct row *row, bool keep_state)
+{
+    add_as(o, row, keep_state, true);
 }
 
 static void add_vdi(struct ova_out *o, const char *ref, bool with_content)
@@ -87,9 +92,9 @@ static void add_vifs(struct ova_out *o, const struct rec_VM *vm)
     }
 }
 
-void ova_out_add_vm(struct ova_out *o, const struct rec_VM *vm, const struct ova_options *opt)
+static void add_vm(struct ova_out *o, const struct rec_VM *vm, const struct ova_options *opt)
 {
-    add(o, &vm->row, opt->keep_state);
+    add_as(o, &vm->row, opt->keep_state, opt->keep_state || opt->with_snapshots);
     add(o, snap_row(o->s, CLASS_VM_metrics, vm->metrics), true);
     add(o, snap_row(o->s, CLASS_VM_guest_metrics, vm->guest_metrics), true);
     if (!opt->no_disks)
@@ -98,6 +103,16 @@ void ova_out_add_vm(struct ova_out *o, const struct rec_VM *vm, const struct ova
         add_vifs(o, vm);
     if (opt->keep_state)
         add_vdi(o, vm->suspend_VDI, true);
+}
+
+void ova_out_add_vm(struct ova_out *o, const struct rec_VM *vm, const struct ova_options *opt)
+{
+    add_vm(o, vm, opt);
+    for (size_t i = 0; opt->with_snapshots && i < val_count(vm->snapshots); i++) {
+        const struct rec_VM *snapshot = snap_VM(o->s, val_str_at(vm->snapshots, i));
+        if (snapshot)
+            add_vm(o, snapshot, opt);
+    }
 }
 
 const char *ova_out_id(const struct ova_out *o, const char *ref)
@@ -198,12 +213,17 @@ static void forget_attachment(struct val *rec)
 
 static void forget_state(struct val *rec)
 {
-    static const char *const links[] = {"suspend_VDI", "metrics", "guest_metrics",
-                                        "snapshot_of", "parent",  "resident_on"};
+    static const char *const links[] = {"suspend_VDI", "metrics", "guest_metrics", "resident_on"};
     for (size_t i = 0; i < ARRAY_LEN(links); i++)
         val_put_str(rec, links[i], REF_NULL);
     val_put_str(rec, "power_state", "Halted");
     val_put_int(rec, "domid", -1);
+}
+
+static void forget_tree(struct val *rec)
+{
+    val_put_str(rec, "snapshot_of", REF_NULL);
+    val_put_str(rec, "parent", REF_NULL);
     val_put_bool(rec, "is_a_snapshot", false);
     val_put(rec, "snapshot_time", val_datetime(0));
     val_put(rec, "snapshot_info", val_map());
@@ -211,6 +231,14 @@ static void forget_state(struct val *rec)
     val_put(rec, "children", val_set());
     val_put_str(rec, "transportable_snapshot_id", "");
     val_put_str(rec, "snapshot_metadata", "");
+}
+
+/* What its memory belongs to; a checkpoint has it in a row of its own only. */
+static void put_boot(const struct ova_out *o, const struct rec_VM *vm, struct val *rec)
+{
+    const struct rec_boot *boot = snap_boot_by_uuid(o->s, vm->uuid);
+    if (boot && vm->power_state == VM_POWER_STATE_SUSPENDED)
+        val_put_str(rec, "last_booted_record", boot->record);
 }
 
 static struct val *record(const struct ova_out *o, const struct object *obj)
@@ -227,6 +255,10 @@ static struct val *record(const struct ova_out *o, const struct object *obj)
         forget_attachment(rec);
     if (obj->row->cls->num == CLASS_VM && !obj->keep_state)
         forget_state(rec);
+    else if (obj->row->cls->num == CLASS_VM)
+        put_boot(o, rec_VM(obj->row), rec);
+    if (obj->row->cls->num == CLASS_VM && !obj->keep_tree)
+        forget_tree(rec);
     return rec;
 }
 

@@ -32,13 +32,13 @@ struct portable_io {
 };
 
 enum portable_format { PORTABLE_RAW, PORTABLE_VHD, PORTABLE_TAR, PORTABLE_QCOW2, PORTABLE_VMDK };
-#define PORTABLE_OUT PORTABLE_TAR /* the last one that is written, too */
+#define PORTABLE_OUT PORTABLE_QCOW2 /* the last one that is written, too */
 /* "raw", "vhd", "tar", "qcow2", "vmdk"; false for others. */
 bool portable_format_of(const char *name, enum portable_format *ret);
 
 struct vdi_stream {
     const char *vdi;  /* ref; import: NULL makes a VDI of `size_bytes` in `sr` */
-    const char *base; /* export as VHD: only what differs from this VDI, as a differencing image */
+    const char *base; /* export as VHD or qcow2: only what differs from this VDI, as a difference */
     const char *sr;
     const char *name; /* import: of the new VDI; NULL: one is made up. In a library of CD images it
                          is the file's, which ends in .iso or .img */
@@ -74,6 +74,7 @@ struct vm_out {
     bool keep_state;           /* a suspended VM with its memory image */
     bool with_control_domains; /* of all */
     bool no_disks, no_nics;    /* metadata: leave the devices out */
+    bool snapshots;            /* also those of the VM; of all: those, too */
     enum portable_compression compression;
     const struct portable_io *io;
 };

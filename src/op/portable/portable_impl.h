@@ -53,7 +53,7 @@ struct err *walk_next(struct walk *w, void *room, struct piece *ret, bool *ret_m
 /* Writes bytes anywhere on a disk: zeroes become holes, what is no whole sector is mended. */
 struct err *disk_put(struct diskio *d, const void *p, size_t size, uint64_t at) _must_use_;
 
-/* ---- vhd_out.c, vhd_in.c, raw.c ---- */
+/* ---- vhd_out.c, vhd_in.c, qcow2_out.c, raw.c ---- */
 
 struct disk_out {
     struct op *op;
@@ -65,6 +65,7 @@ struct disk_out {
     void *moved_arg;
 };
 struct err *vhd_send(const struct disk_out *out) _must_use_;
+struct err *qcow2_send(const struct disk_out *out) _must_use_;
 struct err *raw_send(const struct disk_out *out) _must_use_;
 
 struct disk_in {

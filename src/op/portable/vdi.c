@@ -36,8 +36,9 @@ static struct err *send_as(const struct disk_out *out, enum portable_format form
         return vhd_send(out);
     case PORTABLE_TAR:
         return tar_send_disk(out);
-    case PORTABLE_RAW:
     case PORTABLE_QCOW2:
+        return qcow2_send(out);
+    case PORTABLE_RAW:
     case PORTABLE_VMDK:
         break;
     }

@@ -12,68 +12,11 @@
 
 #include "codec/bytes.h"
 #include "codec/vhd.h"
-#include "op/portable/portable_impl.h"
+#include "op/portable/present.h"
 
 #define BLOCK       VHD_BLOCK_SIZE
 #define BITMAP      512u
 #define BAT_AT_ONCE 1024u /* entries */
-
-struct vhd_plan {
-    uint32_t n_blocks;
-    uint8_t *present; /* a byte a block */
-};
-
-static void plan_done(struct vhd_plan *p)
-{
-    free(p->present);
-}
-
-/* ---- which blocks ---- */
-
-static struct err *plan_holes(const struct disk_out *out, struct vhd_plan *plan)
-{
-    uint64_t at = 0;
-    while (at < out->size) {
-        uint64_t n = 0;
-        bool zero = false;
-        TRY(diskio_extent(out->disk, at, &n, &zero));
-        n = n < out->size - at ? n : out->size - at;
-        for (uint64_t b = at / BLOCK; !zero && b <= (at + n - 1) / BLOCK; b++)
-            plan->present[b] = 1;
-        at += n;
-        TRY(op_check(out->op));
-    }
-    return NULL;
-}
-
-/* The same place of the base, zeroes where the base has ended. */
-static struct err *read_base(const struct disk_out *out, char *room, const struct piece *p)
-{
-    uint64_t size = diskio_size(out->base);
-    size_t n = p->at >= size ? 0 : p->size;
-    n = p->at + n > size ? (size_t)(size - p->at) : n;
-    memset(room + n, 0, p->size - n);
-    return n ? diskio_read(out->base, room, n, p->at) : NULL;
-}
-
-static struct err *plan_differences(const struct disk_out *out, struct vhd_plan *plan)
-{
-    _cleanup_(freep) char *room = mem_zalloc(BLOCK, 1), *base = mem_zalloc(BLOCK, 1);
-    struct walk w;
-    struct piece p;
-    bool more;
-    walk_init(&w, out->disk, out->size, BLOCK);
-    for (;;) {
-        TRY(walk_next(&w, room, &p, &more));
-        if (!more)
-            return NULL;
-        if (p.zero)
-            memset(room, 0, p.size);
-        TRY(read_base(out, base, &p));
-        plan->present[p.at / BLOCK] = memcmp(room, base, p.size) != 0;
-        TRY(op_check(out->op));
-    }
-}
 
 /* ---- the tables ---- */
 
@@ -104,11 +47,11 @@ static void make_footer(const struct disk_out *out, uint8_t bytes[VHD_FOOTER_SIZ
     vhd_footer_put(&f, bytes);
 }
 
-static void make_header(const struct disk_out *out, const struct vhd_plan *plan,
+static void make_header(const struct disk_out *out, const struct present *plan,
                         uint8_t bytes[VHD_HEADER_SIZE])
 {
     struct vhd_header h = {
-        .table_offset = VHD_TABLE_AT, .max_bat_size = plan->n_blocks, .block_size = BLOCK};
+        .table_offset = VHD_TABLE_AT, .max_bat_size = (uint32_t)plan->n, .block_size = BLOCK};
     if (out->base) {
         uuid_bytes(out->base_uuid, h.parent_uuid);
         snprintf(h.parent_name, sizeof(h.parent_name), "%s.vhd", out->base_uuid);
@@ -116,15 +59,15 @@ static void make_header(const struct disk_out *out, const struct vhd_plan *plan,
     vhd_header_put(&h, bytes);
 }
 
-static struct err *send_table(const struct disk_out *out, const struct vhd_plan *plan)
+static struct err *send_table(const struct disk_out *out, const struct present *plan)
 {
     uint8_t entries[BAT_AT_ONCE * 4];
-    uint64_t room = vhd_bat_size(plan->n_blocks);
+    uint64_t room = vhd_bat_size((uint32_t)plan->n);
     uint64_t sector = (VHD_TABLE_AT + room) / VHD_SECTOR;
     for (uint64_t i = 0; i < room / 4;) {
         size_t n = 0;
         for (; n < BAT_AT_ONCE && i < room / 4; n++, i++) {
-            bool present = i < plan->n_blocks && plan->present[i];
+            bool present = present_has(plan, i);
             put_be32(entries + 4 * n, present ? (uint32_t)sector : VHD_UNALLOCATED);
             sector += present ? (BITMAP + BLOCK) / VHD_SECTOR : 0;
         }
@@ -146,7 +89,7 @@ static struct err *send_block(const struct disk_out *out, const struct piece *p,
     return sink_zeroes(out->io, BLOCK - p->size);
 }
 
-static struct err *send_blocks(const struct disk_out *out, const struct vhd_plan *plan)
+static struct err *send_blocks(const struct disk_out *out, const struct present *plan)
 {
     _cleanup_(freep) char *room = mem_zalloc(BLOCK, 1);
     struct walk w;
@@ -157,14 +100,14 @@ static struct err *send_blocks(const struct disk_out *out, const struct vhd_plan
         TRY(walk_next(&w, room, &p, &more));
         if (!more)
             return NULL;
-        if (plan->present[p.at / BLOCK])
+        if (present_has(plan, p.at / BLOCK))
             TRY(send_block(out, &p, room));
         TRY(op_check(out->op));
         op_progress(out->op, (double)(p.at + p.size) / (double)out->size);
     }
 }
 
-static struct err *send_all(const struct disk_out *out, const struct vhd_plan *plan)
+static struct err *send_all(const struct disk_out *out, const struct present *plan)
 {
     uint8_t footer[VHD_FOOTER_SIZE], header[VHD_HEADER_SIZE];
     make_footer(out, footer);
@@ -178,9 +121,7 @@ static struct err *send_all(const struct disk_out *out, const struct vhd_plan *p
 
 struct err *vhd_send(const struct disk_out *out)
 {
-    _cleanup_(plan_done) struct vhd_plan plan = {.n_blocks =
-                                                     (uint32_t)((out->size + BLOCK - 1) / BLOCK)};
-    plan.present = mem_zalloc(plan.n_blocks + 1, 1);
-    TRY(out->base ? plan_differences(out, &plan) : plan_holes(out, &plan));
+    _cleanup_(present_done) struct present plan = {0};
+    TRY(present_look(out, BLOCK, &plan));
     return send_all(out, &plan);
 }

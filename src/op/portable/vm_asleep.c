@@ -1,10 +1,12 @@
 /*
- * vm_asleep.c: a suspended VM that travels with its memory image.
+ * vm_asleep.c: a suspended VM, or a checkpoint of one, that travels with its memory image.
  *
  * Its description holds the boot record that the image belongs to (last_booted_record). Here it
  * is made to fit: the new VM's uuid, its disks, its network cards. A guest in memory knows its MAC
  * addresses, so they stay whatever else is new.
  */
+#include <stdio.h>
+
 #include "op/portable/importing.h"
 #include "op/portable/portable_impl.h"
 
@@ -98,22 +100,54 @@ static struct err *asleep_txn(struct txn *t, void *arg)
     return NULL;
 }
 
-struct err *import_put_asleep(struct op *op)
+/* ---- those that were noted: "asleep" (how many), asleep.<i>.vm, .boot, .vdi ---- */
+
+static const char *noted(struct op *op, int64_t i, const char *what)
+{
+    char key[40];
+    snprintf(key, sizeof(key), "asleep.%lld.%s", (long long)i, what);
+    return op_get(op, key);
+}
+
+static void note(struct op *op, int64_t i, const char *what, const char *value)
+{
+    char key[40];
+    snprintf(key, sizeof(key), "asleep.%lld.%s", (long long)i, what);
+    op_put(op, key, value);
+}
+
+void import_note_asleep(struct op *op, const char *vm, const char *boot, const char *vdi)
+{
+    int64_t i = op_get_int(op, "asleep");
+    note(op, i, "vm", vm);
+    note(op, i, "boot", boot);
+    note(op, i, "vdi", vdi);
+    op_put_int(op, "asleep", i + 1);
+}
+
+static struct err *put_one(struct op *op, int64_t i)
 {
     _cleanup_(snap_unrefp) struct snap *s = snap_get(op->db);
     _cleanup_(boot_freep) struct boot *b = NULL;
-    const char *ref = op_get(op, "asleep");
+    const char *ref = noted(op, i, "vm"), *vdi = noted(op, i, "vdi");
     const struct rec_VM *vm;
-    if (!*ref)
-        return NULL;
     TRY(need_VM(s, ref, &vm));
-    TRY(boot_parse(op_get(op, "asleep.boot"), &b));
+    TRY(boot_parse(noted(op, i, "boot"), &b));
     free(b->vm);
     b->vm = mem_strdup(vm->uuid);
     TRY(fit_disks(op, s, vm, b));
     fit_nics(s, vm, b);
-    struct err *e = readdress(op, op_get(op, "asleep.vdi"), vm->uuid);
+    const struct rec_VM *of = snap_VM(s, vm->snapshot_of); /* who will wake from it */
+    struct err *e = readdress(op, vdi, of ? of->uuid : vm->uuid);
     TRY(err_first(e, portable_detach(op)));
-    struct sleeping a = {ref, op_get(op, "asleep.vdi"), b};
+    struct sleeping a = {ref, vdi, b};
     return op_write(op, "imported asleep", asleep_txn, &a);
+}
+
+struct err *import_put_asleep(struct op *op)
+{
+    struct err *e = NULL;
+    for (int64_t i = 0; i < op_get_int(op, "asleep"); i++)
+        e = err_first(e, put_one(op, i));
+    return e;
 }

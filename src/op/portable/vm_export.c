@@ -17,7 +17,8 @@ static struct ova_out *collect(const struct snap *s, const struct vm_out *what)
     struct ova_out *o = ova_out_new(s);
     struct ova_options opt = {.keep_state = what->keep_state || what->metadata,
                               .no_disks = what->no_disks,
-                              .no_nics = what->no_nics};
+                              .no_nics = what->no_nics,
+                              .with_snapshots = what->snapshots};
     const struct rec_VM *one = what->vm ? snap_VM(s, what->vm) : NULL;
     if (one)
         ova_out_add_vm(o, one, &opt);
@@ -25,7 +26,8 @@ static struct ova_out *collect(const struct snap *s, const struct vm_out *what)
         return o;
     snap_each (row, s, CLASS_VM) {
         const struct rec_VM *vm = rec_VM(row);
-        if (!vm->is_default_template && (!vm->is_control_domain || what->with_control_domains))
+        if (!vm->is_default_template && (!vm->is_control_domain || what->with_control_domains) &&
+            (!vm->is_a_snapshot || what->snapshots))
             ova_out_add_vm(o, vm, &opt);
     }
     return o;
@@ -122,14 +124,36 @@ static struct err *claim_in_use(struct op *op, const struct snap *s, const char 
     return NULL;
 }
 
+/* The disk of a suspended VM that travels, or its memory. */
+static bool is_asleep(const struct snap *s, const struct ova_out *o, const char *ref)
+{
+    const struct rec_VDI *vdi = snap_VDI(s, ref);
+    val_each (name, vdi->VBDs) {
+        const struct rec_VBD *vbd = snap_VBD(s, name);
+        const struct rec_VM *vm = vbd && ova_out_id(o, vbd->VM) ? snap_VM(s, vbd->VM) : NULL;
+        if (vm && vm->power_state == VM_POWER_STATE_SUSPENDED)
+            return true;
+    }
+    return vdi->type == VDI_TYPE_SUSPEND;
+}
+
 static struct err *claim_disks(struct op *op, const struct snap *s, const struct vm_out *what)
 {
     _cleanup_(ova_out_freep) struct ova_out *o = collect(s, what);
     const struct val *disks = ova_out_disks(o);
-    const struct rec_VM *vm = snap_VM(s, what->vm);
-    bool asleep = vm && vm->power_state == VM_POWER_STATE_SUSPENDED;
     val_each (ref, disks)
-        TRY(asleep ? claim_in_use(op, s, ref) : op_claim(op, CLASS_VDI, ref, VDI_OPERATIONS_COPY));
+        TRY(is_asleep(s, o, ref) ? claim_in_use(op, s, ref)
+                                 : op_claim(op, CLASS_VDI, ref, VDI_OPERATIONS_COPY));
+    return NULL;
+}
+
+static struct err *claim_vms(struct op *op, const struct snap *s, const struct vm_out *what)
+{
+    int operation = what->metadata ? VM_OPERATIONS_METADATA_EXPORT : VM_OPERATIONS_EXPORT;
+    TRY(op_claim(op, CLASS_VM, what->vm, operation));
+    const struct rec_VM *vm = what->snapshots ? snap_VM(s, what->vm) : NULL;
+    for (size_t i = 0; vm && i < val_count(vm->snapshots); i++)
+        TRY(op_claim(op, CLASS_VM, val_str_at(vm->snapshots, i), operation));
     return NULL;
 }
 
@@ -137,8 +161,7 @@ struct err *vm_export(struct op *op, const struct vm_out *what)
 {
     _cleanup_(snap_unrefp) struct snap *s = snap_get(op->db);
     if (what->vm)
-        TRY(op_claim(op, CLASS_VM, what->vm,
-                     what->metadata ? VM_OPERATIONS_METADATA_EXPORT : VM_OPERATIONS_EXPORT));
+        TRY(claim_vms(op, s, what));
     if (!what->metadata)
         TRY(claim_disks(op, s, what));
     op_lend(op, (void *)what);
