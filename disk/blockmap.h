@@ -38,6 +38,7 @@ struct bitmap {
     int err;         /* of the last commit, for those who wait for it */
     void *waiters;   /* the engine's list of requests that wait for the load */
     void *batch;     /* the engine's running commit that has this bitmap, or NULL */
+    void *ahead;     /* the engine's, while bits are ahead of the file, or NULL */
     struct bitmap *hash_next;
     struct bitmap *older, *newer; /* LRU of those loaded, clean and unused */
     uint8_t bits[BITMAP_MAX_SIZE];

@@ -65,11 +65,28 @@ void commit_done(struct commit *c)
     vec_done(&c->bat_sectors);
 }
 
+bool commit_is_later(const struct commit *c, const struct bitmap *b)
+{
+    return c->bits_later && b->is_new && !b->is_plain;
+}
+
 void commit_join(struct commit *c, struct commit_waiter *w)
 {
+    /* What such a commit writes does not depend on who waits for it. */
+    if (w->bitmap->batch && commit_is_later(c, w->bitmap)) {
+        w->next = c->running;
+        c->running = w;
+        return;
+    }
     w->next = NULL;
-    *c->waiting_end = w;
-    c->waiting_end = &w->next;
+    commit_join_all(c, w);
+}
+
+void commit_join_all(struct commit *c, struct commit_waiter *list)
+{
+    *c->waiting_end = list;
+    while (*c->waiting_end)
+        c->waiting_end = &(*c->waiting_end)->next;
     if (!c->running)
         start(c);
 }
@@ -89,7 +106,7 @@ static void start(struct commit *c)
         vec_push(&c->batch, b);
         if (!b->is_dirty)
             continue;
-        needs_sync |= !b->is_new || !b->is_plain;
+        needs_sync |= !commit_is_later(c, b) && (!b->is_new || !b->is_plain);
         prepare_bitmap(c, b);
         b->is_written |= BAT_FIRST;
     }
@@ -102,10 +119,12 @@ static void prepare_bitmap(struct commit *c, struct bitmap *b)
     uint64_t pad = b->is_new && !b->is_written ? (uint64_t)b->pad * VHD_SECTOR : 0;
     uint64_t at = blockmap_bitmap_at(&c->image->map, b->block) - pad;
     struct commit_io *ci = io_new(c, at, pad + VHD_SECTOR, bitmap_written);
-    memset(ci->bytes, 0, pad);
-    memcpy(ci->bytes + pad, b->bits, BITMAP_MAX_SIZE);
+    bool later = commit_is_later(c, b);
+    memset(ci->bytes, 0, pad + (later ? BITMAP_MAX_SIZE : 0));
+    if (!later)
+        memcpy(ci->bytes + pad, b->bits, BITMAP_MAX_SIZE);
     ci->bitmap = b;
-    b->is_dirty = false;
+    b->is_dirty = later;
     ci->next = c->prepared;
     c->prepared = ci;
 }

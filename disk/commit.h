@@ -17,6 +17,9 @@
  *
  *     waiting ──start──> [sync] ──> bitmaps ──all written──> [sync] ──> BAT ──all written──> done
  *
+ * With bits_later a new block over data costs no sync: its bitmap is written as zeroes, so that the
+ * block reads as before, and stays dirty; the bits are in another commit.
+ *
  * What fails stays dirty and is tried again by the next write to that block. Engine's thread.
  */
 #pragma once
@@ -46,6 +49,7 @@ struct commit {
     struct commit_io *prepared; /* bitmaps as they were at the start */
     unsigned pending;           /* transfers of the wave that runs, and one while it is begun */
     int sync_err;               /* of a failed sync, for ever: nothing is durable any more */
+    bool bits_later;
     struct io sync;
     void (*next_wave)(struct commit *c);
     struct commit_io *spare;
@@ -55,3 +59,7 @@ struct commit {
 void commit_init(struct commit *c, struct image *image, struct backend *backend);
 void commit_done(struct commit *c); /* nothing may be running */
 void commit_join(struct commit *c, struct commit_waiter *w);
+/* A list of them, in one commit. */
+void commit_join_all(struct commit *c, struct commit_waiter *list);
+/* With bits_later: does the commit only make the block, and its bits come later? */
+bool commit_is_later(const struct commit *c, const struct bitmap *b);

@@ -13,6 +13,7 @@
 #include "base/mem.h"
 #include "disk/backend/pace.h"
 #include "disk/gate.h"
+#include "disk/keeper.h"
 #include "disk/park.h"
 
 #define STALLED_US 10000000u
@@ -28,6 +29,7 @@ struct disk_job {
     char *cbt_path;      /* open: a copy, or NULL */
     struct cbt *cbt;     /* as chain */
     enum cbt_state cbt_state;
+    int held; /* as chain */
     int err;
     struct image_why why;
 };
@@ -142,8 +144,12 @@ static void open_work(struct job *job)
 {
     struct disk_job *j = (struct disk_job *)job;
     j->err = chain_open(j->items, j->n, j->is_readonly, &j->chain, &j->why);
-    if (j->err == 0 && j->chain->size == j->d->size)
+    j->held = -1;
+    if (j->err == 0 && j->chain->size == j->d->size) {
         open_log(j);
+        if (!chain_leaf(j->chain)->is_readonly && chain_leaf(j->chain)->has_parent)
+            j->held = keeper_hold(chain_leaf(j->chain)->file);
+    }
     if (j->err < 0 || j->chain->size == j->d->size)
         return;
     why_set(&j->why, "the disk '%s' has %llu bytes, not %llu", j->items[0].path,
@@ -175,6 +181,8 @@ static void open_done(struct job *job)
             d->pace = pace_new(d->backend, steal(&d->budget), clock_of, d->ring);
         d->engine =
             engine_new(d->chain, d->pace ? pace_backend(d->pace) : d->backend, on_req_done, d);
+        d->held = j->held;
+        engine_keep_ahead(d->engine, d->held);
         d->state = DISK_ACTIVE;
     }
     end(d, j->err, j->why.text);
@@ -210,14 +218,37 @@ int disk_deactivate(struct disk *d, disk_fn on_end, void *arg)
     return 0;
 }
 
+static void on_settled(struct blk_req *req, int err)
+{
+    struct disk *d = (struct disk *)((char *)req - offsetof(struct disk, last_flush));
+    d->drain_err = err;
+    ring_later(d->ring, &d->drain);
+}
+
+/* What is ahead of the file goes there before it is closed. */
+static bool settles(struct disk *d)
+{
+    if (d->last_flush.done || !engine_is_ahead(d->engine))
+        return false;
+    d->last_flush = (struct blk_req){.op = BLK_FLUSH, .owner = d, .done = on_settled};
+    engine_submit(d->engine, &d->last_flush);
+    return true;
+}
+
 static void on_drained(struct ring_op *op, int res)
 {
     struct disk *d = (struct disk *)((char *)op - offsetof(struct disk, drain));
+    if (settles(d))
+        return;
+    d->last_flush.done = NULL;
     struct disk_job *j = mem_new(struct disk_job);
     j->job = (struct job){.work = close_work, .done = close_done};
     j->d = d;
     j->chain = steal(&d->chain);
     j->cbt = steal(&d->cbt);
+    j->held = d->held;
+    j->err = d->drain_err;
+    d->drain_err = 0;
     d->engine_stats = disk_engine_stats(d);
     engine_free(d->engine);
     d->engine = NULL;
@@ -229,7 +260,12 @@ static void on_drained(struct ring_op *op, int res)
 static void close_work(struct job *job)
 {
     struct disk_job *j = (struct disk_job *)job;
-    j->err = chain_close(j->chain, &j->why);
+    keeper_drop(j->held);
+    int r = chain_close(j->chain, j->err < 0 ? NULL : &j->why);
+    if (j->err < 0)
+        why_set(&j->why, "'%s' could not be made whole: %s", j->d->path, strerror(-j->err));
+    else
+        j->err = r;
     (void)cbt_close(j->cbt); /* what fails leaves a log that nobody believes */
 }
 

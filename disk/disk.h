@@ -79,10 +79,13 @@ struct disk {
 
     struct ring *ring;
     struct jobs *jobs;
-    struct backend *backend; /* shared by all disks */
-    struct disk_job *job;    /* that opens or closes the image */
-    struct ring_op drain;    /* closes the image once the engine is left */
-    disk_fn on_end;          /* told when the activation or deactivation under way ended */
+    struct backend *backend;   /* shared by all disks */
+    struct disk_job *job;      /* that opens or closes the image */
+    struct ring_op drain;      /* closes the image once the engine is left */
+    int held;                  /* the leaf's number with the keeper, while an image is open */
+    struct blk_req last_flush; /* of a disk that drains; its `done` is set once it has begun */
+    int drain_err;             /* its end */
+    disk_fn on_end;            /* told when the activation or deactivation under way ended */
     void *on_end_arg;
 };
 

@@ -26,6 +26,7 @@
 #include "disk/control.h"
 #include "disk/profile.h"
 #include "disk/create.h"
+#include "disk/keeper.h"
 #include "disk/report.h"
 #include "disk/sandbox.h"
 
@@ -48,6 +49,7 @@ struct args {
     enum image_format format;
     uint64_t size, seconds;
     bool json;
+    char **argv;
 };
 
 static int usage(const char *complaint)
@@ -143,6 +145,9 @@ static int run_daemon(const struct args *a)
     if (a->command)
         return usage("a command and --control exclude each other");
     d.signals = block_signals();
+    int kept = keeper_start(!a->no_sandbox, a->argv);
+    if (kept < 0)
+        return complain("keeper", kept);
     int listen_fd = fd_listen_unix(a->control, 0660);
     if (listen_fd < 0)
         return complain(a->control, listen_fd);
@@ -168,6 +173,7 @@ static int run_daemon(const struct args *a)
     ring_free(d.ring);
     jobs_free(d.jobs);
     uring_backend_free(d.backend);
+    keeper_stop();
     fd_close(d.signals);
     return r < 0 ? complain("loop", r) : EXIT_SUCCESS;
 }
@@ -246,7 +252,7 @@ int main(int argc, char **argv)
         {"locks", required_argument, NULL, 'L'},   {"help", no_argument, NULL, 'h'},
         {"version", no_argument, NULL, 'V'},       {NULL, 0, NULL, 0},
     };
-    struct args a = {0};
+    struct args a = {.argv = argv};
     for (int c; (c = getopt_long(argc, argv, "h", options, NULL)) != -1;) {
         if (c == 'h' || c == 'V') {
             (void)fputs(c == 'h' ? usage_text : "cairn-diskd " CAIRN_VERSION "\n", stdout);

@@ -22,6 +22,7 @@ static void zero_plain(struct engine *e, struct blk_req *req, uint64_t at, uint6
 static void piece_zeroed(struct io *io, int err);
 static void req_done(struct engine *e, struct blk_req *req, int err);
 static void sync_join(struct engine *e, struct blk_req *req);
+static void sync_enqueue(struct engine *e, struct blk_req *req);
 
 /* Images that are their data. */
 static const struct writer writer_plain = {
@@ -29,6 +30,9 @@ static const struct writer writer_plain = {
     .end = NULL,
     .metadata_writes = NULL,
     .sync_err = NULL,
+    .keep_ahead = NULL,
+    .settle = NULL,
+    .is_ahead = NULL,
     .write = write_plain,
     .zero = zero_plain,
     .load = NULL,
@@ -52,6 +56,7 @@ struct engine *engine_new(struct chain *chain, struct backend *backend,
     e->backend = backend;
     e->on_done = on_done;
     e->arg = arg;
+    e->held = -1;
     e->writer = writer_of(e->leaf);
     if (e->writer->begin)
         e->writer->begin(e);
@@ -61,6 +66,19 @@ struct engine *engine_new(struct chain *chain, struct backend *backend,
 void engine_answer_early(struct engine *e)
 {
     e->answers_early = true;
+}
+
+void engine_keep_ahead(struct engine *e, int held)
+{
+    if (!e->writer->keep_ahead)
+        return;
+    e->held = held;
+    e->writer->keep_ahead(e, held);
+}
+
+bool engine_is_ahead(const struct engine *e)
+{
+    return e->is_settling || (e->writer->is_ahead && e->writer->is_ahead(e));
 }
 
 void engine_free(struct engine *e)
@@ -327,6 +345,42 @@ static void sync_start(struct engine *e)
     backend_submit(e->backend, &e->sync);
 }
 
+static void settle_start(struct engine *e)
+{
+    if (e->is_settling || !e->settle_waiting)
+        return;
+    e->settle_running = e->settle_waiting;
+    e->settle_waiting = NULL;
+    e->is_settling = true;
+    if (!e->writer->settle || !e->writer->settle(e))
+        engine_settled(e, 0);
+}
+
+void engine_settled(struct engine *e, int err)
+{
+    struct blk_req *req = e->settle_running;
+    e->settle_running = NULL;
+    e->is_settling = false;
+    while (req) {
+        struct blk_req *next = req->next;
+        if (err)
+            req_done(e, req, err);
+        else
+            sync_enqueue(e, req);
+        req = next;
+    }
+    settle_start(e);
+}
+
+void engine_make_room(struct engine *e)
+{
+    if (e->is_settling)
+        return;
+    e->is_settling = true;
+    if (!e->writer->settle(e))
+        e->is_settling = false;
+}
+
 static void sync_join(struct engine *e, struct blk_req *req)
 {
     if (e->n_unsettled) {
@@ -334,6 +388,13 @@ static void sync_join(struct engine *e, struct blk_req *req)
         e->settling = req;
         return;
     }
+    req->next = e->settle_waiting;
+    e->settle_waiting = req;
+    settle_start(e);
+}
+
+static void sync_enqueue(struct engine *e, struct blk_req *req)
+{
     if (!e->sync_err)
         e->sync_err = e->settle_err;
     if (!e->sync_err && e->writer->sync_err)

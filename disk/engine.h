@@ -9,7 +9,12 @@
  *     flush:  fdatasync ──> answer                   those who come meanwhile share the next one
  *
  * So an answered write is with the kernel, data and metadata, and a flush only has to make durable
- * what was written. A failed fdatasync is remembered: no later flush succeeds.
+ * what was written. With a keeper it is enough that the bits are with that:
+ *
+ *     write:  data ──> BAT of a new block ──> bits ahead ──> answer
+ *     flush:  [fdatasync ──> bitmaps] ──> fdatasync ──> answer
+ *
+ * A failed fdatasync is remembered: no later flush succeeds.
  *
  * The engine neither logs nor waits; one thread. A request and its memory belong to the caller
  * until `done`, which may be called from inside engine_submit().
@@ -66,6 +71,11 @@ struct engine *engine_new(struct chain *chain, struct backend *backend,
 /* From now on a write may be answered before its metadata is in the file; a flush waits for that,
  * and tells what failed. For who can do it all again: merging. At the end a flush is a must. */
 void engine_answer_early(struct engine *e);
+/* From now on bits of sector bitmaps may be ahead of the file, which the keeper holds under this
+ * number (keeper.h; -1: they may not): a write waits for no sync. A flush gets them there first; so
+ * one is due before the engine is freed while engine_is_ahead(). */
+void engine_keep_ahead(struct engine *e, int held);
+bool engine_is_ahead(const struct engine *e);
 /* Nothing may be in flight. */
 void engine_free(struct engine *e);
 void engine_submit(struct engine *e, struct blk_req *req);

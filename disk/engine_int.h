@@ -34,7 +34,12 @@ struct writer {
     void (*begin)(struct engine *e); /* for the leaf; sets e->leaf_state */
     void (*end)(struct engine *e);
     uint64_t (*metadata_writes)(const struct engine *e);
-    int (*sync_err)(const struct engine *e); /* of a sync that failed, for ever */
+    int (*sync_err)(const struct engine *e);        /* of a sync that failed, for ever */
+    void (*keep_ahead)(struct engine *e, int held); /* NULL: it cannot */
+    /* Begins to get what is ahead into the file, and ends in engine_settled(); false if there is
+     * nothing. NULL: never. */
+    bool (*settle)(struct engine *e);
+    bool (*is_ahead)(const struct engine *e);
     void (*write)(struct engine *e, struct blk_req *req, uint64_t at, uint64_t size);
     void (*zero)(struct engine *e, struct blk_req *req, uint64_t at, uint64_t size);
     /* A piece of a request that waits for `block` of any image of the chain. */
@@ -61,7 +66,15 @@ struct engine {
     unsigned n_unsettled;     /* pieces that were answered, with metadata under way */
     int settle_err;           /* of one of them, for ever */
     struct blk_req *settling; /* flushes that wait for them */
+    int held;                 /* the leaf's number with the keeper; -1: none */
+    bool is_settling;         /* what was ahead is on its way */
+    struct blk_req *settle_waiting, *settle_running; /* flushes: of the next time, of this time */
 };
+
+/* What was ahead when settle() began is in the file, or could not be. */
+void engine_settled(struct engine *e, int err);
+/* There is no room ahead: has what is there go into the file. */
+void engine_make_room(struct engine *e);
 
 void engine_start_range(struct engine *e, struct blk_req *req, uint64_t at, uint64_t size);
 /* Do the ancestors have nothing there? What is not known without a load, or because the chain is

@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "codec/vhd.h"
 #include "disk/engine_int.h"
+#include "disk/keeper.h"
 
 /* A sector bitmap on its way in; the bitmap's waiters are pieces. */
 struct load {
@@ -22,29 +23,137 @@ static void wait_for_load(struct engine *e, struct image *im, uint32_t block, st
                           uint64_t at, uint64_t size);
 static void load_done(struct io *io, int err);
 static void piece_written(struct io *io, int err);
+static void piece_commit(struct piece *p);
+static void piece_has_block(struct commit_waiter *w, int err);
 static void piece_committed(struct commit_waiter *w, int err);
+static void ahead_committed(struct commit_waiter *w, int err);
+static bool put_ahead(struct engine *e, struct bitmap *b);
+
+/* A bitmap with bits ahead of the file, pinned. */
+struct ahead {
+    struct commit_waiter waiter; /* its place, while settling, is in the commit's list */
+    struct engine *e;
+    struct keeper_note *note;
+    struct ahead *next;
+};
+
+/* The writer's state. */
+struct leaf {
+    struct commit commit;
+    struct ahead *ahead; /* those that no commit has */
+    unsigned n_settling; /* those that one has */
+    int settle_err;
+};
 
 static void begin(struct engine *e)
 {
-    struct commit *c = mem_new(struct commit);
-    commit_init(c, e->leaf, e->backend);
-    e->leaf_state = c;
+    struct leaf *l = mem_new(struct leaf);
+    commit_init(&l->commit, e->leaf, e->backend);
+    e->leaf_state = l;
 }
 
 static void end(struct engine *e)
 {
-    commit_done(e->leaf_state);
-    free(e->leaf_state);
+    struct leaf *l = e->leaf_state;
+    while (l->ahead) {
+        struct ahead *a = l->ahead;
+        l->ahead = a->next;
+        keeper_forget(a->note);
+        free(a);
+    }
+    commit_done(&l->commit);
+    free(l);
 }
 
 static uint64_t metadata_writes(const struct engine *e)
 {
-    return ((const struct commit *)e->leaf_state)->writes;
+    return ((const struct leaf *)e->leaf_state)->commit.writes;
 }
 
 static int sync_err(const struct engine *e)
 {
-    return ((const struct commit *)e->leaf_state)->sync_err;
+    return ((const struct leaf *)e->leaf_state)->commit.sync_err;
+}
+
+/* ---- bits ahead of the file ---- */
+
+static void keep_ahead(struct engine *e, int held)
+{
+    struct leaf *l = e->leaf_state;
+    l->commit.bits_later = held >= 0;
+}
+
+static bool is_ahead(const struct engine *e)
+{
+    const struct leaf *l = e->leaf_state;
+    return l->ahead || l->n_settling;
+}
+
+/* The bits that are set: with the keeper, if it has room. */
+static bool put_ahead(struct engine *e, struct bitmap *b)
+{
+    struct leaf *l = e->leaf_state;
+    struct ahead *a = b->ahead;
+    if (l->commit.sync_err)
+        return false;
+    if (a) {
+        keeper_renew(a->note, b->bits);
+        return true;
+    }
+    struct keeper_note *n =
+        keeper_note(e->held, blockmap_bitmap_at(&e->leaf->map, b->block), b->bits);
+    if (!n) {
+        if (e->held >= 0)
+            engine_make_room(e);
+        return false;
+    }
+    a = b->ahead = mem_new(struct ahead);
+    a->e = e;
+    a->note = n;
+    a->waiter.bitmap = b;
+    a->waiter.done = ahead_committed;
+    a->next = l->ahead;
+    l->ahead = a;
+    bitmap_pin(&e->leaf->map, b);
+    return true;
+}
+
+static bool settle(struct engine *e)
+{
+    struct leaf *l = e->leaf_state;
+    struct commit_waiter *list = NULL;
+    l->settle_err = 0;
+    for (struct ahead *a = l->ahead; a; a = a->next) {
+        a->waiter.next = list;
+        list = &a->waiter;
+        l->n_settling++;
+    }
+    l->ahead = NULL;
+    if (list)
+        commit_join_all(&l->commit, list);
+    return list;
+}
+
+/* What was set meanwhile, or failed, stays ahead. */
+static void ahead_committed(struct commit_waiter *w, int err)
+{
+    struct ahead *a = (struct ahead *)w;
+    struct engine *e = a->e;
+    struct leaf *l = e->leaf_state;
+    struct bitmap *b = w->bitmap;
+    if (err && !l->settle_err)
+        l->settle_err = err;
+    if (b->is_dirty) {
+        a->next = l->ahead;
+        l->ahead = a;
+    } else {
+        keeper_forget(a->note);
+        b->ahead = NULL;
+        bitmap_unpin(&e->leaf->map, b);
+        free(a);
+    }
+    if (--l->n_settling == 0)
+        engine_settled(e, l->settle_err);
 }
 
 /* The bitmap that a write to the block has to set, if any: 1 when it must be loaded first. */
@@ -182,24 +291,42 @@ static void load_done(struct io *io, int err)
 static void piece_written(struct io *io, int err)
 {
     struct piece *p = (struct piece *)io;
-    struct blockmap *m = &p->e->leaf->map;
+    struct engine *e = p->e;
+    struct blockmap *m = &e->leaf->map;
     struct bitmap *b = p->meta;
     if (b && !err) {
         bitmap_set(b, (uint32_t)(p->at % m->block_size / VHD_SECTOR),
                    (uint32_t)(p->size / VHD_SECTOR));
-        if (b->is_new || b->is_dirty || b->batch) {
-            p->waiter.bitmap = b;
-            p->waiter.done = piece_committed;
-            struct blk_req *req = piece_answer_early(p) ? steal(&p->req) : NULL;
-            commit_join(p->e->leaf_state, &p->waiter);
-            if (req)
-                req_drop(p->e, req);
+        bool waits = b->is_new || ((b->is_dirty || b->batch) && !put_ahead(e, b));
+        if (waits) {
+            piece_commit(p);
             return;
         }
     }
     if (b)
         bitmap_unpin(m, b);
     piece_done(io, err);
+}
+
+static void piece_commit(struct piece *p)
+{
+    struct leaf *l = p->e->leaf_state;
+    p->waiter.bitmap = p->meta;
+    p->waiter.done = commit_is_later(&l->commit, p->meta) ? piece_has_block : piece_committed;
+    struct blk_req *req = piece_answer_early(p) ? steal(&p->req) : NULL;
+    commit_join(&l->commit, &p->waiter);
+    if (req)
+        req_drop(p->e, req);
+}
+
+/* The block is there, with no bit in the file. */
+static void piece_has_block(struct commit_waiter *w, int err)
+{
+    struct piece *p = (struct piece *)((char *)w - offsetof(struct piece, waiter));
+    if (err || put_ahead(p->e, p->meta))
+        piece_committed(w, err);
+    else
+        piece_commit(p);
 }
 
 static void piece_committed(struct commit_waiter *w, int err)
@@ -217,6 +344,9 @@ const struct writer writer_vhd = {
     .end = end,
     .metadata_writes = metadata_writes,
     .sync_err = sync_err,
+    .keep_ahead = keep_ahead,
+    .settle = settle,
+    .is_ahead = is_ahead,
     .write = write_range,
     .zero = zero_range,
     .load = wait_for_load,

@@ -84,6 +84,7 @@ static const int allowed[] = {
     SCMP_SYS(restart_syscall),
     SCMP_SYS(rseq),
     SCMP_SYS(prctl),
+    SCMP_SYS(wait4),
     SCMP_SYS(exit),
     SCMP_SYS(exit_group),
 };

@@ -6,6 +6,8 @@ Nothing is ever flushed: what was answered must be there all the same. CAIRN_KIL
 import os
 import random
 
+import pytest
+
 from diskd import vhdcheck, wait_for
 from vhost import IN, OK, OUT, WRITE_ZEROES, Vhost
 
@@ -102,10 +104,36 @@ def read_back(v, model):
         assert data == b"".join(content(w, 1) for w in model.units[at:at + n]), f"wrong at {at}"
 
 
-def test_killed_under_load(diskd):
-    name = "a.vhd"
-    diskd.disk(name, "vhd", SIZE, ("vu",))
-    model = Model(11)
+def child_of_full(diskd):
+    """A disk whose every first write has to hide something of its parent."""
+    diskd.disk("base.vhd", "vhd", SIZE, ("vu",))
+    model = Model(12)
+    v = Vhost(diskd.path("base.vhd.vu"))
+    for at in range(0, UNITS, 256):
+        model.value += 1
+        assert v.write(at * 8, content(model.value, 256)) == OK
+        model.units[at:at + 256] = [model.value] * 256
+    v.close()
+    diskd.deactivate("base.vhd")
+    diskd.ok("detach", id="base.vhd")
+    del diskd.attached["base.vhd"]
+    base = {"path": diskd.path("base.vhd"), "format": "vhd"}
+    diskd.ok("create", path=diskd.path("child.vhd"), format="vhd", parent=base)
+    diskd.attach("child.vhd", SIZE, ("vu",))
+    diskd.activated["child.vhd"] = dict(id="child.vhd", path=diskd.path("child.vhd"), format="vhd",
+                                        parents=[base])
+    diskd.activated_again("child.vhd")
+    return "child.vhd", model
+
+
+def new_disk(diskd):
+    diskd.disk("a.vhd", "vhd", SIZE, ("vu",))
+    return "a.vhd", Model(11)
+
+
+@pytest.mark.parametrize("make", [new_disk, child_of_full])
+def test_killed_under_load(diskd, make):
+    name, model = make(diskd)
     load = Load(Vhost(diskd.path(name + ".vu")), model)
     for n in range(KILLS):
         for _ in range(model.random.randrange(1, 30)):

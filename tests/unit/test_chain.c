@@ -26,6 +26,7 @@
 #include "disk/backend/sync.h"
 #include "disk/create.h"
 #include "disk/engine.h"
+#include "disk/keeper.h"
 #include "tests/unit/disk_fixture.h"
 
 /* Parent with 4s, child with one sector of 9s and one block of its own. */
@@ -82,6 +83,17 @@ static void open_child(struct disk *d, bool readonly)
     d->engine = engine_new(d->chain, &d->backend.backend, NULL, NULL);
 }
 
+static void peek(const char *file, off_t at, void *p, size_t size)
+{
+    _cleanup_(fd_closep) int fd = open(file, O_RDONLY | O_CLOEXEC);
+    assert_int_equal(fd_pread_all(fd, p, size, at), 0);
+}
+
+static int no_bitmaps(const struct io *io, void *arg)
+{
+    return io->op == IO_WRITE && !io->is_data ? -ENOSPC : 0;
+}
+
 /* A parent with 4s in its first 6 MiB, and a child, empty and larger. */
 static void new_child(uint64_t size)
 {
@@ -94,6 +106,63 @@ static void new_child(uint64_t size)
     close_disk(&d);
     assert_int_equal(image_create(child_path, IMAGE_VHD, size, &parent, &made, NULL), 0);
     assert_int_equal(made.size, size ? size : 8 * MIB);
+}
+
+/* A first write over the parent's data waits for no sync, and outlives a death without a flush. */
+static void test_bits_go_ahead(void **state)
+{
+    struct disk d;
+    new_child(0);
+    assert_int_equal(keeper_start(false, NULL), 0);
+    open_child(&d, false);
+    int held = keeper_hold(chain_leaf(d.chain)->file);
+    assert_true(held >= 0);
+    engine_keep_ahead(d.engine, held);
+    assert_int_equal(write_bytes(&d, 512, 1024, 9), 0);
+    assert_int_equal(write_bytes(&d, 4 * MIB - 512, 1024, 8), 0);
+    assert_int_equal(write_bytes(&d, 4096, 512, 7), 0);
+    assert_int_equal(d.backend.n_done[IO_SYNC], 0);
+    assert_true(engine_is_ahead(d.engine));
+    uint8_t bits[512];
+    off_t at = (off_t)blockmap_bitmap_at(&chain_leaf(d.chain)->map, 0);
+    peek(child_path, at, bits, sizeof(bits));
+    assert_int_equal(bits[0], 0); /* not before its data is durable */
+    keeper_stop();                /* as our death */
+    kill_disk(&d);
+    peek(child_path, at, bits, sizeof(bits));
+    assert_int_equal(bits[0], 0x60);
+    open_child(&d, false);
+    expect(&d, 0, 512, 4);
+    expect(&d, 512, 1024, 9);
+    expect(&d, 1536, 2560, 4);
+    expect(&d, 4096, 512, 7);
+    expect(&d, 4 * MIB - 512, 1024, 8);
+    close_disk(&d);
+}
+
+/* A flush takes along what is ahead; what cannot be written stays there for the next one. */
+static void test_a_flush_catches_up(void **state)
+{
+    struct disk d;
+    new_child(0);
+    assert_int_equal(keeper_start(false, NULL), 0);
+    open_child(&d, false);
+    int held = keeper_hold(chain_leaf(d.chain)->file);
+    engine_keep_ahead(d.engine, held);
+    assert_int_equal(write_bytes(&d, 512, 1024, 9), 0);
+    d.backend.fault = no_bitmaps;
+    assert_int_equal(run(&d, BLK_FLUSH, 0, NULL, 0), -ENOSPC);
+    assert_true(engine_is_ahead(d.engine));
+    d.backend.fault = NULL;
+    assert_int_equal(run(&d, BLK_FLUSH, 0, NULL, 0), 0);
+    assert_false(engine_is_ahead(d.engine));
+    keeper_drop(held);
+    keeper_stop();
+    kill_disk(&d);
+    open_child(&d, false);
+    expect(&d, 0, 512, 4);
+    expect(&d, 512, 1024, 9);
+    close_disk(&d);
 }
 
 static void test_child_is_written(void **state)
@@ -241,6 +310,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_chain_reads),
         cmocka_unit_test(test_child_is_written),
+        cmocka_unit_test(test_bits_go_ahead),
+        cmocka_unit_test(test_a_flush_catches_up),
         cmocka_unit_test(test_child_syncs_where_it_hides),
         cmocka_unit_test(test_child_hides_by_zeroes),
         cmocka_unit_test(test_child_grows),
