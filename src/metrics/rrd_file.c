@@ -13,26 +13,15 @@
 
 #include "base/mem.h"
 #include "codec/bytes.h"
+#include "codec/crc32.h"
 #include "metrics/rrd.h"
 
 static const char magic[] = "cairn rrd 1\n";
 #define HEAD_SIZE (sizeof(magic) - 1 + 4)
 
-/* The usual one (IEEE 802.3), bit by bit over a small table. */
 static uint32_t crc32_of(const void *p, size_t size)
 {
-    static const uint32_t nibble[16] = {0x00000000, 0x1db71064, 0x3b6e20c8, 0x26d930ac,
-                                        0x76dc4190, 0x6b6b51f4, 0x4db26158, 0x5005713c,
-                                        0xedb88320, 0xf00f9344, 0xd6d6a3e8, 0xcb61b38c,
-                                        0x9b64c2b0, 0x86d3d2d4, 0xa00ae278, 0xbdbdf21c};
-    const uint8_t *b = p;
-    uint32_t crc = ~UINT32_C(0);
-    for (size_t i = 0; i < size; i++) {
-        crc ^= b[i];
-        crc = crc >> 4 ^ nibble[crc & 15];
-        crc = crc >> 4 ^ nibble[crc & 15];
-    }
-    return ~crc;
+    return ~crc32_add(~UINT32_C(0), p, size);
 }
 
 static void put_u16(struct buf *b, unsigned v)
