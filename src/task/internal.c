@@ -3,6 +3,9 @@
  *
  * A guest that powered itself off, a folder that changed: nobody waits for an answer, so a claim
  * that cannot be had now is tried again when claims were dropped, instead of being refused.
+ *
+ * Claims may be dropped while an entry is being tried, after it was refused and before it is back
+ * in the queue: so each try notes how often claims had been dropped when it began.
  */
 #include <string.h>
 
@@ -19,6 +22,7 @@ struct queued {
     struct queued *next;
     struct op_run *run;
     bool trying;
+    uint64_t n_drops; /* of the tasks, when the last try began */
 };
 
 static void drop_claims(struct op_run *r)
@@ -82,12 +86,31 @@ static struct err *run_until_done(struct op_run *r)
     return e;
 }
 
-static void stay_queued(struct tasks *ts, struct queued *q)
+/* Back into the queue, and the entry is not ours any more; false if it has to be tried again. */
+static bool stay_queued(struct tasks *ts, struct queued *q)
 {
     tasks_delist(ts, q->run);
     pthread_mutex_lock(&ts->lock);
-    q->trying = false;
+    bool again = q->n_drops != ts->n_drops && !ts->stopping;
+    q->n_drops = ts->n_drops;
+    q->trying = again;
+    pthread_cond_broadcast(&ts->quiet);
     pthread_mutex_unlock(&ts->lock);
+    return !again;
+}
+
+/* The transaction that begins it; false if it has to wait for claims. */
+static bool begin(struct tasks *ts, struct queued *q, struct err **ret_e)
+{
+    for (;;) {
+        tasks_enlist(ts, q->run);
+        *ret_e = db_write(ts->cfg.db, "begin internal", begin_internal, q->run);
+        if (!err_is(*ret_e, "OTHER_OPERATION_IN_PROGRESS"))
+            return true;
+        err_free(*ret_e);
+        if (stay_queued(ts, q))
+            return false;
+    }
 }
 
 static void try_run(void *arg)
@@ -95,13 +118,9 @@ static void try_run(void *arg)
     struct queued *q = arg;
     struct op_run *r = q->run;
     struct tasks *ts = r->op.tasks;
-    tasks_enlist(ts, r);
-    struct err *e = db_write(ts->cfg.db, "begin internal", begin_internal, r);
-    if (err_is(e, "OTHER_OPERATION_IN_PROGRESS")) {
-        err_free(e);
-        stay_queued(ts, q);
+    struct err *e;
+    if (!begin(ts, q, &e))
         return;
-    }
     leave_queue(ts, q);
     free(q);
     r->journaled = e == NULL;
@@ -131,13 +150,15 @@ static struct queued *pick(struct tasks *ts)
         if (ts->recovered && !q->trying && !ts->stopping && is_first_of_its_object(ts, q))
             found = q;
     }
-    if (found)
+    if (found) {
         found->trying = true;
+        found->n_drops = ts->n_drops;
+    }
     pthread_mutex_unlock(&ts->lock);
     return found;
 }
 
-void internal_kick(struct tasks *ts)
+static void try_waiting(struct tasks *ts)
 {
     if (ts->cfg.single) {
         /* One pass: what cannot begin now is tried after the next end. */
@@ -148,6 +169,23 @@ void internal_kick(struct tasks *ts)
     }
     for (struct queued *q = pick(ts); q; q = pick(ts))
         runner_submit(ts->pool, try_run, q);
+}
+
+void internal_kick(struct tasks *ts)
+{
+    pthread_mutex_lock(&ts->lock);
+    ts->n_drops++;
+    pthread_mutex_unlock(&ts->lock);
+    try_waiting(ts);
+}
+
+bool internal_is_trying(const struct tasks *ts)
+{
+    for (const struct queued *q = ts->waiting; q; q = q->next) {
+        if (q->trying)
+            return true;
+    }
+    return false;
 }
 
 /* The same work, not begun yet: it will see what there is to be seen now. Called locked. */
@@ -188,7 +226,7 @@ void tasks_run_internal(struct tasks *ts, const char *kind, int cls, const char 
         free(q);
         return;
     }
-    internal_kick(ts);
+    try_waiting(ts);
 }
 
 void internal_free(struct tasks *ts)

@@ -61,6 +61,16 @@ bool tasks_wind_down(struct tasks *ts, usec_t deadline)
     return quiet;
 }
 
+bool tasks_settle(struct tasks *ts, usec_t deadline)
+{
+    pthread_mutex_lock(&ts->lock);
+    bool busy = ts->n_running > 0 || internal_is_trying(ts);
+    while (busy && clock_wait(&ts->quiet, &ts->lock, deadline))
+        busy = ts->n_running > 0 || internal_is_trying(ts);
+    pthread_mutex_unlock(&ts->lock);
+    return !busy;
+}
+
 bool tasks_stop(struct tasks *ts, usec_t deadline)
 {
     if (!ts)
@@ -83,6 +93,19 @@ bool tasks_stop(struct tasks *ts, usec_t deadline)
 void tasks_set_host_ref(struct tasks *ts, const char *ref)
 {
     rstr_set(&ts->host_ref, ref);
+}
+
+const char *tasks_host_ref(const struct tasks *ts)
+{
+    return ts->host_ref;
+}
+
+struct err *tasks_need_own_host(const struct tasks *ts, struct db *db, const char *ref)
+{
+    _cleanup_(snap_unrefp) struct snap *s = snap_get(db);
+    if (!snap_host(s, ref))
+        return err_HANDLE_INVALID("host", ref);
+    return str_eq(ref, ts->host_ref) ? NULL : err_HOST_OFFLINE(ref);
 }
 
 void tasks_set_world(struct tasks *ts, void *world)
@@ -342,9 +365,9 @@ void tasks_end_run(struct op_run *r)
         r->failed = err_first(r->failed, e);
     }
     call_done(r);
+    internal_kick(ts); /* before it leaves the list: tasks_settle sees the one or the other */
     tasks_delist(ts, r);
     op_run_free(r);
-    internal_kick(ts);
 }
 
 static void set_log_context(const struct op_run *r)

@@ -45,11 +45,18 @@ struct err *tasks_new(const struct tasks_config *cfg, struct tasks **ret) _must_
 /* Cancels what runs, starts nothing more, and waits until all has unwound; false at the deadline.
  * Who waits for an operation is answered. */
 bool tasks_wind_down(struct tasks *ts, usec_t deadline);
+/* Waits until nothing runs, nor can anything that is queued begin; false at the deadline. What is
+ * queued then waits for claims of nobody who runs. For tests, which would have to guess. */
+bool tasks_settle(struct tasks *ts, usec_t deadline);
 /* Does so, and frees; nobody may hold or start a task any more. False at the deadline: nothing was
  * freed, and what still runs may use all that the tasks were given. */
 bool tasks_stop(struct tasks *ts, usec_t deadline);
 /* Set once the objects exist (a first start makes the host after the tasks). */
 void tasks_set_host_ref(struct tasks *ts, const char *ref);
+/* This host's own record among those of the pool; the null ref before it is set. */
+const char *tasks_host_ref(const struct tasks *ts);
+/* HANDLE_INVALID for what is no host, HOST_OFFLINE for one that is not this. */
+struct err *tasks_need_own_host(const struct tasks *ts, struct db *db, const char *ref) _must_use_;
 void tasks_set_world(struct tasks *ts, void *world);
 
 struct run_request {

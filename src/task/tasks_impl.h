@@ -21,12 +21,15 @@ struct tasks {
     struct op_run *running; /* linked by next */
     unsigned n_running;
     struct queued *waiting, **waiting_last;
+    uint64_t n_drops; /* how often claims were dropped */
     bool stopping;
     bool recovered; /* before that, internal work only queues up */
 };
 
 /* internal.c: gives internal work another try, after claims were dropped. */
 void internal_kick(struct tasks *ts);
+/* Is some of it about to begin? Called with the lock held. */
+bool internal_is_trying(const struct tasks *ts);
 void internal_free(struct tasks *ts);
 
 /* task.c */

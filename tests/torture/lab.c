@@ -126,14 +126,6 @@ struct err *lab_call_(struct lab *w, const char *name, msg_fn fn, const char *se
     return tasks_call(w->tasks, &rq, ret);
 }
 
-static bool is_busy(struct lab *w)
-{
-    _cleanup_(buf_done) struct buf b;
-    buf_init(&b, 1 << 16);
-    tasks_dump(w->tasks, &b);
-    return b.size > 0;
-}
-
 static struct err *nothing(struct txn *t, void *arg)
 {
     return NULL;
@@ -141,14 +133,13 @@ static struct err *nothing(struct txn *t, void *arg)
 
 void lab_settle(struct lab *w)
 {
-    usec_t until = clock_now() + 10 * USEC_PER_SEC;
-    struct waitable never = WAITABLE_INIT;
-    /* Internal work begins on another thread than the one that posted it. */
-    for (unsigned quiet = 0; quiet < 3 && clock_now() < until;) {
+    usec_t until = clock_now() + 60 * USEC_PER_SEC;
+    /* The simulator tells of its guests on the caller's thread: what it had to tell is a
+     * transaction on its way or queued work by now, and each may bring forth the other. */
+    do {
+        (void)tasks_settle(w->tasks, until);
         err_free(db_write(w->db, "settle", nothing, NULL)); /* what was posted before is done */
-        waitable_wait(&never, NULL, clock_now() + 3 * USEC_PER_MSEC);
-        quiet = is_busy(w) ? 0 : quiet + 1;
-    }
+    } while (!tasks_settle(w->tasks, 0) && clock_now() < until);
 }
 
 /* ---- a VM ---- */

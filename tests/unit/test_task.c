@@ -256,6 +256,75 @@ static void behind_the_commit_it_is_finished(void **state)
     assert_string_equal(trace, "d ");
 }
 
+/* ---- work of the house, which waits for claims ---- */
+
+static struct waitable go, begun, over;
+static atomic_int n_internal;
+
+static struct err *hold_it(struct op *op, const void *args, struct val **ret)
+{
+    waitable_wait(&go, NULL, USEC_NEVER);
+    return NULL;
+}
+
+static void on_begun(void *arg, struct err *e, const char *task)
+{
+    ok(e);
+    waitable_fire(&begun);
+}
+
+static void on_over(void *arg, struct err *e, struct val *result)
+{
+    ok(e);
+    waitable_fire(&over);
+}
+
+/* Asked on core before the claims are: who holds them drops them while we are being refused. */
+static bool let_go(struct txn *t, struct op *op)
+{
+    waitable_fire(&go);
+    return false;
+}
+
+static struct err *count_one(struct op *op)
+{
+    atomic_fetch_add(&n_internal, 1);
+    return op_commit(op, "count", nothing, NULL);
+}
+
+static const struct step house_steps[] = {{"count", count_one, NULL, .weight = 1, .commit = true}};
+static const struct op_kind house = {"test.house", house_steps, ARRAY_LEN(house_steps), let_go};
+
+static struct err *add_vm(struct txn *t, void *arg)
+{
+    *(const char **)arg = rstr_ref(txn_add_VM(t)->row.ref);
+    return NULL;
+}
+
+static void claims_dropped_during_a_refusal_are_noticed(void **state)
+{
+    _cleanup_(rstr_unrefp) const char *vm = NULL;
+    op_kind_register(&house);
+    ok(db_write(db, "add", add_vm, &vm));
+    n_internal = 0;
+    for (int i = 0; i < 200; i++) {
+        waitable_clear(&go);
+        waitable_clear(&begun);
+        waitable_clear(&over);
+        tasks_run(ts,
+                  &(struct run_request){.msg = desc_msg("VM.destroy"),
+                                        .fn = hold_it,
+                                        .self = vm,
+                                        .caller = caller_internal},
+                  on_begun, on_over, NULL);
+        waitable_wait(&begun, NULL, USEC_NEVER);
+        tasks_run_internal(ts, "test.house", CLASS_VM, vm, VM_OPERATIONS_DESTROY, NULL);
+        waitable_wait(&over, NULL, USEC_NEVER);
+        assert_true(tasks_settle(ts, clock_now() + 60 * USEC_PER_SEC));
+        assert_int_equal(n_internal, i + 1);
+    }
+}
+
 /* ---- retention ---- */
 
 static size_t count_tasks(void)
@@ -349,6 +418,7 @@ int main(void)
         T(an_undo_that_fails_is_tried_again),
         T(before_the_commit_it_is_undone),
         T(behind_the_commit_it_is_finished),
+        T(claims_dropped_during_a_refusal_are_noticed),
         T(old_tasks_are_forgotten),
         T(no_more_than_two_hundred),
         T(an_ended_task_stays_as_it_ended),
