@@ -1,12 +1,15 @@
 /* alarm.c: see alarm.h. */
 #include "api/alarm.h"
 
+#include "api/call.h"
 #include "base/rstr.h"
-#include "gen/rec.h"
+#include "gen/typed.h"
 #include "loop/loop.h"
 #include "state/txn.h"
+#include "task/task.h"
 
 struct alarm {
+    const struct tasks *tasks;
     const char *name;
     int priority;
     char *text;
@@ -15,7 +18,7 @@ struct alarm {
 static struct err *write_txn(struct txn *t, void *arg)
 {
     const struct alarm *a = arg;
-    const struct rec_host *host = rec_host(snap_first(txn_snap(t), CLASS_host));
+    const struct rec_host *host = txn_host(t, tasks_host_ref(a->tasks));
     if (!host)
         return NULL;
     struct rec_message *m = (struct rec_message *)txn_add(t, CLASS_message, NULL, NULL);
@@ -36,9 +39,9 @@ static void written(void *arg, struct err *e, uint64_t generation)
     free(a);
 }
 
-void alarm_raise(struct db *db, const char *name, int priority, const char *text)
+void alarm_raise(const struct api *api, const char *name, int priority, const char *text)
 {
     struct alarm *a = mem_new(struct alarm);
-    *a = (struct alarm){name, priority, mem_strdup(text)};
-    db_write_async(db, "alarm", write_txn, a, written);
+    *a = (struct alarm){api->tasks, name, priority, mem_strdup(text)};
+    db_write_async(api->db, "alarm", write_txn, a, written);
 }

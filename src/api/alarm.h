@@ -4,7 +4,7 @@
  */
 #pragma once
 
-struct db;
+struct api;
 
 /* `name` is a constant; priority 1 is the worst, 5 the least. */
-void alarm_raise(struct db *db, const char *name, int priority, const char *text);
+void alarm_raise(const struct api *api, const char *name, int priority, const char *text);

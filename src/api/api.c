@@ -28,7 +28,7 @@ static void on_audit_trouble(void *arg, const char *why)
         mem_printf("The audit log cannot be written (%s). What happens is kept in memory for a "
                    "while, then it is lost. Make room on the disk of the log folder.",
                    why);
-    alarm_raise(api->db, "AUDIT_LOG_NOT_WRITTEN", 2, text);
+    alarm_raise(api, "AUDIT_LOG_NOT_WRITTEN", 2, text);
 }
 
 struct err *api_new(const struct api_config *cfg, struct api **ret)

@@ -86,15 +86,13 @@ static void take_caller(struct call *c)
 /* The arguments of host.call_extension(host, call) for this call. */
 static struct err *extension_args(struct call *c, const char *name, const struct val *params)
 {
-    _cleanup_(snap_unrefp) struct snap *s = snap_get(c->api->db);
-    const struct row *host = snap_first(s, CLASS_host);
     _cleanup_(val_unrefp) struct val *args = val_set();
     _cleanup_(buf_done) struct buf text;
     buf_init(&text, EXTENSION_CALL_MAX);
     rpc_put_call(&text, name, params);
     if (!buf_ok(&text))
         return err_INVALID_VALUE("params", "more than an extension can be given");
-    val_add_str(args, host ? host->ref : REF_NULL);
+    val_add_str(args, tasks_host_ref(c->api->tasks));
     val_add_str(args, buf_str(&text));
     return decode_args(c->msg, args, 0, &c->args);
 }

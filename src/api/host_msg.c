@@ -12,16 +12,10 @@
 
 /* ---- the clock ---- */
 
-static struct err *need_host(struct op *op, const char *ref)
-{
-    _cleanup_(snap_unrefp) struct snap *s = snap_get(op->db);
-    return snap_host(s, ref) ? NULL : err_HANDLE_INVALID("host", ref);
-}
-
 struct err *msg_host_get_servertime(struct op *op, const struct args_host_get_servertime *a,
                                     struct val **ret)
 {
-    TRY(need_host(op, a->host));
+    TRY(need_own_host(op, a->host));
     *ret = val_datetime((int64_t)(clock_wall() / USEC_PER_SEC));
     return NULL;
 }
@@ -31,6 +25,7 @@ struct err *msg_host_get_server_localtime(struct op *op,
                                           const struct args_host_get_server_localtime *a,
                                           struct val **ret)
 {
+    TRY(need_own_host(op, a->host));
     _cleanup_(snap_unrefp) struct snap *s = snap_get(op->db);
     const struct rec_host *h = snap_host(s, a->host);
     if (!h)
@@ -52,8 +47,9 @@ struct err *msg_host_is_in_emergency_mode(struct op *op,
 
 struct err *msg_pool_is_slave(struct op *op, const struct args_pool_is_slave *a, struct val **ret)
 {
-    TRY(need_host(op, a->host));
     _cleanup_(snap_unrefp) struct snap *s = snap_get(op->db);
+    if (!snap_host(s, a->host))
+        return err_HANDLE_INVALID("host", a->host);
     const struct row *pool = snap_first(s, CLASS_pool);
     *ret = val_bool(pool && !str_eq(rec_pool(pool)->master, a->host));
     return NULL;

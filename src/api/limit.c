@@ -10,6 +10,7 @@
 #include "gen/typed.h"
 #include "loop/loop.h"
 #include "state/txn.h"
+#include "task/task.h"
 
 #define ACCESS_EVERY (60 * USEC_PER_SEC)
 #define AGENTS_MAX   64
@@ -202,9 +203,9 @@ void host_get_tracked_user_agents(struct call *c)
 {
     const struct args_host_get_tracked_user_agents *a = c->args;
     struct limits *l = c->api->limits;
-    _cleanup_(snap_unrefp) struct snap *s = snap_get(c->api->db);
-    if (!snap_host(s, a->self)) {
-        call_end(c, err_HANDLE_INVALID("host", a->self), NULL);
+    struct err *e = tasks_need_own_host(c->api->tasks, c->api->db, a->self);
+    if (e) {
+        call_end(c, e, NULL);
         return;
     }
     struct val *all = val_map();

@@ -95,9 +95,7 @@ static struct err *run_plugin(struct op *op, const char *plugin, const char *fn,
 struct err *msg_host_call_plugin(struct op *op, const struct args_host_call_plugin *a,
                                  struct val **ret)
 {
-    _cleanup_(snap_unrefp) struct snap *s = snap_get(op->db);
-    if (!snap_host(s, a->host))
-        return err_HANDLE_INVALID("host", a->host);
+    TRY(need_own_host(op, a->host));
     return run_plugin(op, a->plugin, a->fn, a->args, ret);
 }
 
@@ -113,6 +111,7 @@ struct err *msg_VM_call_host_plugin(struct op *op, const struct args_VM_call_hos
         return err_HANDLE_INVALID("VM", a->vm);
     if (ref_is_null(vm->resident_on))
         return err_VM_BAD_POWER_STATE(a->vm, "running, paused", "halted");
+    TRY(need_own_host(op, vm->resident_on));
     if (!admin && !view_starts(view_of(a->plugin), "vm-"))
         return err_XENAPI_MISSING_PLUGIN(a->plugin);
     return run_plugin(op, a->plugin, a->fn, a->args, ret);
@@ -123,9 +122,7 @@ struct err *msg_VM_call_host_plugin(struct op *op, const struct args_VM_call_hos
 struct err *msg_host_has_extension(struct op *op, const struct args_host_has_extension *a,
                                    struct val **ret)
 {
-    _cleanup_(snap_unrefp) struct snap *s = snap_get(op->db);
-    if (!snap_host(s, a->host))
-        return err_HANDLE_INVALID("host", a->host);
+    TRY(need_own_host(op, a->host));
     *ret = val_bool(host_has_extension(op->host, a->name));
     return NULL;
 }
@@ -145,11 +142,9 @@ struct err *msg_pool_has_extension(struct op *op, const struct args_pool_has_ext
 struct err *msg_host_call_extension(struct op *op, const struct args_host_call_extension *a,
                                     struct val **ret)
 {
-    _cleanup_(snap_unrefp) struct snap *s = snap_get(op->db);
     _cleanup_(freep) char *name = NULL;
     _cleanup_(val_unrefp) struct val *params = NULL;
-    if (!snap_host(s, a->host))
-        return err_HANDLE_INVALID("host", a->host);
+    TRY(need_own_host(op, a->host));
     if (xml_parse_call(view_of(a->call), &name, &params) < 0)
         return err_INVALID_VALUE("call", "it is no XML-RPC methodCall");
     _cleanup_(plugin_run_done) struct plugin_run run = {0};

@@ -15,6 +15,7 @@
 #include "gen/rec.h"
 #include "loop/loop.h"
 #include "state/txn.h"
+#include "task/task.h"
 
 #define BUCKETS        1024
 #define IDLE_MAX_US    (24 * 3600 * USEC_PER_SEC)
@@ -124,9 +125,8 @@ static struct err *add_row(struct txn *t, void *arg)
     const struct row_change *w = arg;
     const struct session *s = w->session;
     struct rec_session *r = (struct rec_session *)txn_add(t, CLASS_session, s->ref, s->uuid);
-    const struct row *host = snap_first(txn_snap(t), CLASS_host);
-    if (host)
-        rstr_assign(&r->this_host, host->ref);
+    if (txn_row(t, CLASS_host, tasks_host_ref(w->api->tasks)))
+        rstr_set(&r->this_host, tasks_host_ref(w->api->tasks));
     r->last_active = r->validation_time = (int64_t)(clock_wall() / USEC_PER_SEC);
     r->pool = s->pool;
     r->is_local_superuser = s->superuser;

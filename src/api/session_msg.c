@@ -137,7 +137,7 @@ static void password_was_wrong(struct call *c, const struct login *l)
         mem_printf("Somebody at '%s' guesses passwords; the last try was for user '%.64s'. "
                    "Further tries from there are delayed.",
                    c->client, l->user);
-    alarm_raise(c->api->db, "FAILED_LOGIN_ATTEMPTS", desc_alert_priority("FAILED_LOGIN_ATTEMPTS"),
+    alarm_raise(c->api, "FAILED_LOGIN_ATTEMPTS", desc_alert_priority("FAILED_LOGIN_ATTEMPTS"),
                 text);
 }
 

@@ -7,6 +7,7 @@
 #include "gen/error.h"
 #include "gen/msg.h"
 #include "gen/typed.h"
+#include "task/task.h"
 
 struct counter {
     _Atomic uint64_t n, us, square; /* sum of times, of their squares in ms */
@@ -61,9 +62,9 @@ static void put_counter(struct val *all, const struct msg_desc *m, struct counte
 void host_get_diagnostic_timing_stats(struct call *c)
 {
     const struct args_host_get_diagnostic_timing_stats *a = c->args;
-    _cleanup_(snap_unrefp) struct snap *s = snap_get(c->api->db);
-    if (!snap_host(s, a->host)) {
-        call_end(c, err_HANDLE_INVALID("host", a->host), NULL);
+    struct err *e = tasks_need_own_host(c->api->tasks, c->api->db, a->host);
+    if (e) {
+        call_end(c, e, NULL);
         return;
     }
     struct val *all = val_map();

@@ -17,6 +17,7 @@
 #include "metrics/metrics.h"
 #include "op/ops.h"
 #include "state/db.h"
+#include "task/task.h"
 
 #define BODY_MAX  (64u << 20)
 #define UUIDS_MAX 4096
@@ -210,8 +211,8 @@ struct err *http_sr_rrd(struct transfer *x, struct val **ret)
 struct err *http_host_rrd(struct transfer *x, struct val **ret)
 {
     _cleanup_(snap_unrefp) struct snap *s = snap_get(x->op->db);
-    const struct row *host = snap_first(s, CLASS_host);
-    return whole(x, OWNER_HOST, host ? rec_host(host)->uuid : "");
+    const struct rec_host *host = snap_host(s, tasks_host_ref(x->op->tasks));
+    return whole(x, OWNER_HOST, host ? host->uuid : "");
 }
 
 struct err *http_get_host_rrds(struct transfer *x, struct val **ret)

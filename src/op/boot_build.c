@@ -38,7 +38,7 @@ static void put(char **slot, const char *text)
 static struct err *set_firmware(struct boot *b, const struct rec_VM *vm,
                                 const struct host_caps *caps)
 {
-    if (*vm->PV_kernel) {
+    if (*vm->PV_kernel && !*vm->HVM_boot_policy) {
         b->firmware = BOOT_DIRECT;
         put(&b->kernel, vm->PV_kernel);
         put(&b->ramdisk, vm->PV_ramdisk);

@@ -67,9 +67,7 @@ struct err *ops_backup(struct ops *ops)
 struct err *msg_host_request_backup(struct op *op, const struct args_host_request_backup *a,
                                     struct val **ret)
 {
-    _cleanup_(snap_unrefp) struct snap *s = snap_get(op->db);
-    if (!snap_host(s, a->host))
-        return err_HANDLE_INVALID("host", a->host);
+    TRY(need_own_host(op, a->host));
     struct ops *ops = ops_of(op);
     bool is_newer = (int64_t)ops->backed_up < a->generation;
     return a->force || is_newer ? database_backup(ops, a->force) : NULL;

@@ -14,14 +14,6 @@
 
 #define SSH_TIMEOUT_MAX 172800 /* two days */
 
-struct err *need_own_host(struct op *op, const char *ref)
-{
-    _cleanup_(snap_unrefp) struct snap *s = snap_get(op->db);
-    if (!snap_host(s, ref))
-        return err_HANDLE_INVALID("host", ref);
-    return str_eq(ref, ops_of(op)->host_ref) ? NULL : err_HOST_OFFLINE(ref);
-}
-
 static struct err *need_pool(struct op *op, const char *ref)
 {
     _cleanup_(snap_unrefp) struct snap *s = snap_get(op->db);

@@ -33,6 +33,7 @@ static struct err *enable_txn(struct txn *t, void *arg)
 struct err *msg_host_disable(struct op *op, const struct args_host_disable *a, struct val **ret)
 {
     struct enable e = {.host = a->host, .on = false, .lasting = !a->auto_enable};
+    TRY(need_own_host(op, a->host));
     return op_write(op, "host.disable", enable_txn, &e);
 }
 

@@ -11,6 +11,14 @@ struct sr_change {
     int64_t number;
 };
 
+/* What is not shared is one host's. */
+static struct err *check_shared(const struct rec_SR *sr, bool shared)
+{
+    if (shared || val_count(sr->PBDs) < 2)
+        return NULL;
+    return err_SR_HAS_MULTIPLE_PBDS(val_str_at(sr->PBDs, 0));
+}
+
 static struct err *sr_change_txn(struct txn *t, void *arg)
 {
     const struct sr_change *c = arg;
@@ -23,8 +31,10 @@ static struct err *sr_change_txn(struct txn *t, void *arg)
         rstr_set(&sr->name_description, c->text);
     else if (c->field == SR_SIZE)
         sr->physical_size = c->number;
-    else
+    else {
+        TRY(check_shared(sr, c->number));
         sr->shared = c->number;
+    }
     return NULL;
 }
 

@@ -292,7 +292,7 @@ static void fill(struct rec_VM *vm, const struct template *tp)
     vm->actions_after_crash = ON_CRASH_BEHAVIOUR_RESTART;
     vm->domain_type = DOMAIN_TYPE_HVM;
     vm->domid = -1;
-    rstr_set(&vm->HVM_boot_policy, "BIOS order");
+    rstr_set(&vm->HVM_boot_policy, BIOS_ORDER);
     val_assign(&vm->HVM_boot_params, boot);
     val_assign(&vm->platform, platform(tp));
     _cleanup_(freep) char *rec = recommendations(tp);

@@ -8,7 +8,6 @@
  * at once has failed: it is tried again ever more slowly.
  */
 #include "op/tidy.h"
-#include "op/vm_ops.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -17,6 +16,7 @@
 #include "base/vec.h"
 #include "op/tidy_work.h"
 #include "op/vdi_chain.h"
+#include "op/vm_ops.h"
 #include "state/watch.h"
 
 #define DELAY_S   30

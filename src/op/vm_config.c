@@ -112,6 +112,7 @@ VM_CHANGE(set_domain_type, {
         return err_VALUE_NOT_SUPPORTED("domain_type", enum_domain_type.values[a->value],
                                        "guests run fully virtualized");
     vm->domain_type = a->value;
+    rstr_set(&vm->HVM_boot_policy, a->value == DOMAIN_TYPE_HVM ? BIOS_ORDER : "");
     return NULL;
 })
 

@@ -105,6 +105,9 @@ struct err *boot_build_nic(const struct rec_VM *vm, const struct rec_VIF *vif,
 struct err *boot_build_image(struct op *op, const struct snap *s, const struct rec_VDI *vdi,
                              bool readonly, struct image *ret) _must_use_;
 
+/* VM.HVM_boot_policy of a VM that starts as HVM_boot_params say; "" starts from PV_kernel. */
+#define BIOS_ORDER "BIOS order"
+
 /* ---- bios.c ---- */
 
 /* Gives a VM that has no BIOS strings the general ones. */
@@ -153,8 +156,6 @@ void licence_put(struct txn *t, struct rec_host *host, struct rec_pool *pool);
 
 /* ---- host_machine.c ---- */
 
-/* HANDLE_INVALID for what is no host, HOST_OFFLINE for one that is not this. */
-struct err *need_own_host(struct op *op, const char *ref) _must_use_;
 /* Takes access away whose time is over. */
 struct err *host_ssh_expire(struct ops *ops) _must_use_;
 

@@ -50,6 +50,13 @@ void caller_done(struct caller *c)
     memset(c, 0, sizeof(*c));
 }
 
+/* ---- where it runs ---- */
+
+struct err *need_own_host(struct op *op, const char *ref)
+{
+    return tasks_need_own_host(op->tasks, op->db, ref);
+}
+
 /* ---- the context ---- */
 
 const char *op_get(struct op *op, const char *key)

@@ -112,6 +112,10 @@ void op_put_int(struct op *op, const char *key, int64_t value);
 void op_put_bool(struct op *op, const char *key, bool value);
 struct err *op_save(struct op *op) _must_use_;
 
+/* HANDLE_INVALID for what is no host, HOST_OFFLINE for one that is not this: what is asked of a
+ * machine has to be asked there. */
+struct err *need_own_host(struct op *op, const char *ref) _must_use_;
+
 /* A transaction in the operation's name (db_write). */
 struct err *op_write(struct op *op, const char *name, struct err *(*fn)(struct txn *t, void *arg),
                      void *arg) _must_use_;

@@ -193,7 +193,10 @@ def test_another_host_is_not_this_machine(x, host, pool, away, told):
                  ("prepare_for_poweroff",), ("get_server_certificate",), ("get_thread_diagnostics",),
                  ("reset_server_certificate",), ("refresh_server_certificate",),
                  ("dmesg",), ("dmesg_clear",), ("get_log",), ("sync_data",), ("backup_rrds", 0.0),
-                 ("backup_rrds", 9.0), ("bugreport_upload", "http://127.0.0.1:1/", {})):
+                 ("backup_rrds", 9.0), ("bugreport_upload", "http://127.0.0.1:1/", {}),
+                 ("disable",), ("get_servertime",), ("get_server_localtime",),
+                 ("get_diagnostic_timing_stats",), ("get_tracked_user_agents",),
+                 ("has_extension", "x"), ("call_plugin", "p", "f", {}), ("call_extension", "x")):
         assert failure(x.call, f"host.{call[0]}", away, *call[1:]) == ["HOST_OFFLINE", away]
     for message, *args in (("gc_stats",), ("gc_compact",), ("network_stats", {})):
         assert failure(x.call, f"Diagnostics.{message}", away, *args) == ["HOST_OFFLINE", away]

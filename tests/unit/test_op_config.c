@@ -341,6 +341,22 @@ static void a_forgotten_disk_is_introduced(void **state)
     snap_unref(s);
 }
 
+static struct err *add_pbd(struct txn *t, void *arg)
+{
+    rstr_set(&txn_add_PBD(t)->SR, w.sr);
+    return NULL;
+}
+
+/* That a second host reads it is what the mark says. */
+static void what_two_hosts_have_is_shared(void **state)
+{
+    ok(lab_call(&w, SR_set_shared, w.sr, .sr = w.sr, .value = true));
+    ok(lab_call(&w, SR_set_shared, w.sr, .sr = w.sr, .value = false));
+    ok(lab_call(&w, SR_set_shared, w.sr, .sr = w.sr, .value = true));
+    ok(db_write(w.db, "another PBD", add_pbd, NULL));
+    refused(lab_call(&w, SR_set_shared, w.sr, .sr = w.sr, .value = false), "SR_HAS_MULTIPLE_PBDS");
+}
+
 static void repositories_have_names(void **state)
 {
     struct val *r = NULL;
@@ -465,6 +481,7 @@ int main(void)
         T(disks_have_names),
         T(a_forgotten_disk_is_introduced),
         T(repositories_have_names),
+        T(what_two_hosts_have_is_shared),
         T(a_repository_is_introduced_and_forgotten),
         T(a_repository_is_made_and_taken_away),
     };

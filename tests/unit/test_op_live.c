@@ -285,6 +285,30 @@ static void the_boot_record_tells_what_runs(void **state)
 #undef RECORD
 }
 
+static struct err *give_kernel(struct txn *t, void *kernel)
+{
+    rstr_set(&txn_edit_VM(t, w.vm)->PV_kernel, kernel);
+    return NULL;
+}
+
+static void the_boot_policy_says_whose_kernel(void **state)
+{
+    struct {
+        const char *policy, *kernel;
+    } cases[] = {{"BIOS order", ""}, {"", "/boot/vmlinuz"}};
+    ok(db_write(w.db, "kernel", give_kernel, "/boot/vmlinuz"));
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        ok(SET(HVM_boot_policy, .value = cases[i].policy));
+        START();
+        _cleanup_(boot_freep) struct boot *b = guest_boot();
+        assert_int_equal(b->firmware, *cases[i].kernel ? BOOT_DIRECT : BOOT_BIOS);
+        assert_string_equal(b->kernel, cases[i].kernel);
+        ok(lab_call(&w, VM_hard_shutdown, w.vm, .vm = w.vm));
+    }
+    ok(SET(domain_type, .value = DOMAIN_TYPE_HVM));
+    assert_string_equal(now()->HVM_boot_policy, "BIOS order");
+}
+
 static bool is_dom0(const struct row *row)
 {
     return rec_VM(row)->is_control_domain;
@@ -503,6 +527,7 @@ int main(void)
         TEST(a_vm_that_has_run_has_bios_strings),
         TEST(firmware_variables_are_for_halted_vms),
         TEST(the_boot_record_tells_what_runs),
+        TEST(the_boot_policy_says_whose_kernel),
         TEST(a_vm_is_in_one_group_and_one_appliance),
         TEST(a_guest_is_where_it_runs),
         TEST(data_for_the_guest),
