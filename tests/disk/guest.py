@@ -36,7 +36,7 @@ class Guest:
             self.process = subprocess.Popen(argv + (["-incoming", incoming] if incoming else []),
                                             stderr=log)
         self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(20)
+        self.sock.settimeout(60)
         wait_for(lambda: self.sock.connect_ex(qmp) == 0)
         self.file = self.sock.makefile("rw")
         self.file.readline()

@@ -86,12 +86,10 @@ def test_answers_while_storage_hangs(diskd):
     path = diskd.path("slow")
     os.mkfifo(path)
     diskd.attach("slow", MIB, readonly=True)
-    start = time.monotonic()
     for _ in range(2):
         assert diskd.control("activate", id="slow", path=path, format="raw") == {
             "ok": True, "pending": True}
-    diskd.ok("ping")
-    assert time.monotonic() - start < 2.0
+    diskd.ok("ping")  # would wait for ever if it waited for the storage
     assert diskd.ok("query")["disks"][0]["state"] == "activating"
     os.close(os.open(path, os.O_WRONLY))
     wait_for(lambda: diskd.ok("query")["disks"][0]["state"] == "attached")

@@ -2,7 +2,6 @@
 import os
 import struct
 import subprocess
-import time
 
 import pytest
 
@@ -88,10 +87,9 @@ def check(v, n):
 def test_writes_wait_and_go_on(diskd, small):
     with Vhost(diskd.path("small/a.vhd.vu")) as v:
         done, tokens = fill(v, diskd)
-        begin = time.monotonic()
         what = diskd.ok("query", id="small/a.vhd")["disks"][0]
         assert what["parked"]["code"] == "ENOSPC" and what["parked"]["requests"] >= 1
-        assert what["state"] == "active" and time.monotonic() - begin < 1
+        assert what["state"] == "active"
         check(v, done)
         assert v.flush() == OK
         small.make_room()
@@ -107,9 +105,7 @@ def test_a_ring_stops_and_starts_while_they_wait(diskd, small):
     with Vhost(diskd.path("small/a.vhd.vu")) as v:
         done, tokens = fill(v, diskd)
         for _ in range(3):
-            begin = time.monotonic()
             v.stop()
-            assert time.monotonic() - begin < 1
             v.poll()
             assert not stats(diskd)["parked"]
             free, answered, seen, avail = v.free, v.done, v.seen, v.avail_idx

@@ -34,7 +34,7 @@ class Vhost:
     def __init__(self, path, num=128, features=None, memory=None, inflight=None, start=True):
         self.num = num
         self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(20)
+        self.sock.settimeout(60)
         self.sock.connect(path)
         self.memfd = memory or os.memfd_create("guest")
         if memory is None:
@@ -174,7 +174,7 @@ class Vhost:
             self.done[head] = True
             self.free.append(head // 4)
 
-    def wait(self, tokens, seconds=20):
+    def wait(self, tokens, seconds=60):
         """The statuses of the requests."""
         end = time.monotonic() + seconds
         while True:

@@ -13,7 +13,7 @@ READ, WRITE, DISCONNECT = 0, 1, 2
 
 class Nbd:
     def __init__(self, address, port):
-        self.sock = socket.create_connection((address, int(port)), timeout=20)
+        self.sock = socket.create_connection((address, int(port)), timeout=60)
         magic, option, self.flags = struct.unpack(">8sQH", self.take(18))
         assert (magic, option) == (b"NBDMAGIC", OPTION) and self.flags & 1
         self.sock.sendall(struct.pack(">I", 1))

@@ -19,7 +19,7 @@ MIB = 1 << 20
 GUEST = os.path.join(TOP, "tests", "disk", "guest.S")
 
 
-def wait_for(what, seconds=20):
+def wait_for(what, seconds=60):
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         got = what()

@@ -20,7 +20,7 @@ def run(*argv, **kw):
     return subprocess.run(argv, check=True, capture_output=True, text=True, **kw)
 
 
-def wait_until(what, name, seconds=20):
+def wait_until(what, name, seconds=60):
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if what():

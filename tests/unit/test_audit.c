@@ -172,7 +172,7 @@ static void test_a_disk_that_takes_nothing(void **state)
     audit_flush(a); /* returns although nothing was written */
     assert_int_equal(rmdir(path), 0);
     clock_advance(60 * USEC_PER_SEC);
-    for (int i = 0; i < 500; i++) {
+    for (int i = 0; i < 6000; i++) {
         struct stat st;
         if (stat(path, &st) == 0 && st.st_size)
             break;

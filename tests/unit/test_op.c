@@ -329,7 +329,7 @@ static void begin_async(struct outcome *o, const char *name, msg_fn fn)
 /* Until the task may be cancelled: then the operation has begun its first step. */
 static void await_step(const char *task)
 {
-    for (unsigned i = 0; i < 500; i++) {
+    for (usec_t end = clock_now() + 60 * USEC_PER_SEC; clock_now() < end;) {
         struct snap *s = snap_get(w.db);
         const struct rec_task *row = snap_task(s, task);
         bool can = row && val_set_has(row->allowed_operations, "cancel");
