@@ -1,5 +1,6 @@
 """qcow2 disks beside VHDs: chosen by size or by name, and under a guest that writes and compares."""
 import os
+import struct
 import subprocess
 import sys
 import uuid
@@ -9,6 +10,7 @@ import pytest
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 
 from realhost import guest_sector, run_host, wait_for  # noqa: E402
+from transfers import Client, query, sparse  # noqa: E402
 import xapi  # noqa: E402
 
 host = pytest.fixture(scope="module")(run_host)
@@ -102,6 +104,92 @@ def test_a_guest_on_qcow2_is_snapshotted_killed_and_tidied(host):
     host.x.VM.start(vm, False, False)
     host.rounds(vm, 5)
     host.remove_vm(vm)
+
+
+def destroyed(host, vm):
+    """A snapshot and what it alone has."""
+    own = [host.x.VBD.get_VDI(b) for b in host.x.VM.get_VBDs(vm) if host.x.VBD.get_type(b) == "Disk"]
+    memory = host.x.VM.get_suspend_VDI(vm)
+    host.x.VM.destroy(vm)
+    for vdi in [*own, memory]:
+        if vdi in host.x.VDI.get_all():
+            host.x.VDI.destroy(vdi)
+
+
+def test_a_guest_travels_with_its_snapshots(host, tmp_path):
+    """From qcow2 disks into an archive and out of it: the guest goes on, goes back to a snapshot, and
+    wakes in the middle of what it did at a checkpoint."""
+    x, vm = host.x, host.make_vm(vdi=install(host, storage(host)), name="traveller")
+    x.VM.start(vm, False, False)
+    host.rounds(vm, 5)
+    tree = [x.VM.checkpoint(vm, "awake")]
+    host.rounds(vm, 5)
+    tree.append(x.VM.snapshot(vm, "later"))
+    host.rounds(vm, 5)
+    x.VM.hard_shutdown(vm)
+    file = str(tmp_path / "vm.xva")
+    for path, method, more in (("/export", "-o", {"ref": vm, "export_snapshots": "true",
+                                                  "preserve_power_state": "true",
+                                                  "use_compression": "zstd"}),
+                               ("/import", "-T", {})):
+        task = x.task.create("travel", "")
+        subprocess.run(["curl", "-sS", method, file, host.url + query(path, session_id=x.ref,
+                                                                     task_id=task, **more)], check=True)
+        assert x.task.get_error_info(task) == []
+        if path == "/export":
+            host.remove_vm(vm)
+            for snapshot in tree:
+                destroyed(host, snapshot)
+    new, = [v for v in x.VM.get_by_name_label("traveller") if not x.VM.get_is_a_snapshot(v)]
+    host.x_uuid[new] = x.VM.get_uuid(new)
+    copies = {x.VM.get_name_label(s): s for s in x.VM.get_snapshots(new)}
+    assert x.VM.get_parent(new) == copies["later"] and x.VM.get_parent(copies["later"]) == copies["awake"]
+    x.VM.start(new, False, False)
+    host.rounds(new, 5)
+    x.VM.hard_shutdown(new)
+    x.VM.revert(copies["later"])
+    x.VM.start(new, False, False)
+    host.rounds(new, 5)
+    x.VM.revert(copies["awake"])
+    assert x.VM.get_power_state(new) == "Suspended"
+    x.VM.resume(new, False, False)
+    host.rounds(new, 5)
+    host.remove_vm(new)
+    for snapshot in copies.values():
+        destroyed(host, snapshot)
+    assert not host.leftovers()
+
+
+def test_what_goes_out_as_qcow2(host, tmp_path):
+    """Of any disk: whole and as a difference, read by QEMU; and the whole comes in again."""
+    x, web = host.x, Client(host, host.x)
+    vdi, raw = make(host, 16 * MIB, image_format="qcow2"), tmp_path / "d.raw"
+    raw.write_bytes(sparse(16 * MIB))
+    assert web.put("/import_raw_vdi", raw.read_bytes(), vdi=vdi)[0] == 200
+    snapshot = x.VDI.snapshot(vdi)
+    piece = struct.pack("<QI", 9 * MIB, 4096) + b"x" * 4096 + bytes(12)
+    assert web.put("/import_raw_vdi", piece, vdi=vdi, chunked="true")[0] == 200
+    names = {v: str(tmp_path / (x.VDI.get_uuid(v) + ".qcow2")) for v in (snapshot, vdi)}
+    for ref, more in ((snapshot, {}), (vdi, {"base": snapshot})):
+        status, _, body = web.get("/export_raw_vdi", vdi=ref, format="qcow2", **more)
+        assert status == 200
+        with open(names[ref], "wb") as f:
+            f.write(body)
+        subprocess.run(["qemu-img", "check", "-q", "-f", "qcow2", names[ref]], check=True)
+    subprocess.run(["qemu-img", "compare", "-q", "-f", "qcow2", "-F", "raw", names[snapshot], raw],
+                   check=True)
+    with open(raw, "r+b") as f:
+        f.seek(9 * MIB)
+        f.write(b"x" * 4096)
+    subprocess.run(["qemu-img", "compare", "-q", "-f", "qcow2", "-F", "raw", names[vdi], raw],
+                   check=True)
+    assert os.path.getsize(names[vdi]) == 6 * 65536, "header, L1, two of counts, L2, data"
+    other = make(host, 16 * MIB)
+    with open(names[snapshot], "rb") as f:
+        assert web.put("/import_raw_vdi", f.read(), vdi=other, format="qcow2")[0] == 200
+    assert web.get("/export_raw_vdi", vdi=other)[2] == sparse(16 * MIB)
+    for ref in (other, snapshot, vdi):
+        x.VDI.destroy(ref)
 
 
 def test_a_guest_cannot_make_another_format_of_its_disk(host):
