@@ -60,14 +60,13 @@ int qcow2_head_parse(const void *p, struct qcow2_head *ret, const char **ret_why
         return refuse("this is no qcow2", ret_why);
     if (version != 2 && version != 3)
         return refuse("its version is not known", ret_why);
-    if (get_be64(b + 8) || get_be32(b + 16))
-        return refuse("it is a difference to another image", ret_why);
     if (get_be32(b + 32))
         return refuse("it is encrypted", ret_why);
     if (bits < CLUSTER_BITS_MIN || bits > CLUSTER_BITS_MAX)
         return refuse("its header makes no sense", ret_why);
     *ret = (struct qcow2_head){
         .size = get_be64(b + 24), .cluster_bits = bits, .l1_at = get_be64(b + 40)};
+    ret->is_difference = get_be64(b + 8) || get_be32(b + 16);
     if (version == 3 && check_features(b, ret, ret_why) < 0)
         return -EINVAL;
     return check_tables(ret, get_be32(b + 36), ret_why);
@@ -88,6 +87,6 @@ struct qcow2_entry qcow2_l2_entry(const struct qcow2_head *h, uint64_t entry)
     }
     uint64_t at = entry & PLACE_MASK;
     if ((entry & ENTRY_ZERO) || at == 0)
-        return (struct qcow2_entry){.kind = QCOW2_ABSENT};
+        return (struct qcow2_entry){.kind = entry & ENTRY_ZERO ? QCOW2_ZEROES : QCOW2_ABSENT};
     return (struct qcow2_entry){QCOW2_DATA, at, 1u << h->cluster_bits};
 }

@@ -26,6 +26,7 @@ struct qcow2_head {
     uint64_t l1_at;
     uint32_t l1_entries; /* those that the disk needs */
     bool is_zstd;        /* compressed clusters are; else deflated */
+    bool is_difference;  /* what is absent is another image's */
 };
 /* `p` has QCOW2_HEAD_SIZE bytes. */
 int qcow2_head_parse(const void *p, struct qcow2_head *ret, const char **ret_why);
@@ -33,9 +34,9 @@ int qcow2_head_parse(const void *p, struct qcow2_head *ret, const char **ret_why
 /* An entry of the first table: 0 if there is no second one. */
 uint64_t qcow2_l1_place(uint64_t entry);
 
-enum qcow2_entry_kind { QCOW2_ABSENT, QCOW2_DATA, QCOW2_COMPRESSED };
+enum qcow2_entry_kind { QCOW2_ABSENT, QCOW2_ZEROES, QCOW2_DATA, QCOW2_COMPRESSED };
 struct qcow2_entry {
-    enum qcow2_entry_kind kind; /* what is absent reads as zeroes */
+    enum qcow2_entry_kind kind; /* what is absent reads as zeroes, or as what is below */
     uint64_t at;
     uint32_t size; /* compressed: no more than so many bytes */
 };

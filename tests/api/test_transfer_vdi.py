@@ -180,8 +180,29 @@ def test_qcow2_differences(daemon, x, vdi, tmp_path):
         checked(tmp_path / f"{top}.qcow2")
         (tmp_path / "d.raw").write_bytes(changed)
         compared(tmp_path / f"{top}.qcow2", "qcow2", tmp_path / "d.raw", "raw")
+        put(daemon, x, body, vdi=vdi, format="qcow2")
+        assert get(daemon, x, vdi=vdi)[2] == changed, "onto what it was made of"
     finally:
         x.VDI.destroy(copy)
+
+
+def test_a_qcow2_difference_of_another_writer(daemon, x, vdi, tmp_path):
+    """What it hides becomes zero, what it does not have stays."""
+    fill(daemon, x, vdi)
+    base, top, raw = (tmp_path / n for n in ("base.qcow2", "top.qcow2", "d.raw"))
+    base.write_bytes(get(daemon, x, vdi=vdi, format="qcow2")[2])
+    for argv in (["qemu-img", "create", "-q", "-f", "qcow2", "-b", base, "-F", "qcow2", top],
+                 ["qemu-io", "-f", "qcow2", "-c", "write -z 0 64k", "-c", "write -P 5 6M 70k", top],
+                 ["qemu-img", "convert", "-f", "qcow2", "-O", "raw", top, raw]):
+        subprocess.run(argv, check=True, stdout=subprocess.PIPE)
+    task = new_task(x)
+    put(daemon, x, top.read_bytes(), vdi=vdi, format="qcow2", task_id=task)
+    assert x.task.get_error_info(task) == []
+    assert raw.read_bytes() != CONTENT and get(daemon, x, vdi=vdi)[2] == raw.read_bytes()
+    task = new_task(x)
+    before = sorted(x.VM.get_all())
+    daemon.post(query("/import", session_id=x.ref, task_id=task), top.read_bytes(), method="PUT")
+    assert "is a difference" in x.task.get_error_info(task)[1] and sorted(x.VM.get_all()) == before
 
 
 def test_differences(daemon, x, vdi):

@@ -121,12 +121,14 @@ def test_templates_and_snapshots(xe, vm, tmp_path):
 
 def test_disks(daemon, xe, vm, tmp_path):
     vdi = disk_of(xe, vm)
-    raw, vhd = tmp_path / "d.raw", tmp_path / "d.vhd"
+    raw = tmp_path / "d.raw"
     assert xe("vdi-export", f"uuid={vdi}", f"filename={raw}") == "Export succeeded"
     assert raw.read_bytes() == CONTENT
-    xe("vdi-export", f"uuid={vdi}", f"filename={vhd}", "format=vhd")
-    subprocess.run(["qemu-img", "compare", "-f", "vpc", "-F", "raw", vhd, raw], check=True,
-                   stdout=subprocess.PIPE)
+    for form, name in (("qcow2", "qcow2"), ("vhd", "vpc")):
+        vhd = tmp_path / f"d.{form}"
+        xe("vdi-export", f"uuid={vdi}", f"filename={vhd}", f"format={form}")
+        subprocess.run(["qemu-img", "compare", "-f", name, "-F", "raw", vhd, raw], check=True,
+                       stdout=subprocess.PIPE)
     sr = xe("pool-list", "params=default-SR", "--minimal")
     other = xe("vdi-create", f"sr-uuid={sr}", "name-label=other", "virtual-size=8MiB")
     xe("vdi-import", f"uuid={other}", f"filename={vhd}", "format=vhd")

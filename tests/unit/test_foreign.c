@@ -126,10 +126,15 @@ static void a_qcow2_says_what_it_is(void **state)
     assert_int_equal(qcow2_head_parse(b, &h, &why), 0);
     assert_int_equal(h.size, 3ull << 29);
     assert_int_equal(h.l1_entries, 3);
-    assert_false(h.is_zstd);
+    assert_false(h.is_zstd || h.is_difference);
+    put_be32(b + 12, 1024);
+    put_be32(b + 16, 5);
+    assert_int_equal(qcow2_head_parse(b, &h, &why), 0);
+    assert_true(h.is_difference);
     struct qcow2_entry e = qcow2_l2_entry(&h, 1ull << 63 | 0x50000);
     assert_true(e.kind == QCOW2_DATA && e.at == 0x50000 && e.size == 65536);
-    assert_int_equal(qcow2_l2_entry(&h, 0x50001).kind, QCOW2_ABSENT);
+    assert_int_equal(qcow2_l2_entry(&h, 0x50001).kind, QCOW2_ZEROES);
+    assert_int_equal(qcow2_l2_entry(&h, 1).kind, QCOW2_ZEROES);
     assert_int_equal(qcow2_l2_entry(&h, 0).kind, QCOW2_ABSENT);
     e = qcow2_l2_entry(&h, 1ull << 62 | 2ull << 54 | 0x50123);
     assert_true(e.kind == QCOW2_COMPRESSED && e.at == 0x50123 && e.size == 3 * 512 - 0x123);
@@ -140,9 +145,9 @@ static void a_qcow2_that_needs_more_is_refused(void **state)
     static const struct {
         size_t at;
         uint32_t value;
-    } lies[] = {{4, 4},   {12, 1}, {16, 5},  {20, 8},        {20, 22}, {24, 1u << 30},
-                {32, 1},  {36, 2}, {44, 17}, {72, 1u << 31}, {76, 2},  {76, 4},
-                {76, 16}, {76, 8}, {0, 0},   {40, 1u << 31}};
+    } lies[] = {{4, 4},   {20, 8},  {20, 22},       {24, 1u << 30}, {32, 1},
+                {36, 2},  {44, 17}, {72, 1u << 31}, {76, 2},        {76, 4},
+                {76, 16}, {76, 8},  {0, 0},         {40, 1u << 31}};
     (void)state;
     struct qcow2_head h;
     const char *why;

@@ -1,5 +1,6 @@
 /*
- * qcow2_in.c: a qcow2 image read from front to back, onto a disk that is all zeroes, or made so.
+ * qcow2_in.c: a qcow2 image read from front to back, onto a disk that is all zeroes, or made so. A
+ * difference goes onto a disk that is as the image below it was: what it does not have stays.
  *
  * Compressed clusters come from the scratch: several share a sector.
  */
@@ -34,6 +35,13 @@ static struct err *take_l1(struct scatter *s, const struct qcow2 *im, const char
     return NULL;
 }
 
+/* A cluster of a difference that hides what is below. */
+static struct err *clear(struct scatter *s, const struct qcow2 *im, uint64_t number)
+{
+    uint64_t at = number << im->head.cluster_bits, left = s->in->size - at;
+    return diskio_zero(s->in->disk, left < cluster(im) ? left : cluster(im), at);
+}
+
 static struct err *take_l2(struct scatter *s, const struct qcow2 *im, uint64_t table,
                            const char *bytes)
 {
@@ -43,6 +51,10 @@ static struct err *take_l2(struct scatter *s, const struct qcow2 *im, uint64_t t
         struct qcow2_entry e = qcow2_l2_entry(&im->head, get_be64(bytes + 8 * (size_t)i));
         if (e.kind == QCOW2_ABSENT || number << im->head.cluster_bits >= im->head.size)
             continue;
+        if (e.kind == QCOW2_ZEROES) {
+            TRY(im->head.is_difference ? clear(s, im, number) : NULL);
+            continue;
+        }
         bool packed = e.kind == QCOW2_COMPRESSED;
         TRY(scatter_add(s, (struct part){.at = e.at,
                                          .arg = number,
@@ -82,12 +94,19 @@ static struct err *run(struct disk_in *in, struct scratch *scratch, struct qcow2
     return e;
 }
 
+static struct err *alone(void)
+{
+    return import_error("the qcow2 image is a difference to another image, which is not here");
+}
+
 struct err *qcow2_measure(const char *first, size_t size, uint64_t *ret)
 {
     struct qcow2_head h;
     const char *why = "it is too short";
     if (size < QCOW2_HEAD_SIZE || qcow2_head_parse(first, &h, &why) < 0)
         return import_error("the qcow2 image cannot be read: %s", why);
+    if (h.is_difference)
+        return alone();
     *ret = h.size;
     return NULL;
 }
@@ -100,7 +119,11 @@ struct err *qcow2_receive(struct disk_in *in, struct scratch *scratch)
     TRY(source_take(&in->src, first, sizeof(first)));
     if (qcow2_head_parse(first, &im.head, &why) < 0)
         return import_error("the qcow2 image cannot be read: %s", why);
+    if (im.head.is_difference && in->is_fresh)
+        return alone();
     TRY(foreign_check_size(in, im.head.size));
+    if (!im.head.is_difference && !in->is_fresh)
+        TRY(diskio_zero(in->disk, in->size, 0));
     im.room = mem_zalloc(cluster(&im), 1);
     struct err *e = run(in, scratch, &im);
     free(im.room);

@@ -141,7 +141,8 @@ static struct err *receive_foreign(struct disk_in *in, const struct vdi_stream *
     bool is_vmdk = st->format == PORTABLE_VMDK;
     struct scratch scratch = {
         .op = in->op, .size = st->size_bytes && !st->open_end ? st->size_bytes : 2 * in->size};
-    TRY(diskio_zero(in->disk, in->size, 0));
+    if (is_vmdk)
+        TRY(diskio_zero(in->disk, in->size, 0));
     struct err *e = foreign_receive(is_vmdk ? DISK_VMDK : DISK_QCOW2, in, &scratch);
     e = err_first(e, diskio_flush(in->disk));
     if (e) {
