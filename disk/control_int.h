@@ -90,11 +90,14 @@ json_t *verb_modify(struct call *c);
 json_t *verb_resize(struct call *c);
 json_t *verb_info(struct call *c);
 json_t *verb_coalesce(struct call *c);
+json_t *verb_mirror(struct call *c);
+json_t *verb_complete(struct call *c);
 json_t *verb_job(struct call *c);
 json_t *verb_cancel(struct call *c);
 /* What is under way, for `query`. */
 json_t *tasks_report(const struct control *ctl);
-/* The image of a coalesce under way, or NULL; and their end, which control_go_on_ending() awaits.
+/* The image of a coalesce or mirror under way, or NULL; and their end, which control_go_on_ending()
+ * awaits.
  */
 const char *tasks_running(const struct control *ctl);
 void tasks_cancel(struct control *ctl);

@@ -14,6 +14,7 @@
 #include "disk/backend/pace.h"
 #include "disk/gate.h"
 #include "disk/keeper.h"
+#include "disk/mirror.h"
 #include "disk/park.h"
 
 #define STALLED_US 10000000u
@@ -40,8 +41,10 @@ static void open_work(struct job *j);
 static void open_done(struct job *j);
 static void close_work(struct job *j);
 static void close_done(struct job *j);
+static void drained(struct disk *d);
 static void on_drained(struct ring_op *op, int res);
 static void on_req_done(struct blk_req *req, int err, void *arg);
+static void count_out(struct disk *d);
 static void answer(struct disk *d, struct blk_req *req, int err);
 static void end(struct disk *d, int err, const char *why);
 static void remember_error(struct disk *d, int err, const char *text);
@@ -213,8 +216,11 @@ int disk_deactivate(struct disk *d, disk_fn on_end, void *arg)
     d->state = DISK_DRAINING;
     d->on_end = on_end;
     d->on_end_arg = arg;
-    if (d->in_flight == 0)
-        ring_later(d->ring, &d->drain);
+    bool is_idle = d->in_flight == 0;
+    if (d->mirror)
+        mirror_let_go(d->mirror);
+    if (is_idle)
+        drained(d);
     return 0;
 }
 
@@ -233,6 +239,15 @@ static bool settles(struct disk *d)
     d->last_flush = (struct blk_req){.op = BLK_FLUSH, .owner = d, .done = on_settled};
     engine_submit(d->engine, &d->last_flush);
     return true;
+}
+
+/* Nothing of the guest is in flight any more; what copies the disk still reads it. */
+static void drained(struct disk *d)
+{
+    if (d->mirror)
+        mirror_drain(d->mirror);
+    else
+        ring_later(d->ring, &d->drain);
 }
 
 static void on_drained(struct ring_op *op, int res)
@@ -399,10 +414,48 @@ static void on_req_done(struct blk_req *req, int err, void *arg)
     d->moved_us = ring_round_us(d->ring);
     if (err && d->park && req->op != BLK_FLUSH && park_is_for(err, disk_is_remote(d)))
         park_put(d->park, req, err);
+    else if (d->mirror && is_change(req) && mirror_changed(d->mirror, req, err))
+        return; /* on_let_go() */
     else
         answer(d, req, err);
+    count_out(d);
+}
+
+static void count_out(struct disk *d)
+{
     if (--d->in_flight == 0 && d->state == DISK_DRAINING)
+        drained(d);
+}
+
+/* ---- a mirror ---- */
+
+static void on_let_go(void *arg, struct blk_req *req)
+{
+    answer(arg, req, 0);
+    count_out(arg);
+}
+
+static void on_left(void *arg)
+{
+    struct disk *d = arg;
+    d->mirror = NULL;
+    if (d->in_flight == 0 && d->state == DISK_DRAINING)
         ring_later(d->ring, &d->drain);
+}
+
+bool disk_can_be_mirrored(const struct disk *d)
+{
+    return d->state == DISK_ACTIVE && !d->is_readonly && !d->mirror;
+}
+
+void disk_mirror(struct disk *d, struct mirror *m)
+{
+    d->mirror = m;
+    mirror_attach(m, &(struct mirror_source){.engine = d->engine,
+                                             .in_flight = &d->in_flight,
+                                             .answer = on_let_go,
+                                             .left = on_left,
+                                             .arg = d});
 }
 
 static void answer(struct disk *d, struct blk_req *req, int err)

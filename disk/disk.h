@@ -38,6 +38,7 @@ struct disk_op_stats {
 
 struct budget;
 struct gate;
+struct mirror;
 struct pace;
 struct park;
 struct disk_error {
@@ -71,6 +72,7 @@ struct disk {
     struct budget *budget; /* for the next activation, or NULL */
     struct pace *pace;     /* in front of the backend while an image is open; NULL: no budget */
     struct gate *gate;     /* NULL while there were never limits */
+    struct mirror *mirror; /* that copies it, or NULL; its task's */
     struct park *park;     /* NULL: what storage refuses is answered with an error */
 
     struct disk_op_stats stats[BLK_OPS];
@@ -104,6 +106,11 @@ int disk_activate(struct disk *d, const struct chain_item *items, unsigned n, di
                   void *arg);
 /* From ACTIVE, else -EBUSY. */
 int disk_deactivate(struct disk *d, disk_fn on_end, void *arg);
+
+/* Active, can be written, and is not copied yet. */
+bool disk_can_be_mirrored(const struct disk *d);
+/* Has a mirror copy it from now on, until that ends or the image is closed. */
+void disk_mirror(struct disk *d, struct mirror *m);
 
 /* Another size, in bytes; its image must have it at the next activation. Clients are told. -EBUSY
  * unless it is attached only. */

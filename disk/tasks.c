@@ -1,8 +1,8 @@
 /*
- * tasks.c: verbs that work on images nobody serves here: create, modify, resize, info, coalesce.
- * Each is a task: work on a job thread (a coalesce goes on by itself) that those who ask the same
- * wait for, and that `job` tells the end of. Called by verbs.c on the loop's thread; owns the
- * tasks.
+ * tasks.c: verbs that work on images nobody serves here: create, modify, resize, info, coalesce,
+ * mirror. Each is a task: work on a job thread (the last two go on by themselves) that those who
+ * ask the same wait for, and that `job` tells the end of. Called by verbs.c on the loop's thread;
+ * owns the tasks.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "disk/coalesce.h"
 #include "disk/control_int.h"
+#include "disk/mirror.h"
 #include "disk/report.h"
 
 #define KEEP_TASKS 64u
@@ -31,6 +32,7 @@ struct task {
     int hidden;    /* -1: as it is */
     uint64_t rate; /* of a coalesce, bytes a second; 0: no limit */
     struct coalesce *coalesce;
+    struct mirror *mirror;
     struct image_why why;
     int err;
     bool is_finished;
@@ -40,9 +42,10 @@ struct task {
 
 static json_t *start(struct call *c, const struct task *like);
 static void begin(struct task *t);
+static json_t *progress_of(const struct task *t);
 static void work(struct job *j);
 static void work_done(struct job *j);
-static void coalesced(void *arg, int err, const char *why);
+static void long_one_ended(void *arg, int err, const char *why);
 
 static struct task *find_task(struct control *ctl, const char *op, const char *path)
 {
@@ -67,6 +70,7 @@ static void forget_old_tasks(struct control *ctl)
 void task_free(struct task *t)
 {
     coalesce_free(t->coalesce);
+    mirror_free(t->mirror);
     json_decref(t->result);
     json_decref(t->args);
     free(t);
@@ -183,30 +187,90 @@ static void begin(struct task *t)
     }
     struct chain_item child = {t->path, t->format}, parent = {t->parent.path, t->parent.format};
     t->coalesce = coalesce_new(t->ctl->ring, t->ctl->jobs, t->ctl->backend, &child, &parent,
-                               t->rate, coalesced, t);
+                               t->rate, long_one_ended, t);
+}
+
+static struct task *add_task(struct call *c, const struct task *like)
+{
+    struct task *t = mem_new(struct task);
+    *t = *like;
+    t->job = (struct job){.work = work, .done = work_done};
+    t->ctl = c->ctl;
+    t->args = json_incref(c->args);
+    vec_push(&c->ctl->tasks, t);
+    forget_old_tasks(c->ctl);
+    return t;
+}
+
+/* One under way; *ret_same: it was asked for by the same words. */
+static struct task *find_running(struct call *c, const char *op, const char *path, bool *ret_same)
+{
+    struct task *t = find_task(c->ctl, op, path);
+    if (t && t->is_finished)
+        t = NULL;
+    *ret_same = t && json_equal(t->args, c->args);
+    return t;
 }
 
 /* The same again waits for the one under way; what has ended is done again. */
 static json_t *start(struct call *c, const struct task *like)
 {
+    bool is_same;
     if (!check_path(c, like->path, 4095))
         return NULL;
-    struct task *t = find_task(c->ctl, like->op, like->path);
-    bool is_same = t && !t->is_finished && json_equal(t->args, c->args);
-    if (t && !t->is_finished && !is_same)
+    struct task *t = find_running(c, like->op, like->path, &is_same);
+    if (t && !is_same)
         return fail(c, -EBUSY, "another %s of '%s' is under way", like->op, like->path);
-    if (!is_same) {
-        t = mem_new(struct task);
-        *t = *like;
-        t->job = (struct job){.work = work, .done = work_done};
-        t->ctl = c->ctl;
-        t->args = json_incref(c->args);
-        vec_push(&c->ctl->tasks, t);
-        forget_old_tasks(c->ctl);
+    if (!t) {
+        t = add_task(c, like);
         begin(t);
     }
     waiter_add(c, &t->waiters);
     return NULL;
+}
+
+/* The image of a disk that is served here, into one that is open nowhere. It is a task of that
+ * one, and answers at once. */
+json_t *verb_mirror(struct call *c)
+{
+    struct task like = {.op = "mirror"};
+    struct chain_item items[CHAIN_MAX];
+    const char *id, *format;
+    json_t *parents = NULL;
+    struct disk *d = NULL;
+    unsigned n;
+    bool is_same;
+    if (!unpack(c, "{s:s, s:s, s:s, s?o}", "id", &id, "path", &like.path, "format", &format,
+                "parents", &parents) ||
+        read_chain(c, like.path, format, parents, items, &n) < 0)
+        return NULL;
+    vec_each (e, &c->ctl->entries)
+        d = strcmp((*e)->d->id, id) == 0 ? (*e)->d : d;
+    if (!d)
+        return fail(c, -ENOENT, "there is no disk '%s'", id);
+    struct task *t = find_running(c, like.op, like.path, &is_same);
+    if (is_same)
+        return progress_of(t);
+    if (t || is_open_here(c, like.path) || !disk_can_be_mirrored(d))
+        return fail(c, -EBUSY, "the disk '%s' cannot be copied to '%s' now", id, like.path);
+    t = add_task(c, &like);
+    t->mirror = mirror_new(t->ctl->ring, t->ctl->jobs, t->ctl->backend, items, n, d->size,
+                           long_one_ended, t);
+    disk_mirror(d, t->mirror);
+    return progress_of(t);
+}
+
+/* A mirror that is ready becomes whole when its disk is deactivated next. */
+json_t *verb_complete(struct call *c)
+{
+    const char *path;
+    if (!unpack(c, "{s:s}", "path", &path))
+        return NULL;
+    const struct task *t = find_task(c->ctl, "mirror", path);
+    if (!t || t->is_finished)
+        return fail(c, -ENOENT, "nothing is copied to '%s'", path);
+    int r = mirror_complete(t->mirror);
+    return r < 0 ? fail(c, r, "'%s' is not the same yet", path) : json_object();
 }
 
 static void do_create(struct task *t)
@@ -273,12 +337,19 @@ static void work_done(struct job *j)
 
 static json_t *progress_of(const struct task *t)
 {
-    uint64_t done, total;
+    uint64_t done = 0, total = 0;
+    if (t->mirror) {
+        struct mirror_progress p = mirror_get_progress(t->mirror);
+        return json_pack("{s:I, s:I, s:b}", "done", (json_int_t)p.done, "total",
+                         (json_int_t)p.total, "ready", p.is_ready);
+    }
+    if (!t->coalesce)
+        return json_object();
     coalesce_progress(t->coalesce, &done, &total);
     return json_pack("{s:I, s:I}", "done", (json_int_t)done, "total", (json_int_t)total);
 }
 
-static void coalesced(void *arg, int err, const char *why)
+static void long_one_ended(void *arg, int err, const char *why)
 {
     struct task *t = arg;
     struct control *ctl = t->ctl;
@@ -299,7 +370,7 @@ json_t *verb_job(struct call *c)
     if (!t)
         return fail(c, -ENOENT, "there was no %s of '%s'", of, path);
     if (!t->is_finished) {
-        json_t *j = t->coalesce ? progress_of(t) : json_object();
+        json_t *j = progress_of(t);
         (void)json_object_set_new(j, "pending", json_true());
         return j;
     }
@@ -307,17 +378,31 @@ json_t *verb_job(struct call *c)
     return json_incref(t->result);
 }
 
+/* It goes on by itself, and can be stopped. */
+static bool is_long(const struct task *t)
+{
+    return t->coalesce || t->mirror;
+}
+
+static void stop(struct task *t)
+{
+    if (t->mirror)
+        mirror_cancel(t->mirror);
+    else
+        coalesce_cancel(t->coalesce);
+}
+
 json_t *verb_cancel(struct call *c)
 {
     const char *path, *of;
     if (!unpack(c, "{s:s, s:s}", "path", &path, "of", &of))
         return NULL;
-    const struct task *t = find_task(c->ctl, of, path);
+    struct task *t = find_task(c->ctl, of, path);
     if (!t || t->is_finished)
         return fail(c, -ENOENT, "there is no %s of '%s'", of, path);
-    if (!t->coalesce)
+    if (!is_long(t))
         return fail(c, -EOPNOTSUPP, "a %s cannot be cancelled", of);
-    coalesce_cancel(t->coalesce);
+    stop(t);
     return json_object();
 }
 
@@ -328,7 +413,7 @@ json_t *tasks_report(const struct control *ctl)
         const struct task *t = ctl->tasks.v[i];
         if (t->is_finished)
             continue;
-        json_t *j = t->coalesce ? progress_of(t) : json_object();
+        json_t *j = progress_of(t);
         (void)json_object_set_new(j, "op", json_string(t->op));
         (void)json_object_set_new(j, "path", json_string(t->path));
         (void)json_array_append_new(list, j);
@@ -339,7 +424,7 @@ json_t *tasks_report(const struct control *ctl)
 const char *tasks_running(const struct control *ctl)
 {
     for (size_t i = 0; i < ctl->tasks.n; i++)
-        if (ctl->tasks.v[i]->coalesce && !ctl->tasks.v[i]->is_finished)
+        if (is_long(ctl->tasks.v[i]) && !ctl->tasks.v[i]->is_finished)
             return ctl->tasks.v[i]->path;
     return NULL;
 }
@@ -347,6 +432,6 @@ const char *tasks_running(const struct control *ctl)
 void tasks_cancel(struct control *ctl)
 {
     vec_each (t, &ctl->tasks)
-        if ((*t)->coalesce && !(*t)->is_finished)
-            coalesce_cancel((*t)->coalesce);
+        if (is_long(*t) && !(*t)->is_finished)
+            stop(*t);
 }

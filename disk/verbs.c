@@ -432,7 +432,7 @@ static json_t *verb_quit(struct call *c)
                         disk_state_name((*e)->d->state));
     const char *path = tasks_running(c->ctl);
     if (path && !force)
-        return fail(c, -EBUSY, "'%s' is being coalesced", path);
+        return fail(c, -EBUSY, "'%s' is being written", path);
     c->conn->quits_after_send = true;
     return json_object();
 }
@@ -456,12 +456,16 @@ json_t *verb_run(struct call *call, const char *op)
         const char *name;
         verb_fn *fn;
     } verbs[] = {
-        {"activate", verb_activate}, {"attach", verb_attach}, {"cancel", verb_cancel},
-        {"coalesce", verb_coalesce}, {"create", verb_create}, {"deactivate", verb_deactivate},
-        {"detach", verb_detach},     {"info", verb_info},     {"job", verb_job},
-        {"limit", verb_limit},       {"log", verb_log},       {"modify", verb_modify},
-        {"ping", verb_ping},         {"query", verb_query},   {"quit", verb_quit},
-        {"resize", verb_resize},     {"retry", verb_retry},   {"size", verb_size},
+        {"activate", verb_activate}, {"attach", verb_attach},
+        {"cancel", verb_cancel},     {"coalesce", verb_coalesce},
+        {"complete", verb_complete}, {"mirror", verb_mirror},
+        {"create", verb_create},     {"deactivate", verb_deactivate},
+        {"detach", verb_detach},     {"info", verb_info},
+        {"job", verb_job},           {"limit", verb_limit},
+        {"log", verb_log},           {"modify", verb_modify},
+        {"ping", verb_ping},         {"query", verb_query},
+        {"quit", verb_quit},         {"resize", verb_resize},
+        {"retry", verb_retry},       {"size", verb_size},
         {"stats", verb_stats},
     };
     for (size_t i = 0; i < ARRAY_LEN(verbs); i++)
