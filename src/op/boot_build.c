@@ -10,6 +10,7 @@
 
 #include "host/sr_tune.h"
 #include "op/vdi_cbt.h"
+#include "op/vdi_on_boot.h"
 #include "op/world.h"
 
 #define DEFAULT_ORDER "cd"
@@ -86,7 +87,6 @@ static void set_machine(struct boot *b, const struct rec_VM *vm, const struct ho
     put(&b->cpu, caps->cpu);
     b->acpi = is_true(vm->platform, "acpi", true);
     b->hyperv = is_true(vm->platform, "viridian", false);
-    b->reboot_stops = vm->actions_after_reboot == ON_NORMAL_EXIT_DESTROY;
     b->memory_bytes = place_memory_of(vm) - (uint64_t)vm->memory_overhead;
     b->rtc_offset_s = int_key(vm->platform, "timeoffset", 0);
     b->vnc = is_true(vm->platform, "vga", true);
@@ -217,6 +217,8 @@ struct err *boot_build(struct op *op, const struct snap *s, const struct rec_VM 
     const struct host_caps *caps = host_caps(op->host);
     _cleanup_(boot_freep) struct boot *b = boot_new(vm->uuid, vm->name_label);
     b->domid = domid;
+    /* Its disks cannot be reset under a machine that begins anew by itself. */
+    b->reboot_stops = vm->actions_after_reboot == ON_NORMAL_EXIT_DESTROY || vm_has_resets(s, vm);
     set_machine(b, vm, caps);
     set_cpus(b, vm);
     set_order(b, vm);

@@ -42,6 +42,9 @@ static bool wants_restart(const struct rec_VM *vm, const char *how)
         return vm->actions_after_crash == ON_CRASH_BEHAVIOUR_RESTART ||
                vm->actions_after_crash == ON_CRASH_BEHAVIOUR_COREDUMP_AND_RESTART ||
                vm->actions_after_crash == ON_CRASH_BEHAVIOUR_RENAME_RESTART;
+    /* A reboot ends a guest also for the sake of disks that are reset then. */
+    if (str_eq(how, "reboot"))
+        return vm->actions_after_reboot == ON_NORMAL_EXIT_RESTART;
     return str_eq(how, "shutdown") && vm->actions_after_shutdown == ON_NORMAL_EXIT_RESTART;
 }
 

@@ -214,6 +214,18 @@ static struct rec_SM *sm_of(struct txn *t, const char *type)
 /* Of repositories with chains. */
 static const char *const image_formats[] = {"vhd", "qcow2", "raw"};
 
+/* "VDI_RESET_ON_BOOT/2": a feature and its version, 1 where none is named. */
+static void put_feature(struct val *caps, struct val *features, const char *text)
+{
+    uint64_t version;
+    struct view rest = view_of(text), name;
+    if (!view_split(&rest, '/', &name) || str_u64(rest, 1, INT32_MAX, &version) < 0)
+        version = 1;
+    _cleanup_(freep) char *feature = view_dup(name);
+    val_add_str(caps, feature);
+    val_put_int(features, feature, (int64_t)version);
+}
+
 static void put_sm(struct txn *t, const struct ops *ops, const struct sr_kind *k)
 {
     struct rec_SM *sm = sm_of(t, k->type);
@@ -221,10 +233,8 @@ static void put_sm(struct txn *t, const struct ops *ops, const struct sr_kind *k
     struct val *formats = val_set();
     for (size_t i = 0; k->chain_suffix && i < ARRAY_LEN(image_formats); i++)
         val_add_str(formats, image_formats[i]);
-    for (const char *const *f = k->features; f && *f; f++) {
-        val_add_str(caps, *f);
-        val_put_int(features, *f, 1);
-    }
+    for (const char *const *f = k->features; f && *f; f++)
+        put_feature(caps, features, *f);
     for (const char *const(*c)[2] = k->config; c && (*c)[0]; c++)
         val_put_str(config, (*c)[0], (*c)[1]);
     rstr_set(&sm->type, k->type);

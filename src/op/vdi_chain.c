@@ -84,7 +84,7 @@ const char *chain_new_of(struct op *op, const char *vdi)
     return NULL;
 }
 
-static const char *const uses[] = {"snapshot", "clone", "back"};
+static const char *const uses[] = {"snapshot", "clone", "back", "alone"};
 
 struct err *chain_add(struct op *op, const char *ref, enum chain_use use)
 {
@@ -106,6 +106,11 @@ struct err *chain_add(struct op *op, const char *ref, enum chain_use use)
     chain_put(op, i, "base", uuid);
     op_put_int(op, "splits", (int64_t)i + 1);
     return NULL;
+}
+
+static bool is_alone(struct op *op, size_t i)
+{
+    return str_eq(chain_get(op, i, "use"), uses[CHAIN_ALONE]);
 }
 
 /* ---- the storage ---- */
@@ -170,7 +175,8 @@ struct err *chain_resume(struct op *op)
     return each(op, resume_one);
 }
 
-/* What has nothing of its own is not worth a level: the new one is built on the same. */
+/* What has nothing of its own is not worth a level: the new one is built on the same. Nor has what
+ * will be forgotten. */
 static struct err *decide(struct op *op, size_t i, struct disk *d)
 {
     struct sr_volume vol = {0};
@@ -178,7 +184,8 @@ static struct err *decide(struct op *op, size_t i, struct disk *d)
     const struct rec_VDI *old = snap_VDI(d->s, chain_get(op, i, "vdi"));
     bool tracked = old && old->cbt_enabled && str_eq(chain_get(op, i, "use"), uses[CHAIN_SNAPSHOT]);
     chain_put(op, i, "tracked", tracked ? old->uuid : "");
-    bool beside = !vol.is_written && vol.parent && *vol.parent;
+    bool forgets = old && old->on_boot == ON_BOOT_RESET;
+    bool beside = (!vol.is_written || forgets) && vol.parent && *vol.parent;
     chain_put(op, i, "how", beside ? "beside" : "split");
     chain_put(op, i, "below", beside ? vol.parent : d->base_at);
     sr_volume_done(&vol);
@@ -191,6 +198,8 @@ static struct err *split_one(struct op *op, size_t i, struct disk *d)
         struct verb v = op_verb(op, VERB_TIME);
         TRY(sr_vdi_split(op->host, &v, &d->sr, d->at, chain_get(op, i, "base")));
     }
+    if (is_alone(op, i))
+        return NULL;
     const char *tracked = chain_get(op, i, "tracked"), *uuid = chain_get(op, i, "uuid");
     struct verb v = op_verb(op, VERB_TIME), log = op_verb(op, VERB_TIME);
     TRY(sr_vdi_child(op->host, &v, &d->sr, chain_get(op, i, "below"), uuid));
@@ -214,7 +223,7 @@ static struct err *unsplit_one(struct op *op, size_t i, struct disk *d)
                 join = op_verb(op, VERB_TIME);
     if (*tracked)
         TRY(sr_cbt_unsplit(op->host, &log, &d->sr, tracked, chain_get(op, i, "uuid")));
-    struct err *e = sr_vdi_delete(op->host, &del, &d->sr, d->new_at);
+    struct err *e = is_alone(op, i) ? NULL : sr_vdi_delete(op->host, &del, &d->sr, d->new_at);
     if (!e && str_eq(how, "split"))
         e = sr_vdi_unsplit(op->host, &join, &d->sr, d->at, chain_get(op, i, "base"));
     return e;
@@ -290,7 +299,7 @@ void chain_put_records(struct txn *t, struct op *op)
         struct rec_VDI *back = txn_edit_VDI(t, chain_get(op, i, "old"));
         if (back)
             put_back(back, old);
-        else
+        else if (!is_alone(op, i))
             put_new(t, op, i, old, new_at);
     }
 }
@@ -299,6 +308,11 @@ void chain_put_records(struct txn *t, struct op *op)
 
 static struct err *plan_snapshot(struct op *op)
 {
+    _cleanup_(snap_unrefp) struct snap *s = snap_get(op->db);
+    const struct rec_VDI *vdi;
+    TRY(need_VDI(s, op->self, &vdi));
+    if (vdi->on_boot == ON_BOOT_RESET)
+        return err_VDI_ON_BOOT_MODE_INCOMPATIBLE_WITH_OPERATION();
     TRY(chain_add(op, op->self, CHAIN_SNAPSHOT));
     op_put(op, "result", chain_get(op, 0, "ref"));
     return NULL;
@@ -327,7 +341,8 @@ struct err *chain_finish(struct op *op)
     TRY(chain_resume(op));
     for (size_t i = 0; i < chain_count(op); i++) {
         TRY(vdi_note_size(op, chain_get(op, i, "vdi")));
-        TRY(vdi_note_size(op, chain_get(op, i, "ref")));
+        if (!is_alone(op, i))
+            TRY(vdi_note_size(op, chain_get(op, i, "ref")));
     }
     return NULL;
 }

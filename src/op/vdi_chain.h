@@ -26,6 +26,7 @@ enum chain_use {
     CHAIN_SNAPSHOT, /* the new VDI is a snapshot of the old one */
     CHAIN_CLONE,    /* it is a disk of its own */
     CHAIN_BACK,     /* it will take the place of another (VM.revert) */
+    CHAIN_ALONE,    /* there is no new one: the old VDI becomes an empty child of a base copy */
 };
 
 /* Can this VDI be built upon? SR_OPERATION_NOT_SUPPORTED, VDI_NOT_MANAGED, a chain that is too

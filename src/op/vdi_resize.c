@@ -125,6 +125,8 @@ static struct err *resize(struct op *op, int64_t size, const char *steps)
     const struct rec_VDI *vdi;
     TRY(need_VDI(s, op->self, &vdi));
     TRY(cbt_need_data(vdi));
+    if (vdi->on_boot == ON_BOOT_RESET)
+        return err_VDI_ON_BOOT_MODE_INCOMPATIBLE_WITH_OPERATION();
     if (size < vdi->virtual_size) {
         char text[24];
         snprintf(text, sizeof(text), "%lld", (long long)vdi->virtual_size);

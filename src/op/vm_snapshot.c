@@ -65,6 +65,8 @@ static struct err *plan_disks(struct op *op, const struct snap *s, const struct 
         const struct rec_VBD *vbd = snap_VBD(s, ref);
         if (!twin_is_own_disk(s, vbd) || is_ignored(op, vbd->VDI) || chain_new_of(op, vbd->VDI))
             continue;
+        if (use == CHAIN_SNAPSHOT && snap_VDI(s, vbd->VDI)->on_boot == ON_BOOT_RESET)
+            return err_VDI_ON_BOOT_MODE_INCOMPATIBLE_WITH_OPERATION();
         TRY(chain_claim(op, vbd->VDI, operation));
         TRY(chain_add(op, vbd->VDI, use));
     }

@@ -9,8 +9,9 @@
 #include <string.h>
 
 #include "gen/msg.h"
-#include "op/world.h"
+#include "op/vdi_on_boot.h"
 #include "op/vm_ops.h"
+#include "op/world.h"
 
 /* ---- choose host ---- */
 
@@ -205,6 +206,8 @@ static struct err *mark_running(struct op *op)
 static const struct step start_steps[] = {
     {"choose host", choose_host, NULL, .weight = 1},
     {"reserve memory", reserve, unreserve, .weight = 1},
+    {"plan resets", resets_plan, NULL, .weight = 1},
+    {"reset disks", resets_run, resets_undo, .weight = 1},
     {"make boot record", make_record, drop_record, .weight = 1},
     {"attach disks", attach_disks, detach_disks, .weight = 3},
     {"build guest", build, kill_guest, .weight = 4},

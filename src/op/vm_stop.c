@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "gen/msg.h"
+#include "op/vdi_on_boot.h"
 #include "op/vm_ops.h"
 #include "op/world.h"
 
@@ -206,6 +207,7 @@ static struct err *start_again(struct op *op)
 {
     _cleanup_(boot_freep) struct boot *b = NULL;
     TRY(kill_guest(op));
+    TRY(resets_run(op));
     TRY(op_boot(op, &b));
     b->domid = op_get_int(op, "domid");
     struct verb disks = op_verb(op, VERB_TIME), build = op_verb(op, VERB_TIME);
@@ -223,7 +225,8 @@ static struct err *gone_txn(struct txn *t, void *arg)
 /* The guest is off in any case: what cannot be started again is halted. */
 static struct err *stay_off(struct op *op)
 {
-    struct err *e = err_first(kill_guest(op), detach_disks(op));
+    struct err *e = err_first(kill_guest(op), resets_undo(op));
+    e = err_first(e, detach_disks(op));
     return err_first(e, op_write(op, "mark halted", gone_txn, (void *)op->self));
 }
 
@@ -231,6 +234,7 @@ static struct err *stay_off(struct op *op)
  * leaves it hanging. A machine that is built anew has no such past. */
 static const struct step hard_reboot_steps[] = {
     {"next domid", take_domid, NULL, .weight = 1},
+    {"plan resets", resets_plan, NULL, .weight = 1},
     {"start guest again", start_again, stay_off, .weight = 4},
     {"mark rebooted", mark_rebooted, NULL, .weight = 1, .commit = true},
 };
@@ -251,6 +255,7 @@ struct err *msg_VM_hard_reboot_internal(struct op *op, const struct args_VM_hard
  * kernel makes of a reboot request. */
 static const struct step clean_reboot_steps[] = {
     {"ask the guest", ask_shutdown, NULL, .weight = 1},
+    {"plan resets", resets_plan, NULL, .weight = 1},
     {"wait for the guest", wait_off, NULL, .weight = 8},
     {"next domid", take_domid, NULL, .weight = 1},
     {"start guest again", start_again, stay_off, .weight = 4},
@@ -296,6 +301,7 @@ struct err *image_name(struct op *op)
     char uuid[UUID_SIZE];
     uint64_t size;
     TRY(need_VM(s, op->self, &vm));
+    TRY(vm_need_no_resets(s, op->self));
     TRY(need_no_waiting_disk(op));
     TRY(suspend_sr(op, s, vm, &sr));
     TRY(host_vm_save_size(op->host, vm->uuid, &size));

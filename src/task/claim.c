@@ -134,7 +134,8 @@ static void list_text(struct buf *b, const struct val *set)
     buf_putc(b, '}');
 }
 
-static struct err *check_concurrency(const struct row *row, const struct op_desc *rule)
+static struct err *check_concurrency(const struct claim_view *v, const struct row *row,
+                                     const struct op_desc *rule)
 {
     const struct enum_desc *e = op_enum(row->cls);
     const struct val *running = val_member(row, row->cls->field_current);
@@ -144,7 +145,8 @@ static struct err *check_concurrency(const struct row *row, const struct op_desc
     _cleanup_(val_unrefp) struct val *holders = val_set();
     for (size_t i = 0; i < val_count(running); i++) {
         const char *name = val_str_at(running, i);
-        if (may_run_along(rule, desc_enum_value(e, name)))
+        bool own = v->holder && str_eq(val_key_at(running, i), v->holder);
+        if (own || may_run_along(rule, desc_enum_value(e, name)))
             continue;
         val_add_str(ops, name);
         val_add_str(holders, val_key_at(running, i));
@@ -198,7 +200,7 @@ struct err *claim_check(const struct claim_view *v, const struct row *row, int o
     const char *name = e->values[operation];
     TRY(check_blocked(row, name));
     TRY(check_state(row, rule));
-    TRY(check_concurrency(row, rule));
+    TRY(check_concurrency(v, row, rule));
     if (row->cls->num == CLASS_VM)
         TRY(check_vm_kind(rec_VM(row), rule, name));
     return check_named(v, row, rule);
@@ -291,7 +293,7 @@ static void set_current(struct txn *t, const struct claim *c, const char *holder
 
 struct err *claim_take(struct txn *t, const struct claim *claims, unsigned n, const char *holder)
 {
-    struct claim_view v = {.txn = t};
+    struct claim_view v = {.txn = t, .holder = holder};
     for (unsigned i = 0; i < n; i++) {
         const struct row *row = txn_row(t, claims[i].cls, claims[i].ref);
         if (!row)

@@ -28,6 +28,7 @@ struct txn;
 struct claim_view {
     struct txn *txn;
     const struct snap *snap;
+    const char *holder; /* who asks: what it has claimed already is not in its way; may be NULL */
 };
 const struct row *claim_view_row(const struct claim_view *v, int cls, const char *ref);
 

@@ -196,6 +196,7 @@ static const char *feature_of_vdi_operation(int operation)
            : operation == VDI_OPERATIONS_RESIZE_ONLINE ? "VDI_RESIZE_ONLINE"
            : operation == VDI_OPERATIONS_SNAPSHOT      ? "VDI_SNAPSHOT"
            : operation == VDI_OPERATIONS_CLONE         ? "VDI_CLONE"
+           : operation == VDI_OPERATIONS_SET_ON_BOOT   ? "VDI_RESET_ON_BOOT"
                                                        : NULL;
 }
 

@@ -229,6 +229,28 @@ static struct err *to_be_joined(struct lab *w)
     return destroy_vdi(w, snapshot);
 }
 
+/* base <- disk, written by the guest of a VM that is halted, or runs */
+static struct err *with_forgetful_disk(struct lab *w)
+{
+    TRY(halted(w));
+    remembered = disk_of_vm(w);
+    TRY(write_to(w, remembered));
+    TRY(lab_call(w, VDI_set_on_boot, remembered, .self = remembered, .value = ON_BOOT_RESET));
+    return write_to(w, remembered);
+}
+
+static struct err *running_forgetful(struct lab *w)
+{
+    TRY(with_forgetful_disk(w));
+    TRY(lab_call(w, VM_start, w->vm, .vm = w->vm));
+    return write_to(w, remembered);
+}
+
+static struct err *run_forget(struct lab *w)
+{
+    return lab_call(w, VDI_set_on_boot, remembered, .self = remembered, .value = ON_BOOT_RESET);
+}
+
 /* base <- base <- disk, snapshot */
 static struct err *to_be_coalesced(struct lab *w)
 {
@@ -758,6 +780,9 @@ const struct scenario scenarios[] = {
     {"guest-drops-disk", "VBD gone", with_plugged_disk, run_drop_disk},
     {"guest-drops-nic", "VIF gone", with_plugged_nic, run_drop_nic},
     {"disk-again", "disk again", running, run_disk_again},
+    {"vdi-on-boot", "VDI.set_on_boot", with_vdi, run_forget},
+    {"start-reset", "VM.start", with_forgetful_disk, run_VM_start},
+    {"reboot-reset", "VM.hard_reboot", running_forgetful, run_VM_hard_reboot},
     {"vdi-revert", "VDI.revert", with_vdi_snapshot, run_revert_vdi},
     {"tidy-join", "tidy join", to_be_joined, run_tidy},
     {"cbt-join", "tidy join", to_be_joined_tracked, run_tidy},
