@@ -7,36 +7,10 @@
 #include <string.h>
 
 #include "codec/bytes.h"
+#include "codec/nbd.h"
 
-#define INIT_MAGIC    0x4e42444d41474943ull /* NBDMAGIC */
-#define OPTION_MAGIC  0x49484156454f5054ull /* IHAVEOPT */
-#define REPLY_MAGIC   0x0003e889045565a9ull
-#define REQUEST_MAGIC 0x25609513u
-#define SIMPLE_MAGIC  0x67446698u
-#define CHUNK_MAGIC   0x668e33efu
-#define CONTEXT       "base:allocation"
-#define BITMAPS       "qemu:dirty-bitmap:"
-
-enum {
-    OPT_EXPORT_NAME = 1,
-    OPT_ABORT = 2,
-    OPT_LIST = 3,
-    OPT_INFO = 6,
-    OPT_GO = 7,
-    OPT_STRUCTURED_REPLY = 8,
-    OPT_LIST_META_CONTEXT = 9,
-    OPT_SET_META_CONTEXT = 10
-};
-#define REP_ACK          1u
-#define REP_SERVER       2u
-#define REP_INFO         3u
-#define REP_META_CONTEXT 4u
-#define REP_ERR_UNSUP    0x80000001u
-#define REP_ERR_INVALID  0x80000003u
-#define REP_ERR_UNKNOWN  0x80000006u
-#define REP_ERR_TOO_BIG  0x80000009u
-enum { INFO_EXPORT = 0, INFO_BLOCK_SIZE = 3 };
-enum { FLAG_FIXED_NEWSTYLE = 1, FLAG_NO_ZEROES = 2 };
+#define CONTEXT "base:allocation"
+#define BITMAPS "qemu:dirty-bitmap:"
 
 static enum nbd_step client_flags(struct nbd_handshake *h, const uint8_t *p, size_t have,
                                   size_t *ret_used);
@@ -74,9 +48,9 @@ static void put64(struct buf *out, uint64_t v)
 
 void nbd_greet(struct nbd_handshake *h, struct buf *out)
 {
-    put64(out, INIT_MAGIC);
-    put64(out, OPTION_MAGIC);
-    put16(out, FLAG_FIXED_NEWSTYLE | FLAG_NO_ZEROES);
+    put64(out, NBD_INIT_MAGIC);
+    put64(out, NBD_OPTION_MAGIC);
+    put16(out, NBD_GREET_NEWSTYLE | NBD_GREET_NO_ZEROES);
     h->phase = NBD_CLIENT_FLAGS;
 }
 
@@ -91,7 +65,7 @@ enum nbd_step nbd_handshake_step(struct nbd_handshake *h, const uint8_t *p, size
     struct cursor c = cursor_of(p, have);
     uint64_t magic = cursor_be64(&c);
     uint32_t opt = cursor_be32(&c), size = cursor_be32(&c);
-    if (magic != OPTION_MAGIC || size > NBD_MAX_OPTION)
+    if (magic != NBD_OPTION_MAGIC || size > NBD_OPTION_MAX)
         return NBD_END;
     const uint8_t *data = cursor_take(&c, size);
     if (!data)
@@ -106,9 +80,9 @@ static enum nbd_step client_flags(struct nbd_handshake *h, const uint8_t *p, siz
     if (have < 4)
         return NBD_MORE;
     uint32_t flags = get_be32(p);
-    if (!(flags & FLAG_FIXED_NEWSTYLE) || flags & ~(FLAG_FIXED_NEWSTYLE | FLAG_NO_ZEROES))
+    if (!(flags & NBD_GREET_NEWSTYLE) || flags & ~(NBD_GREET_NEWSTYLE | NBD_GREET_NO_ZEROES))
         return NBD_END;
-    h->no_zeroes = flags & FLAG_NO_ZEROES;
+    h->no_zeroes = flags & NBD_GREET_NO_ZEROES;
     h->phase = NBD_OPTIONS;
     *ret_used = 4;
     return NBD_AGAIN;
@@ -117,27 +91,27 @@ static enum nbd_step client_flags(struct nbd_handshake *h, const uint8_t *p, siz
 static enum nbd_step option(struct nbd_handshake *h, uint32_t opt, struct cursor c, struct buf *out)
 {
     switch (opt) {
-    case OPT_EXPORT_NAME:
+    case NBD_OPTION_EXPORT_NAME:
         return export_name(h, c, out);
-    case OPT_ABORT:
-        reply(out, opt, REP_ACK, NULL, 0);
+    case NBD_OPTION_ABORT:
+        reply(out, opt, NBD_ANSWER_ACK, NULL, 0);
         return NBD_END;
-    case OPT_LIST:
+    case NBD_OPTION_LIST:
         list(h, c, out);
         return NBD_AGAIN;
-    case OPT_INFO:
-    case OPT_GO:
+    case NBD_OPTION_INFO:
+    case NBD_OPTION_GO:
         return info_or_go(h, opt, c, out);
-    case OPT_STRUCTURED_REPLY:
+    case NBD_OPTION_STRUCTURED:
         h->structured = h->structured || c.left == 0;
-        reply(out, opt, c.left ? REP_ERR_INVALID : REP_ACK, NULL, 0);
+        reply(out, opt, c.left ? NBD_ANSWER_INVALID : NBD_ANSWER_ACK, NULL, 0);
         return NBD_AGAIN;
-    case OPT_LIST_META_CONTEXT:
-    case OPT_SET_META_CONTEXT:
+    case NBD_OPTION_LIST_META:
+    case NBD_OPTION_SET_META:
         meta_context(h, opt, c, out);
         return NBD_AGAIN;
     default:
-        reply(out, opt, REP_ERR_UNSUP, NULL, 0);
+        reply(out, opt, NBD_ANSWER_UNSUP, NULL, 0);
         return NBD_AGAIN;
     }
 }
@@ -164,29 +138,29 @@ static enum nbd_step info_or_go(struct nbd_handshake *h, uint32_t opt, struct cu
     uint16_t n = cursor_be16(&c);
     bool wants_block_size = false;
     for (uint16_t i = 0; i < n && !c.bad; i++)
-        wants_block_size |= cursor_be16(&c) == INFO_BLOCK_SIZE;
+        wants_block_size |= cursor_be16(&c) == NBD_INFO_BLOCK_SIZE;
     if (c.bad || c.left) {
-        reply(out, opt, REP_ERR_INVALID, NULL, 0);
+        reply(out, opt, NBD_ANSWER_INVALID, NULL, 0);
         return NBD_AGAIN;
     }
     if (!is_our_name(h, name, name_size)) {
-        reply(out, opt, REP_ERR_UNKNOWN, NULL, 0);
+        reply(out, opt, NBD_ANSWER_UNKNOWN, NULL, 0);
         return NBD_AGAIN;
     }
     uint8_t info[14];
-    put_be16(info, INFO_EXPORT);
+    put_be16(info, NBD_INFO_EXPORT);
     put_be64(info + 2, h->size);
     put_be16(info + 10, flags_of(h));
-    reply(out, opt, REP_INFO, info, 12);
+    reply(out, opt, NBD_ANSWER_INFO, info, 12);
     if (wants_block_size) {
-        put_be16(info, INFO_BLOCK_SIZE);
+        put_be16(info, NBD_INFO_BLOCK_SIZE);
         put_be32(info + 2, 512);
         put_be32(info + 6, 4096);
         put_be32(info + 10, NBD_MAX_DATA);
-        reply(out, opt, REP_INFO, info, 14);
+        reply(out, opt, NBD_ANSWER_INFO, info, 14);
     }
-    reply(out, opt, REP_ACK, NULL, 0);
-    return opt == OPT_GO ? NBD_TRANSMIT : NBD_AGAIN;
+    reply(out, opt, NBD_ANSWER_ACK, NULL, 0);
+    return opt == NBD_OPTION_GO ? NBD_TRANSMIT : NBD_AGAIN;
 }
 
 static bool is_text(const uint8_t *q, size_t size, const char *text)
@@ -213,18 +187,18 @@ static bool asks_bitmap(const struct nbd_handshake *h, const uint8_t *q, size_t 
 static void put_context(struct buf *out, uint32_t opt, uint32_t id, const char *a, const char *b)
 {
     uint32_t size = (uint32_t)(strlen(a) + strlen(b));
-    put64(out, REPLY_MAGIC);
+    put64(out, NBD_ANSWER_MAGIC);
     put32(out, opt);
-    put32(out, REP_META_CONTEXT);
+    put32(out, NBD_ANSWER_META);
     put32(out, 4 + size);
-    put32(out, opt == OPT_LIST_META_CONTEXT ? 0 : id);
+    put32(out, opt == NBD_OPTION_LIST_META ? 0 : id);
     buf_put(out, a, strlen(a));
     buf_put(out, b, strlen(b));
 }
 
 static void meta_context(struct nbd_handshake *h, uint32_t opt, struct cursor c, struct buf *out)
 {
-    bool is_list = opt == OPT_LIST_META_CONTEXT;
+    bool is_list = opt == NBD_OPTION_LIST_META;
     uint32_t name_size = cursor_be32(&c);
     const uint8_t *name = cursor_take(&c, name_size);
     uint32_t n = cursor_be32(&c);
@@ -238,18 +212,18 @@ static void meta_context(struct nbd_handshake *h, uint32_t opt, struct cursor c,
     if (!is_list)
         h->has_context = h->has_bitmap = false;
     if (c.bad || c.left || (!is_list && !h->structured)) {
-        reply(out, opt, REP_ERR_INVALID, NULL, 0);
+        reply(out, opt, NBD_ANSWER_INVALID, NULL, 0);
         return;
     }
     if (!is_our_name(h, name, name_size)) {
-        reply(out, opt, REP_ERR_UNKNOWN, NULL, 0);
+        reply(out, opt, NBD_ANSWER_UNKNOWN, NULL, 0);
         return;
     }
     if (allocation)
         put_context(out, opt, NBD_CONTEXT_ID, CONTEXT, "");
     if (bitmap)
         put_context(out, opt, NBD_BITMAP_ID, BITMAPS, h->bitmap);
-    reply(out, opt, REP_ACK, NULL, 0);
+    reply(out, opt, NBD_ANSWER_ACK, NULL, 0);
     if (!is_list) {
         h->has_context = allocation;
         h->has_bitmap = bitmap;
@@ -259,22 +233,22 @@ static void meta_context(struct nbd_handshake *h, uint32_t opt, struct cursor c,
 static void list(struct nbd_handshake *h, struct cursor c, struct buf *out)
 {
     if (c.left) {
-        reply(out, OPT_LIST, REP_ERR_INVALID, NULL, 0);
+        reply(out, NBD_OPTION_LIST, NBD_ANSWER_INVALID, NULL, 0);
         return;
     }
     uint32_t size = (uint32_t)strlen(h->export_name);
-    put64(out, REPLY_MAGIC);
-    put32(out, OPT_LIST);
-    put32(out, REP_SERVER);
+    put64(out, NBD_ANSWER_MAGIC);
+    put32(out, NBD_OPTION_LIST);
+    put32(out, NBD_ANSWER_SERVER);
     put32(out, size + 4);
     put32(out, size);
     buf_put(out, h->export_name, size);
-    reply(out, OPT_LIST, REP_ACK, NULL, 0);
+    reply(out, NBD_OPTION_LIST, NBD_ANSWER_ACK, NULL, 0);
 }
 
 static void reply(struct buf *out, uint32_t opt, uint32_t type, const void *p, size_t size)
 {
-    put64(out, REPLY_MAGIC);
+    put64(out, NBD_ANSWER_MAGIC);
     put32(out, opt);
     put32(out, type);
     put32(out, (uint32_t)size);
@@ -296,7 +270,7 @@ static uint16_t flags_of(const struct nbd_handshake *h)
 int nbd_request_parse(const uint8_t *p, struct nbd_request *ret)
 {
     struct cursor c = cursor_of(p, NBD_REQUEST_SIZE);
-    if (cursor_be32(&c) != REQUEST_MAGIC)
+    if (cursor_be32(&c) != NBD_REQUEST_MAGIC)
         return -EINVAL;
     ret->flags = cursor_be16(&c);
     ret->type = cursor_be16(&c);
@@ -308,7 +282,7 @@ int nbd_request_parse(const uint8_t *p, struct nbd_request *ret)
 
 size_t nbd_put_simple(uint8_t out[16], uint64_t cookie, int error)
 {
-    put_be32(out, SIMPLE_MAGIC);
+    put_be32(out, NBD_SIMPLE_MAGIC);
     put_be32(out + 4, nbd_error_of(error));
     put_be64(out + 8, cookie);
     return 16;
@@ -316,7 +290,7 @@ size_t nbd_put_simple(uint8_t out[16], uint64_t cookie, int error)
 
 size_t nbd_put_chunk(uint8_t out[20], uint64_t cookie, uint16_t type, uint32_t size)
 {
-    put_be32(out, CHUNK_MAGIC);
+    put_be32(out, NBD_CHUNK_MAGIC);
     put_be16(out + 4, 1); /* the last chunk of its reply */
     put_be16(out + 6, type);
     put_be64(out + 8, cookie);

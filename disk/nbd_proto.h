@@ -18,9 +18,8 @@
 
 #define NBD_MAX_DATA     (32u << 20) /* of one READ or WRITE */
 #define NBD_REQUEST_SIZE 28u
-#define NBD_CONTEXT_ID   1u    /* base:allocation */
-#define NBD_BITMAP_ID    2u    /* qemu:dirty-bitmap:NAME */
-#define NBD_MAX_OPTION   8192u /* bytes of one option; longer ones end the connection */
+#define NBD_CONTEXT_ID   1u /* base:allocation */
+#define NBD_BITMAP_ID    2u /* qemu:dirty-bitmap:NAME */
 
 enum {
     NBD_CMD_READ,

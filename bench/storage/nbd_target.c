@@ -14,18 +14,11 @@
 #include "base/fd.h"
 #include "base/mem.h"
 #include "codec/bytes.h"
+#include "codec/nbd.h"
 
-#define NBD_MAGIC     0x4e42444d41474943ull
-#define OPTION_MAGIC  0x49484156454f5054ull
-#define REPLY_MAGIC   0x0003e889045565a9ull
-#define REQUEST_MAGIC 0x25609513u
-#define SIMPLE_MAGIC  0x67446698u
-#define OPT_GO        7u
-#define REP_ACK       1u
-#define REP_INFO      3u
-#define HEADER        28u
-#define REPLY         16u
-#define IN_SIZE       (256u << 10)
+#define HEADER  28u
+#define REPLY   16u
+#define IN_SIZE (256u << 10)
 
 struct nbd {
     struct target t;
@@ -54,9 +47,9 @@ static void option_go(struct nbd *n, const char *name)
     size_t size = strlen(name);
     if (size > 255)
         errx(2, "the export's name is too long");
-    put_be32(out, 3); /* fixed newstyle, no zeroes */
-    put_be64(out + 4, OPTION_MAGIC);
-    put_be32(out + 12, OPT_GO);
+    put_be32(out, NBD_GREET_NEWSTYLE | NBD_GREET_NO_ZEROES);
+    put_be64(out + 4, NBD_OPTION_MAGIC);
+    put_be32(out + 12, NBD_OPTION_GO);
     put_be32(out + 16, (uint32_t)size + 6);
     put_be32(out + 20, (uint32_t)size);
     memcpy(out + 24, name, size);
@@ -69,20 +62,20 @@ static void handshake(struct nbd *n, const char *name)
 {
     uint8_t b[1024];
     get(n, b, 18);
-    if (get_be64(b) != NBD_MAGIC || get_be64(b + 8) != OPTION_MAGIC)
+    if (get_be64(b) != NBD_INIT_MAGIC || get_be64(b + 8) != NBD_OPTION_MAGIC)
         errx(1, "this is no NBD server of the newer style");
     option_go(n, name);
     for (;;) {
         get(n, b, 20);
         uint32_t type = get_be32(b + 12), size = get_be32(b + 16);
-        if (get_be64(b) != REPLY_MAGIC || size > sizeof(b))
+        if (get_be64(b) != NBD_ANSWER_MAGIC || size > sizeof(b))
             errx(1, "the server's answer makes no sense");
-        if (type == REP_ACK)
+        if (type == NBD_ANSWER_ACK)
             return;
-        if (type != REP_INFO)
+        if (type != NBD_ANSWER_INFO)
             errx(1, "the server does not serve '%s'", name);
         get(n, b, size);
-        if (size == 12 && get_be16(b) == 0)
+        if (size == 12 && get_be16(b) == NBD_INFO_EXPORT)
             n->t.size = get_be64(b + 2);
     }
 }
@@ -91,7 +84,7 @@ static void nbd_put(struct target *t, unsigned slot, uint64_t offset, bool is_wr
 {
     struct nbd *n = (struct nbd *)t;
     uint8_t *h = n->head[slot];
-    put_be32(h, REQUEST_MAGIC);
+    put_be32(h, NBD_REQUEST_MAGIC);
     put_be16(h + 4, 0);
     put_be16(h + 6, is_write);
     put_be64(h + 8, slot);
@@ -154,7 +147,7 @@ static size_t take_reply(struct nbd *n, const uint8_t *p, size_t have)
     if (have < REPLY)
         return 0;
     uint64_t slot = get_be64(p + 8);
-    if (get_be32(p) != SIMPLE_MAGIC || get_be32(p + 4) || slot >= n->t.slots)
+    if (get_be32(p) != NBD_SIMPLE_MAGIC || get_be32(p + 4) || slot >= n->t.slots)
         errx(1, "a request failed");
     if (!n->is_read[slot]) {
         n->done[n->n_done++] = (unsigned)slot;

@@ -22,10 +22,7 @@
 #include "op/portable/portable.h"
 #include "task/task.h"
 
-#define INIT_MAGIC      0x4e42444d41474943ull
-#define OPTION_MAGIC    0x49484156454F5054ull
-#define ANSWER_MAGIC    0x0003e889045565a9ull
-#define HANDSHAKE_FLAGS 3u /* fixed newstyle; the zeroes may be left out */
+#define HANDSHAKE_FLAGS (NBD_GREET_NEWSTYLE | NBD_GREET_NO_ZEROES)
 #define GREETING_SIZE   18u
 #define OPTION_HEAD     16u
 #define ANSWER_HEAD     20u
@@ -53,14 +50,15 @@ struct talk {
 static int greet(struct talk *t)
 {
     uint8_t hello[GREETING_SIZE];
-    put_be64(hello, INIT_MAGIC);
-    put_be64(hello + 8, OPTION_MAGIC);
+    put_be64(hello, NBD_INIT_MAGIC);
+    put_be64(hello + 8, NBD_OPTION_MAGIC);
     put_be16(hello + 16, HANDSHAKE_FLAGS);
     int r = nbd_link_put(&t->v->link, hello, sizeof(hello), t->deadline);
     if (r == 0)
         r = nbd_link_take(&t->v->link, t->flags, sizeof(t->flags), t->deadline);
     uint32_t flags = get_be32(t->flags);
-    return r < 0 || (flags & 1 && !(flags & ~HANDSHAKE_FLAGS)) ? r : -EPROTO;
+    return r < 0 || (flags & NBD_GREET_NEWSTYLE && !(flags & ~(unsigned)HANDSHAKE_FLAGS)) ? r
+                                                                                          : -EPROTO;
 }
 
 static int take_option(struct talk *t)
@@ -71,7 +69,7 @@ static int take_option(struct talk *t)
         return r;
     t->option.kind = get_be32(head + 8);
     t->option.size = get_be32(head + 12);
-    if (get_be64(head) != OPTION_MAGIC || t->option.size > NBD_OPTION_MAX)
+    if (get_be64(head) != NBD_OPTION_MAGIC || t->option.size > NBD_OPTION_MAX)
         return -EPROTO;
     return nbd_link_take(&t->v->link, t->option.data, t->option.size, t->deadline);
 }
@@ -79,7 +77,7 @@ static int take_option(struct talk *t)
 static enum next answer(struct talk *t, uint32_t type)
 {
     uint8_t out[ANSWER_HEAD] = {0};
-    put_be64(out, ANSWER_MAGIC);
+    put_be64(out, NBD_ANSWER_MAGIC);
     put_be32(out + 8, t->option.kind);
     put_be32(out + 12, type);
     int r = nbd_link_put(&t->v->link, out, sizeof(out), t->deadline);
@@ -129,7 +127,7 @@ static int enter(struct talk *t)
         r = nbd_link_put(&t->server, t->flags, sizeof(t->flags), t->deadline);
     if (r < 0 || !t->is_structured)
         return r;
-    put_be64(option, OPTION_MAGIC);
+    put_be64(option, NBD_OPTION_MAGIC);
     put_be32(option + 8, NBD_OPTION_STRUCTURED);
     r = nbd_link_put(&t->server, option, sizeof(option), t->deadline);
     if (r == 0)

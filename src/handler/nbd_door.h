@@ -14,6 +14,7 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/str.h"
+#include "codec/nbd.h"
 #include "loop/loop.h"
 #include "tls/tls.h"
 
@@ -33,26 +34,6 @@ int nbd_link_put(struct nbd_link *l, const void *p, size_t size, usec_t deadline
 void nbd_link_relay(struct nbd_link *a, struct nbd_link *b);
 
 /* ---- options ---- */
-
-enum { NBD_OPTION_MAX = 8192 };
-enum nbd_option_kind {
-    NBD_OPTION_EXPORT_NAME = 1,
-    NBD_OPTION_ABORT = 2,
-    NBD_OPTION_LIST = 3,
-    NBD_OPTION_STARTTLS = 5,
-    NBD_OPTION_INFO = 6,
-    NBD_OPTION_GO = 7,
-    NBD_OPTION_STRUCTURED = 8,
-    NBD_OPTION_LIST_META = 9,
-    NBD_OPTION_SET_META = 10
-};
-#define NBD_ANSWER_ACK     1u
-#define NBD_ANSWER_ERROR   (1u << 31)
-#define NBD_ANSWER_UNSUP   (NBD_ANSWER_ERROR + 1)
-#define NBD_ANSWER_POLICY  (NBD_ANSWER_ERROR + 2)
-#define NBD_ANSWER_INVALID (NBD_ANSWER_ERROR + 3)
-#define NBD_ANSWER_TLS     (NBD_ANSWER_ERROR + 5)
-#define NBD_ANSWER_UNKNOWN (NBD_ANSWER_ERROR + 6)
 
 struct nbd_option {
     uint32_t kind, size;

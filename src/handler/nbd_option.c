@@ -5,8 +5,6 @@
 #include "handler/nbd_door.h"
 #include "http/http.h"
 
-#define OPTION_MAGIC 0x49484156454F5054ull
-
 static bool has_length(uint32_t kind)
 {
     return kind == NBD_OPTION_INFO || kind == NBD_OPTION_GO || kind == NBD_OPTION_LIST_META ||
@@ -32,7 +30,7 @@ void nbd_option_put_nameless(const struct nbd_option *o, struct buf *out)
     uint32_t skip = (uint32_t)name.size + (has_length(o->kind) ? 4 : 0);
     uint32_t rest = o->size - skip;
     uint8_t head[20] = {0};
-    put_be64(head, OPTION_MAGIC);
+    put_be64(head, NBD_OPTION_MAGIC);
     put_be32(head + 8, o->kind);
     put_be32(head + 12, rest + (has_length(o->kind) ? 4 : 0));
     buf_put(out, head, has_length(o->kind) ? 20 : 16);

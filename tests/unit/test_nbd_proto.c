@@ -13,6 +13,7 @@
 
 #include "base/mem.h"
 #include "codec/bytes.h"
+#include "codec/nbd.h"
 #include "disk/nbd_proto.h"
 
 struct talk {
@@ -128,7 +129,7 @@ static void test_too_large_ends(void **state)
     struct talk *t = *state;
     uint8_t head[16] = "IHAVEOPT\0\0\0\7";
     size_t used;
-    put_be32(head + 12, NBD_MAX_OPTION + 1);
+    put_be32(head + 12, NBD_OPTION_MAX + 1);
     assert_int_equal(nbd_handshake_step(&t->h, head, 16, &used, &t->out), NBD_END);
     assert_int_equal(
         nbd_handshake_step(&t->h, (const uint8_t *)"GET / HTTP/1.1\r\n", 16, &used, &t->out),
