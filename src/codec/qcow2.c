@@ -17,8 +17,6 @@
 #define EXT_HIDDEN      0x76617465u
 #define EXT_BITMAPS     0x23852875u
 #define EXT_HIDDEN_SIZE 8u
-#define BITS_MIN        9u
-#define BITS_MAX        21u
 #define L1_MAX          (4u << 20) /* entries */
 
 #define FAIL(code, why)                                                                            \
@@ -91,7 +89,8 @@ static int judge(const struct qcow2_header *h, const char **ret_why)
         FAIL(EOPNOTSUPP, "the image has internal snapshots");
     if (h->incompatible & ~known)
         FAIL(EOPNOTSUPP, "the image has features that are not known");
-    if (h->cluster_bits < BITS_MIN || h->cluster_bits > BITS_MAX || h->refcount_order > 6)
+    if (h->cluster_bits < QCOW2_BITS_MIN || h->cluster_bits > QCOW2_BITS_MAX ||
+        h->refcount_order > 6)
         FAIL(EINVAL, "the size of its clusters is not possible");
     uint64_t cluster = 1ull << h->cluster_bits;
     if (h->size == 0 || h->size % 512 || h->size > 1ull << 46)

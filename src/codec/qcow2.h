@@ -21,6 +21,8 @@
                               */
 #define QCOW2_HEAD_MAX 4096u /* what is looked at */
 #define QCOW2_MAX_SIZE (16381ull << 30)
+#define QCOW2_BITS_MIN 9u /* of a cluster's size */
+#define QCOW2_BITS_MAX 21u
 
 /* L1 and L2 entries. */
 #define QCOW2_COPIED      (1ull << 63) /* nobody else refers to it */

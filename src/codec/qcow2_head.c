@@ -5,17 +5,9 @@
 #include <string.h>
 
 #include "codec/bytes.h"
+#include "codec/qcow2.h"
 
-#define CLUSTER_BITS_MIN         9
-#define CLUSTER_BITS_MAX         21
-#define PLACE_MASK               0x00fffffffffffe00ull
-#define ENTRY_COMPRESSED         (1ull << 62)
-#define ENTRY_ZERO               1ull
-
-#define INCOMPATIBLE_DIRTY       (1ull << 0)
-#define INCOMPATIBLE_CORRUPT     (1ull << 1)
-#define INCOMPATIBLE_DATA_FILE   (1ull << 2)
-#define INCOMPATIBLE_COMPRESSION (1ull << 3)
+#define DATA_FILE 4ull /* an incompatible feature: the data is in another file */
 
 static int refuse(const char *why, const char **ret_why)
 {
@@ -26,13 +18,13 @@ static int refuse(const char *why, const char **ret_why)
 static int check_features(const uint8_t *b, struct qcow2_head *h, const char **ret_why)
 {
     uint64_t features = get_be64(b + 72);
-    if (features & INCOMPATIBLE_CORRUPT)
+    if (features & QCOW2_CORRUPT)
         return refuse("it is marked as damaged", ret_why);
-    if (features & INCOMPATIBLE_DATA_FILE)
+    if (features & DATA_FILE)
         return refuse("its data is in another file", ret_why);
-    if (features & ~(INCOMPATIBLE_DIRTY | INCOMPATIBLE_COMPRESSION))
+    if (features & ~(QCOW2_DIRTY | QCOW2_COMPRESSION))
         return refuse("it uses features that are not known", ret_why);
-    if (!(features & INCOMPATIBLE_COMPRESSION))
+    if (!(features & QCOW2_COMPRESSION))
         return 0;
     if (get_be32(b + 100) < 105 || b[104] > 1)
         return refuse("its compression is not known", ret_why);
@@ -62,7 +54,7 @@ int qcow2_head_parse(const void *p, struct qcow2_head *ret, const char **ret_why
         return refuse("its version is not known", ret_why);
     if (get_be32(b + 32))
         return refuse("it is encrypted", ret_why);
-    if (bits < CLUSTER_BITS_MIN || bits > CLUSTER_BITS_MAX)
+    if (bits < QCOW2_BITS_MIN || bits > QCOW2_BITS_MAX)
         return refuse("its header makes no sense", ret_why);
     *ret = (struct qcow2_head){
         .size = get_be64(b + 24), .cluster_bits = bits, .l1_at = get_be64(b + 40)};
@@ -74,19 +66,19 @@ int qcow2_head_parse(const void *p, struct qcow2_head *ret, const char **ret_why
 
 uint64_t qcow2_l1_place(uint64_t entry)
 {
-    return entry & PLACE_MASK;
+    return entry & QCOW2_OFFSET_MASK;
 }
 
 struct qcow2_entry qcow2_l2_entry(const struct qcow2_head *h, uint64_t entry)
 {
     unsigned shift = 62 - (h->cluster_bits - 8);
-    if (entry & ENTRY_COMPRESSED) {
+    if (entry & QCOW2_COMPRESSED) {
         uint64_t at = entry & ((1ull << shift) - 1);
         uint64_t sectors = ((entry >> shift) & ((1ull << (h->cluster_bits - 8)) - 1)) + 1;
-        return (struct qcow2_entry){QCOW2_COMPRESSED, at, (uint32_t)(sectors * 512 - at % 512)};
+        return (struct qcow2_entry){QCOW2_IS_COMPRESSED, at, (uint32_t)(sectors * 512 - at % 512)};
     }
-    uint64_t at = entry & PLACE_MASK;
-    if ((entry & ENTRY_ZERO) || at == 0)
-        return (struct qcow2_entry){.kind = entry & ENTRY_ZERO ? QCOW2_ZEROES : QCOW2_ABSENT};
-    return (struct qcow2_entry){QCOW2_DATA, at, 1u << h->cluster_bits};
+    uint64_t at = entry & QCOW2_OFFSET_MASK;
+    if ((entry & QCOW2_ZERO) || at == 0)
+        return (struct qcow2_entry){.kind = entry & QCOW2_ZERO ? QCOW2_IS_ZEROES : QCOW2_IS_ABSENT};
+    return (struct qcow2_entry){QCOW2_IS_DATA, at, 1u << h->cluster_bits};
 }

@@ -34,7 +34,7 @@ int qcow2_head_parse(const void *p, struct qcow2_head *ret, const char **ret_why
 /* An entry of the first table: 0 if there is no second one. */
 uint64_t qcow2_l1_place(uint64_t entry);
 
-enum qcow2_entry_kind { QCOW2_ABSENT, QCOW2_ZEROES, QCOW2_DATA, QCOW2_COMPRESSED };
+enum qcow2_entry_kind { QCOW2_IS_ABSENT, QCOW2_IS_ZEROES, QCOW2_IS_DATA, QCOW2_IS_COMPRESSED };
 struct qcow2_entry {
     enum qcow2_entry_kind kind; /* what is absent reads as zeroes, or as what is below */
     uint64_t at;

@@ -35,10 +35,7 @@ static struct err *dummy_destroy(struct host *h, const struct verb *v, const str
     return r < 0 ? sr_error(SR_VDI_DELETE, "The folder cannot be removed", strerror(-r)) : NULL;
 }
 
-static const char *const features[] = {
-    "SR_UPDATE",         "VDI_CREATE",        "VDI_DELETE",     "VDI_ATTACH",          "VDI_DETACH",
-    "VDI_CLONE",         "VDI_SNAPSHOT",      "VDI_ACTIVATE",   "VDI_DEACTIVATE",      "VDI_RESIZE",
-    "VDI_RESIZE_ONLINE", "THIN_PROVISIONING", "VDI_CONFIG_CBT", "VDI_RESET_ON_BOOT/2", NULL};
+static const char *const features[] = {SR_FILE_FEATURES, "VDI_CONFIG_CBT", NULL};
 static const char *const config_keys[][2] = {{NULL, NULL}};
 
 const struct sr_kind sr_kind_dummy = {

@@ -418,11 +418,7 @@ static struct err *file_probe(struct host *h, const struct verb *v, const struct
     return NULL;
 }
 
-static const char *const features[] = {
-    "SR_PROBE",   "SR_UPDATE",         "VDI_CREATE",          "VDI_DELETE",
-    "VDI_ATTACH", "VDI_DETACH",        "VDI_ACTIVATE",        "VDI_DEACTIVATE",
-    "VDI_RESIZE", "VDI_RESIZE_ONLINE", "THIN_PROVISIONING",   "VDI_SNAPSHOT",
-    "VDI_CLONE",  "VDI_CONFIG_CBT",    "VDI_RESET_ON_BOOT/2", NULL};
+static const char *const features[] = {SR_FILE_FEATURES, "SR_PROBE", "VDI_CONFIG_CBT", NULL};
 static const char *const file_config[][2] = {{"location", "folder that holds the disks"},
                                              {NULL, NULL}};
 static const char *const ext_config[][2] = {

@@ -24,6 +24,12 @@ struct err *sr_file_vdi_info(struct host *h, const struct sr_ref *sr, const char
 struct err *sr_file_tidy(struct host *h, const char *dir) _must_use_;
 struct err *sr_file_clear(struct host *h, const char *dir) _must_use_;
 
+/* What every kind whose volumes are files offers: the beginning of its features. */
+#define SR_FILE_FEATURES                                                                           \
+    "SR_UPDATE", "VDI_CREATE", "VDI_DELETE", "VDI_ATTACH", "VDI_DETACH", "VDI_CLONE",              \
+        "VDI_SNAPSHOT", "VDI_ACTIVATE", "VDI_DEACTIVATE", "VDI_RESIZE", "VDI_RESIZE_ONLINE",       \
+        "THIN_PROVISIONING", "VDI_RESET_ON_BOOT/2"
+
 #define SR_FILE_VOLUMES                                                                            \
     .scan = sr_file_scan, .stat = sr_file_stat, .vdi_create = sr_file_vdi_create,                  \
     .vdi_delete = sr_file_vdi_delete, .vdi_resize = sr_file_vdi_resize,                            \

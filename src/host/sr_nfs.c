@@ -194,10 +194,7 @@ static struct err *nfs_destroy(struct host *h, const struct verb *v, const struc
     return NULL;
 }
 
-static const char *const features[] = {
-    "SR_PROBE",   "SR_UPDATE",         "VDI_CREATE",        "VDI_DELETE",          "VDI_ATTACH",
-    "VDI_DETACH", "VDI_CLONE",         "VDI_SNAPSHOT",      "VDI_ACTIVATE",        "VDI_DEACTIVATE",
-    "VDI_RESIZE", "VDI_RESIZE_ONLINE", "THIN_PROVISIONING", "VDI_RESET_ON_BOOT/2", NULL};
+static const char *const features[] = {SR_FILE_FEATURES, "SR_PROBE", NULL};
 static const char *const config_keys[][2] = {
     {"server", "name or address of the NFS server"},
     {"serverpath", "path that the server exports"},

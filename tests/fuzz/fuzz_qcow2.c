@@ -10,42 +10,12 @@
 #include <unistd.h>
 
 #include "codec/qcow2.h"
-#include "disk/backend/sync.h"
 #include "disk/create.h"
-#include "disk/engine.h"
 #include "tests/fuzz/fuzz.h"
+#include "tests/fuzz/use_chain.h"
 
 #define SECTOR  512u
 #define CLUSTER 65536u
-
-static void on_done(struct blk_req *req, int err)
-{
-    (void)req;
-    (void)err;
-}
-
-static void use(struct chain *chain)
-{
-    static uint8_t bytes[100 * SECTOR];
-    struct sync_backend backend = {0};
-    sync_backend_init(&backend);
-    struct engine *e = engine_new(chain, &backend.backend, NULL, NULL);
-    uint64_t size = chain->size < sizeof(bytes) ? chain->size : sizeof(bytes);
-    uint64_t places[] = {0, chain->size - size, chain->size / 2 / SECTOR * SECTOR};
-    for (size_t i = 0; i < ARRAY_LEN(places); i++)
-        for (int op = BLK_READ; op <= BLK_ZEROES && size <= chain->size - places[i]; op++) {
-            struct iovec iov = {bytes, (size_t)size};
-            struct blk_req req = {.op = (enum blk_op)op, .offset = places[i], .size = size};
-            req.iov = &iov;
-            req.n_iov = 1;
-            req.done = on_done;
-            engine_submit(e, &req);
-        }
-    if (!engine_is_idle(e))
-        abort();
-    engine_free(e);
-    sync_backend_done(&backend);
-}
 
 static void try_chain(const struct chain_item *items, unsigned n, bool readonly)
 {
@@ -53,7 +23,7 @@ static void try_chain(const struct chain_item *items, unsigned n, bool readonly)
     struct chain *chain;
     if (chain_open(items, n, readonly, &chain, &why) < 0)
         return;
-    use(chain);
+    use_chain(chain);
     (void)chain_close(chain, &why);
 }
 

@@ -132,12 +132,12 @@ static void a_qcow2_says_what_it_is(void **state)
     assert_int_equal(qcow2_head_parse(b, &h, &why), 0);
     assert_true(h.is_difference);
     struct qcow2_entry e = qcow2_l2_entry(&h, 1ull << 63 | 0x50000);
-    assert_true(e.kind == QCOW2_DATA && e.at == 0x50000 && e.size == 65536);
-    assert_int_equal(qcow2_l2_entry(&h, 0x50001).kind, QCOW2_ZEROES);
-    assert_int_equal(qcow2_l2_entry(&h, 1).kind, QCOW2_ZEROES);
-    assert_int_equal(qcow2_l2_entry(&h, 0).kind, QCOW2_ABSENT);
+    assert_true(e.kind == QCOW2_IS_DATA && e.at == 0x50000 && e.size == 65536);
+    assert_int_equal(qcow2_l2_entry(&h, 0x50001).kind, QCOW2_IS_ZEROES);
+    assert_int_equal(qcow2_l2_entry(&h, 1).kind, QCOW2_IS_ZEROES);
+    assert_int_equal(qcow2_l2_entry(&h, 0).kind, QCOW2_IS_ABSENT);
     e = qcow2_l2_entry(&h, 1ull << 62 | 2ull << 54 | 0x50123);
-    assert_true(e.kind == QCOW2_COMPRESSED && e.at == 0x50123 && e.size == 3 * 512 - 0x123);
+    assert_true(e.kind == QCOW2_IS_COMPRESSED && e.at == 0x50123 && e.size == 3 * 512 - 0x123);
 }
 
 static void a_qcow2_that_needs_more_is_refused(void **state)

@@ -49,13 +49,13 @@ static struct err *take_l2(struct scatter *s, const struct qcow2 *im, uint64_t t
     for (uint32_t i = 0; i < entries; i++) {
         uint64_t number = table * entries + i;
         struct qcow2_entry e = qcow2_l2_entry(&im->head, get_be64(bytes + 8 * (size_t)i));
-        if (e.kind == QCOW2_ABSENT || number << im->head.cluster_bits >= im->head.size)
+        if (e.kind == QCOW2_IS_ABSENT || number << im->head.cluster_bits >= im->head.size)
             continue;
-        if (e.kind == QCOW2_ZEROES) {
+        if (e.kind == QCOW2_IS_ZEROES) {
             TRY(im->head.is_difference ? clear(s, im, number) : NULL);
             continue;
         }
-        bool packed = e.kind == QCOW2_COMPRESSED;
+        bool packed = e.kind == QCOW2_IS_COMPRESSED;
         TRY(scatter_add(s, (struct part){.at = e.at,
                                          .arg = number,
                                          .size = e.size,
