@@ -21,6 +21,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "disk/at.h"
+#include "disk/backend/lv.h"
 #include "disk/backend/remote.h"
 #include "disk/backend/uring.h"
 #include "disk/control.h"
@@ -162,6 +163,7 @@ static int run_daemon(const struct args *a)
     if (r < 0)
         return complain("sandbox", r);
     d.backend = uring_backend_new(d.ring);
+    lv_start(d.backend);
     d.control = control_new(d.ring, d.jobs, d.backend, listen_fd);
     ring_poll(d.ring, &d.on_signal, d.signals);
     log_info("event=ready control=%s", a->control);
@@ -253,6 +255,7 @@ int main(int argc, char **argv)
         {"version", no_argument, NULL, 'V'},       {NULL, 0, NULL, 0},
     };
     struct args a = {.argv = argv};
+    file_kind_add(&lv_kind);
     for (int c; (c = getopt_long(argc, argv, "h", options, NULL)) != -1;) {
         if (c == 'h' || c == 'V') {
             (void)fputs(c == 'h' ? usage_text : "cairn-diskd " CAIRN_VERSION "\n", stdout);

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "disk/backend/lv.h"
 #include "disk/image_vhd.h"
 #include "disk/layout.h"
 
@@ -24,6 +25,11 @@ static int relative_path(const char *child, const char *parent, char *out, size_
 {
     size_t n = common_folder(child, parent), used = 0;
     const char *rest = child + n;
+    struct view volume;
+    if (lv_name(parent, &volume)) {
+        int k = snprintf(out, max, "./%.*s", (int)volume.size, volume.p);
+        return k < 0 || (size_t)k >= max ? -ENAMETOOLONG : 0;
+    }
     bool is_beside = !strchr(rest, '/');
     for (; (rest = strchr(rest, '/')); rest++) {
         int k = snprintf(out + used, max - used, "../");

@@ -13,6 +13,7 @@
 #define LOG_MODULE "control"
 
 #include "base/log.h"
+#include "disk/backend/lv.h"
 #include "disk/backend/remote.h"
 #include "disk/budget.h"
 #include "disk/control_int.h"
@@ -67,7 +68,8 @@ static json_t *state_of(const struct disk *d)
 
 bool check_path(struct call *c, const char *path, size_t max)
 {
-    if ((path[0] == '/' || remote_is(path)) && strlen(path) <= max)
+    struct view volume;
+    if ((path[0] == '/' || remote_is(path) || lv_name(path, &volume)) && strlen(path) <= max)
         return true;
     (void)fail(c, -EINVAL, "'%s' is not an absolute path of at most %zu bytes", path, max);
     return false;

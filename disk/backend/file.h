@@ -57,7 +57,8 @@ struct file_ops {
     int (*reserve)(struct file *f, uint64_t at, uint64_t size); /* -EOPNOTSUPP is fine */
     int (*stat)(struct file *f, struct file_stat *ret);
     int (*lock)(struct file *f, enum file_lock how); /* -EBUSY after some seconds */
-    void (*close)(struct file *f);                   /* frees it */
+    void (*go_direct)(struct file *f); /* as file_go_direct(); NULL: by `fd`, or not at all */
+    void (*close)(struct file *f);     /* frees it */
 };
 
 struct file_kind {
@@ -96,6 +97,9 @@ int file_remove(const char *path);
  * a page of 4 KiB, or the cache would write old data back: the caller looks to that.
  */
 void file_go_direct(struct file *f, const char *path);
+
+/* Alignment of memory for direct transfers of a descriptor, 0 when it cannot have any. */
+uint32_t file_direct_align(int fd);
 
 static inline int file_pread(struct file *f, void *p, size_t size, uint64_t at)
 {

@@ -12,8 +12,8 @@
 #define SECTOR           512u
 #define MEMORY_ALIGN_MAX 4096u
 
-/* Alignment of memory that the file asks for; 0 when it cannot, or only with large sectors. */
-static uint32_t memory_align(int fd)
+/* 0, too, when it can only with large sectors. */
+uint32_t file_direct_align(int fd)
 {
     struct statx st;
     if (statx(fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &st) < 0 || !(st.stx_mask & STATX_DIOALIGN))
@@ -44,7 +44,11 @@ static int move_lock(int from, int to)
 
 void file_go_direct(struct file *f, const char *path)
 {
-    uint32_t align = f->fd < 0 || f->backend || f->is_memory ? 0 : memory_align(f->fd);
+    if (f->ops->go_direct) {
+        f->ops->go_direct(f);
+        return;
+    }
+    uint32_t align = f->fd < 0 || f->backend || f->is_memory ? 0 : file_direct_align(f->fd);
     if (!align)
         return;
     _cleanup_(fd_closep) int fd = open(path, O_RDWR | O_DIRECT | O_CLOEXEC | O_NOCTTY);
