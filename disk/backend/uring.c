@@ -14,8 +14,6 @@
 #include "disk/backend/split.h"
 
 #define BOUNCE_ALIGN 4096u
-#define QUICK_MAX    (128u << 10)
-#define MEMORY_PART  (1u << 20)
 
 struct transfer {
     struct ring_op op;
@@ -71,13 +69,11 @@ static bool moves(const struct io *io)
     return io->op == IO_READ || io->op == IO_WRITE;
 }
 
-/* What only copies memory is done at once: a thread of the kernel's would cost more than the copy.
- * Large reads are left to such threads, which copy side by side; writers would wait for each other.
- */
+/* What only copies memory is done at once: a thread of the kernel's costs more than it saves, also
+ * for large reads, where two that copy share the memory's speed. */
 static bool is_quick(const struct io *io)
 {
-    return io->file->is_memory && moves(io) && io->n_iov <= IOV_MAX &&
-           (io->op == IO_WRITE || io->size <= QUICK_MAX);
+    return io->file->is_memory && moves(io) && io->n_iov <= IOV_MAX;
 }
 
 static void do_quick(struct io *io)
@@ -98,25 +94,11 @@ static void do_quick(struct io *io)
 static uint32_t part_size(const struct io *io)
 {
     const struct file *f = io->file;
-    if (!moves(io) || !io->is_data)
-        return 0;
-    if (f->is_memory)
-        return MEMORY_PART;
-    return f->direct_fd >= 0 ? f->split : 0;
+    return moves(io) && io->is_data && f->direct_fd >= 0 ? f->split : 0;
 }
 
-static void submit(struct backend *backend, struct io *io)
+static void start(struct uring_backend *b, struct io *io)
 {
-    if (is_quick(io)) {
-        do_quick(io);
-        return;
-    }
-    uint32_t part = part_size(io);
-    if (part && io->size > part) {
-        split_submit(backend, io, part);
-        return;
-    }
-    struct uring_backend *b = (struct uring_backend *)backend;
     struct transfer *t = b->spare;
     if (t)
         b->spare = t->next;
@@ -130,6 +112,18 @@ static void submit(struct backend *backend, struct io *io)
         finish(t, -ENOMEM);
     else
         issue(t);
+}
+
+static void submit(struct backend *backend, struct io *io)
+{
+    struct uring_backend *b = (struct uring_backend *)backend;
+    uint32_t part = part_size(io);
+    if (is_quick(io))
+        do_quick(io);
+    else if (part && io->size > part)
+        split_submit(backend, io, part);
+    else
+        start(b, io);
 }
 
 static bool is_aligned(const struct io *io, uint64_t align)
