@@ -90,6 +90,8 @@ def test_a_disk_becomes_a_vm(daemon, xe, tmp_path):
 def test_with_its_snapshots(daemon, xe, vm, tmp_path):
     """One file, one uuid printed; the snapshot comes along with its disk."""
     file = tmp_path / "vm.xva"
+    sr = xe("pool-list", "params=default-SR", "--minimal")
+    xe("sr-param-set", f"uuid={sr}", "other-config:gc=false")  # nothing is tidied meanwhile
     snapshot = xe("vm-snapshot", f"uuid={vm}", "new-name-label=before")
     xe("vm-export", f"uuid={vm}", f"filename={file}", "include-snapshots=true")
     new = xe("vm-import", f"filename={file}")
@@ -102,6 +104,7 @@ def test_with_its_snapshots(daemon, xe, vm, tmp_path):
     for one in (copy, snapshot):
         xe("snapshot-uninstall", f"uuid={one}", "force=true")
     xe("vm-uninstall", f"uuid={new}", "force=true")
+    xe("sr-param-remove", f"uuid={sr}", "param-name=other-config", "param-key=gc")
 
 
 def test_templates_and_snapshots(xe, vm, tmp_path):

@@ -29,7 +29,10 @@ def places(host, tmp_path_factory):
         where = {"server": net.address, "serverpath": server.exports["a"]}
         nfs = x.SR.create(x.host.get_all()[0], where, "0", "nfs", "", "nfs", "user", True, {})
         folder = os.path.join(server.exports["a"], x.SR.get_uuid(nfs))
-        yield {"local": (x.SR.get_by_name_label("Local storage")[0], None), "nfs": (nfs, folder)}
+        local = x.SR.get_by_name_label("Local storage")[0]
+        for sr in (local, nfs):  # nothing is tidied while disks are destroyed
+            x.SR.add_to_other_config(sr, "gc", "false")
+        yield {"local": (local, None), "nfs": (nfs, folder)}
         x.PBD.unplug(x.SR.get_PBDs(nfs)[0])
         x.SR.destroy(nfs)
 
