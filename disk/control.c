@@ -308,6 +308,20 @@ void waiters_end(struct waiter **list, json_t *result, const struct failure *fai
     }
 }
 
+void waiters_prune(struct waiter **list)
+{
+    while (*list) {
+        struct waiter *w = *list;
+        if (!w->is_answered) {
+            list = &w->next;
+            continue;
+        }
+        *list = w->next;
+        w->is_ended = true;
+        waiter_release(w);
+    }
+}
+
 static void waiter_release(struct waiter *w)
 {
     if (w->is_timing || !w->is_ended)

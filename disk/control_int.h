@@ -56,6 +56,8 @@ struct control {
     struct conn *conns;
     VEC(struct entry *) entries;
     VEC(struct task *) tasks;
+    struct waiter *room_waiters; /* of `wants` */
+    unsigned n_growing;          /* jobs of `grow` */
     bool is_ending;
 };
 
@@ -84,6 +86,17 @@ bool check_path(struct call *c, const char *path, size_t max);
 int read_chain(struct call *c, const char *path, const char *format, json_t *parents,
                struct chain_item *items, unsigned *ret_n);
 
+struct entry *entry_find(struct control *ctl, const char *id); /* NULL */
+
+/* verbs_room.c */
+json_t *verb_grow(struct call *c);
+json_t *verb_wants(struct call *c);
+/* For the activation that begins: fewer bytes left of its volume than that make the disk want room;
+ * 0: never. */
+void control_asks_room(struct entry *e, uint64_t low);
+/* Answers all who wait for a disk to want room. */
+void control_end_wants(struct control *ctl);
+
 /* tasks.c */
 json_t *verb_create(struct call *c);
 json_t *verb_modify(struct call *c);
@@ -109,6 +122,8 @@ json_t *verb_run(struct call *call, const char *op);
 void waiter_add(struct call *call, struct waiter **list);
 /* Answers everybody on the list. `result` is borrowed. */
 void waiters_end(struct waiter **list, json_t *result, const struct failure *fail);
+/* Forgets those who were told "pending", for lists on which nobody may ever be answered. */
+void waiters_prune(struct waiter **list);
 
 void entry_free(struct entry *e);
 void task_free(struct task *t);

@@ -16,6 +16,7 @@
 #include "disk/keeper.h"
 #include "disk/mirror.h"
 #include "disk/park.h"
+#include "disk/room.h"
 
 #define STALLED_US 10000000u
 
@@ -187,6 +188,7 @@ static void open_done(struct job *job)
         d->held = j->held;
         engine_keep_ahead(d->engine, d->held);
         d->state = DISK_ACTIVE;
+        room_look(d);
     }
     end(d, j->err, j->why.text);
     for (unsigned i = 0; i < j->n; i++)
@@ -412,6 +414,8 @@ static void on_req_done(struct blk_req *req, int err, void *arg)
 {
     struct disk *d = arg;
     d->moved_us = ring_round_us(d->ring);
+    if (d->room.low && is_change(req))
+        room_look(d);
     if (err && d->park && req->op != BLK_FLUSH && park_is_for(err, disk_is_remote(d)))
         park_put(d->park, req, err);
     else if (d->mirror && is_change(req) && mirror_changed(d->mirror, req, err))

@@ -36,6 +36,14 @@ struct disk_op_stats {
     uint64_t latency[DISK_LATENCIES];
 };
 
+/* Asking for room in time (room.h). */
+struct room {
+    uint64_t low; /* bytes that must be left; 0: nobody asks */
+    bool wants;   /* fewer are */
+    void (*on_want)(void *arg);
+    void *arg;
+};
+
 struct budget;
 struct gate;
 struct mirror;
@@ -74,6 +82,7 @@ struct disk {
     struct gate *gate;     /* NULL while there were never limits */
     struct mirror *mirror; /* that copies it, or NULL; its task's */
     struct park *park;     /* NULL: what storage refuses is answered with an error */
+    struct room room;      /* on a volume that grows; of the activation */
 
     struct disk_op_stats stats[BLK_OPS];
     struct engine_stats engine_stats; /* of earlier activations */

@@ -41,6 +41,8 @@ static const struct image_ops raw_ops = {
     .set_hidden = NULL,
     .is_hidden = NULL,
     .parent_path = NULL,
+    .room = NULL,
+    .device_grown = NULL,
 };
 
 static const struct image_ops *const formats[] = {[IMAGE_RAW] = &raw_ops,

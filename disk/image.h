@@ -104,6 +104,11 @@ struct image_ops {
     bool (*is_hidden)(const struct image *im);
     /* The parent's path as the image has it, mostly relative to its folder; "" if none. */
     void (*parent_path)(struct image *im, char *ret, size_t max);
+
+    /* On a device that may become larger, engine's thread: bytes from its start that are taken, and
+     * how many more the image can ever ask for. */
+    void (*room)(const struct image *im, uint64_t *ret_used, uint64_t *ret_more);
+    void (*device_grown)(struct image *im, uint64_t size); /* it has so many bytes now */
 };
 const struct image_ops *image_ops_of(enum image_format f);
 

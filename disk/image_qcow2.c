@@ -244,4 +244,6 @@ const struct image_ops image_qcow2_ops = {
     .set_hidden = image_qcow2_set_hidden,
     .is_hidden = is_hidden,
     .parent_path = parent_path,
+    .room = NULL,
+    .device_grown = NULL,
 };

@@ -446,6 +446,23 @@ static bool is_hidden(const struct image *im)
     return im->footer.hidden;
 }
 
+/* The footer has the last sector; a block may have to leave a gap in front of it. */
+static void room(const struct image *im, uint64_t *ret_used, uint64_t *ret_more)
+{
+    const struct blockmap *m = &im->map;
+    uint64_t gap = vhd_bitmap_sectors(m->block_size) + BITMAP_PAD_MAX;
+    *ret_used = (m->next_free + 1) * VHD_SECTOR;
+    *ret_more = (uint64_t)(m->n_blocks - m->n_allocated) * (gap * VHD_SECTOR + m->block_size);
+}
+
+/* The footer goes to the new end when the image is closed; until then, and after a crash, the copy
+ * at the start counts. */
+static void device_grown(struct image *im, uint64_t size)
+{
+    im->map.end = size / VHD_SECTOR - 1;
+    im->is_footer_at_end = false;
+}
+
 const struct image_ops image_vhd_ops = {
     .name = "vhd",
     .has_uuid = true,
@@ -464,6 +481,8 @@ const struct image_ops image_vhd_ops = {
     .set_hidden = image_vhd_set_hidden,
     .is_hidden = is_hidden,
     .parent_path = image_vhd_parent_path,
+    .room = room,
+    .device_grown = device_grown,
 };
 
 const struct image_ops image_vhd_fixed_ops = {
@@ -484,4 +503,6 @@ const struct image_ops image_vhd_fixed_ops = {
     .set_hidden = image_vhd_set_hidden,
     .is_hidden = is_hidden,
     .parent_path = NULL,
+    .room = NULL,
+    .device_grown = NULL,
 };

@@ -12,6 +12,7 @@
 #include "disk/backend/pace.h"
 #include "disk/gate.h"
 #include "disk/park.h"
+#include "disk/room.h"
 
 static json_t *uuid_of(const uint8_t u[16])
 {
@@ -122,6 +123,16 @@ static json_t *parked_of(const struct disk *d)
                      (json_int_t)since, "code", name ? name : "EIO");
 }
 
+/* Null, or what a volume that grows has, and whether that is too little. */
+json_t *report_room(const struct disk *d)
+{
+    uint64_t size, used;
+    if (!d->room.low || !room_of(d, &size, &used))
+        return json_null();
+    return json_pack("{s:I, s:I, s:I, s:b}", "size", (json_int_t)size, "used", (json_int_t)used,
+                     "low", (json_int_t)d->room.low, "wants", d->room.wants);
+}
+
 static unsigned left_of(const struct disk *d)
 {
     unsigned n = 0;
@@ -156,6 +167,7 @@ json_t *report_disk(const struct disk *d)
         j, "limit", json_pack("{s:I, s:I}", "bytes", (json_int_t)bytes, "ops", (json_int_t)ops));
     (void)json_object_set_new(j, "error", error_of(d));
     (void)json_object_set_new(j, "parked", parked_of(d));
+    (void)json_object_set_new(j, "room", report_room(d));
     (void)json_object_set_new(j, "left", json_integer((json_int_t)left_of(d)));
     return j;
 }
@@ -204,6 +216,7 @@ json_t *report_stats(const struct disk *d)
     }
     (void)json_object_set_new(j, "held", json_integer(d->gate ? (int)gate_held(d->gate) : 0));
     (void)json_object_set_new(j, "parked", parked_of(d));
+    (void)json_object_set_new(j, "room", report_room(d));
     (void)json_object_set_new(j, "share", share_of(d));
     bool is_silent = false;
     for (size_t i = 0; i < d->fronts.n; i++) {

@@ -15,5 +15,7 @@ json_t *report_made(const struct image_made *made, enum image_format format);
 /* One item of `query` and of `stats`. */
 json_t *report_disk(const struct disk *d);
 json_t *report_stats(const struct disk *d);
+/* `room` of both. */
+json_t *report_room(const struct disk *d);
 /* Takes the object; prints one line on stdout. The program's exit code. */
 int report_print(json_t *j);

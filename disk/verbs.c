@@ -18,6 +18,7 @@
 #include "disk/budget.h"
 #include "disk/control_int.h"
 #include "disk/report.h"
+#include "disk/room.h"
 
 #define MAX_DISKS  256u
 #define MAX_QUEUES 16
@@ -51,9 +52,9 @@ bool unpack(struct call *c, const char *fmt, ...)
 
 static struct entry *find(struct call *c, const char *id)
 {
-    vec_each (e, &c->ctl->entries)
-        if (strcmp((*e)->d->id, id) == 0)
-            return *e;
+    struct entry *e = entry_find(c->ctl, id);
+    if (e)
+        return e;
     (void)fail(c, -ENOENT, "there is no disk '%s'", id);
     return NULL;
 }
@@ -255,8 +256,10 @@ static json_t *verb_activate(struct call *c)
     const char *id, *path, *format, *cbt = NULL;
     json_t *parents = NULL, *budget = NULL;
     int split = 0;
-    if (!unpack(c, "{s:s, s:s, s:s, s?o, s?i, s?s, s?o}", "id", &id, "path", &path, "format",
-                &format, "parents", &parents, "split", &split, "cbt", &cbt, "budget", &budget) ||
+    json_int_t low = 0;
+    if (!unpack(c, "{s:s, s:s, s:s, s?o, s?i, s?s, s?o, s?I}", "id", &id, "path", &path, "format",
+                &format, "parents", &parents, "split", &split, "cbt", &cbt, "budget", &budget,
+                "low_water", &low) ||
         (cbt && !check_path(c, cbt, 4095)))
         return NULL;
     struct entry *e = find(c, id);
@@ -264,6 +267,9 @@ static json_t *verb_activate(struct call *c)
     unsigned n;
     if (split < 0 || split % 512)
         return fail(c, -EINVAL, "split is a multiple of 512");
+    if (low && low < (json_int_t)ROOM_LOW_MIN)
+        return fail(c, -EINVAL, "low_water is 0 or at least %llu",
+                    (unsigned long long)ROOM_LOW_MIN);
     if (!e || read_chain(c, path, format, parents, items, &n) < 0)
         return NULL;
     bool is_same = json_equal(e->activate, c->args);
@@ -278,6 +284,7 @@ static json_t *verb_activate(struct call *c)
         if (budget && !set_budget(c, e->d, budget))
             return NULL;
         e->d->split = (uint32_t)split;
+        control_asks_room(e, (uint64_t)low);
         free(e->d->cbt_path);
         e->d->cbt_path = cbt ? mem_strdup(cbt) : NULL;
         int r = disk_activate(e->d, items, n, on_disk_end, e);
@@ -448,6 +455,8 @@ void control_go_on_ending(struct control *ctl)
         is_busy |= (*e)->d->state != DISK_ATTACHED;
     }
     tasks_cancel(ctl);
+    control_end_wants(ctl);
+    is_busy |= ctl->n_growing > 0;
     if (!is_busy && !tasks_running(ctl))
         ring_stop(ctl->ring);
 }
@@ -464,6 +473,7 @@ json_t *verb_run(struct call *call, const char *op)
         {"create", verb_create},     {"deactivate", verb_deactivate},
         {"detach", verb_detach},     {"info", verb_info},
         {"job", verb_job},           {"limit", verb_limit},
+        {"grow", verb_grow},         {"wants", verb_wants},
         {"log", verb_log},           {"modify", verb_modify},
         {"ping", verb_ping},         {"query", verb_query},
         {"quit", verb_quit},         {"resize", verb_resize},

@@ -58,7 +58,10 @@ struct file_ops {
     int (*stat)(struct file *f, struct file_stat *ret);
     int (*lock)(struct file *f, enum file_lock how); /* -EBUSY after some seconds */
     void (*go_direct)(struct file *f); /* as file_go_direct(); NULL: by `fd`, or not at all */
-    void (*close)(struct file *f);     /* frees it */
+    /* It is as large as `other` from now on, the same volume opened anew; engine's thread. NULL: it
+     * is by itself. */
+    int (*extend)(struct file *f, const struct file *other);
+    void (*close)(struct file *f); /* frees it */
 };
 
 struct file_kind {

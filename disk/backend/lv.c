@@ -304,6 +304,45 @@ static void lv_go_direct(struct file *f)
     }
 }
 
+/* ---- growing ---- */
+
+static bool has_part(const struct lv *lv, const char *device, const struct part *p)
+{
+    if (p->at >= lv->size)
+        return false;
+    const struct part *q = part_at(lv, p->at);
+    return str_eq(lv->devices.v[q->device].path, device) && p->at - q->at == p->place - q->place &&
+           p->size <= q->size - (p->at - q->at);
+}
+
+/* What is under way has files of devices, and no parts. */
+static int lv_extend(struct file *f, const struct file *other)
+{
+    struct lv *lv = of(f);
+    const struct lv *larger = (const struct lv *)other;
+    if (other->ops != f->ops)
+        return -EINVAL;
+    vec_each (p, &lv->parts)
+        if (!has_part(larger, lv->devices.v[p->device].path, p))
+            return -EINVAL;
+    for (size_t i = 0; i < larger->parts.n; i++) {
+        size_t device;
+        const char *path = larger->devices.v[larger->parts.v[i].device].path;
+        int r = find_device(lv, view_of(path), FILE_WRITE, &device);
+        if (r < 0)
+            return r;
+    }
+    lv->parts.n = 0;
+    for (size_t i = 0; i < larger->parts.n; i++) {
+        struct part p = larger->parts.v[i];
+        const char *path = larger->devices.v[p.device].path;
+        (void)find_device(lv, view_of(path), FILE_WRITE, &p.device);
+        vec_push(&lv->parts, p);
+    }
+    lv->size = larger->size;
+    return 0;
+}
+
 static const struct file_ops lv_ops = {
     .pread = lv_pread,
     .pwrite = lv_pwrite,
@@ -313,6 +352,7 @@ static const struct file_ops lv_ops = {
     .stat = lv_stat,
     .lock = lv_lock,
     .go_direct = lv_go_direct,
+    .extend = lv_extend,
     .close = lv_close,
 };
 
