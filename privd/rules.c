@@ -71,6 +71,23 @@ const char *rule_label(const char *text)
     return NULL;
 }
 
+const char *rule_group(const char *text)
+{
+    static const char prefix[] = "VG_XenStorage-";
+    size_t n = strlen(prefix);
+    if (strncmp(text, prefix, n) != 0 || strlen(text) != n + 36 ||
+        text[n + strspn(text + n, DIGITS "abcdef-")])
+        return "must be 'VG_XenStorage-' and a uuid";
+    return NULL;
+}
+
+const char *rule_volume(const char *text)
+{
+    if (!*text || strlen(text) > NAME_SIZE_MAX - 1 || *text == '-' || *text == '.')
+        return "must have 1 to 127 bytes, and not begin with '-' or '.'";
+    return text[strspn(text, NAME_CHARS "+")] ? "must be letters, digits and '+._-'" : NULL;
+}
+
 const char *rule_tap(const char *text)
 {
     static const char *const prefixes[] = {"cairn", "tap", "vif"};

@@ -12,6 +12,8 @@ typedef const char *(*rule_fn)(const char *text);
 const char *rule_device(const char *text);   /* a canonical path below /dev/ */
 const char *rule_folder(const char *text);   /* a canonical absolute path */
 const char *rule_label(const char *text);    /* of an ext4 file system: at most 16 bytes */
+const char *rule_group(const char *text);    /* VG_XenStorage-<uuid> */
+const char *rule_volume(const char *text);   /* of such a group */
 const char *rule_tap(const char *text);      /* cairn0, tap5.1, vif5.1 */
 const char *rule_user(const char *text);     /* also DOMAIN\name and name@domain */
 const char *rule_password(const char *text); /* at most 1024 bytes; may be empty */

@@ -179,10 +179,14 @@ struct err *run_program(const struct run_spec *spec, struct buf *out, struct buf
 
 #define COMPLAINT_MAX (64u << 10)
 
-/* The first line that a program wrote, as far as it is printable. */
-static char *first_line(struct buf *text)
+/* The first line that a program complained in, after warnings, as far as it is printable. */
+static char *complaint_of(struct buf *text)
 {
-    char *line = mem_strndup(buf_str(text), strcspn(buf_str(text), "\n"));
+    const char *from = buf_str(text), *end;
+    from += strspn(from, " ");
+    while (strncmp(from, "WARNING", 7) == 0 && (end = strchr(from, '\n')))
+        from = end + 1 + strspn(end + 1, " ");
+    char *line = mem_strndup(from, strcspn(from, "\n"));
     for (char *c = line; *c; c++)
         *c = isprint((unsigned char)*c) ? *c : '?';
     return line;
@@ -198,6 +202,6 @@ struct err *run_tool(const struct run_spec *spec, const char *name)
     TRY(run_program(spec, &out, &err, &status));
     if (status == 0)
         return NULL;
-    _cleanup_(freep) char *why = first_line(&err);
+    _cleanup_(freep) char *why = complaint_of(&err);
     return err_internal("'%s' failed with %d: %s", name, status, why);
 }

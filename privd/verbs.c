@@ -11,6 +11,10 @@
     {                                                                                              \
         .name = member, .kind = VAL_STRING, .rule = check                                          \
     }
+#define VOLUME_SIZE                                                                                \
+    {                                                                                              \
+        .name = "size", .kind = VAL_INT, .min = 4 << 20, .max = INT64_C(1) << 52                   \
+    }
 /* PAM's modules read shadow files, keep tallies, audit, and some change their uid to look. */
 #define CAPS_PAM                                                                                   \
     (CAP(AUDIT_WRITE) | CAP(CHOWN) | CAP(DAC_OVERRIDE) | CAP(DAC_READ_SEARCH) | CAP(FOWNER) |      \
@@ -37,6 +41,42 @@ const struct verb verbs[] = {
                  TEXT("label", rule_label),
                  {.name = "force", .kind = VAL_BOOL, .optional = true}},
      .run = verb_mkfs,
+     .runs_programs = true,
+     .seconds = 55},
+    {.name = "vg-create",
+     .members = {TEXT("device", rule_device),
+                 TEXT("group", rule_group),
+                 {.name = "force", .kind = VAL_BOOL, .optional = true}},
+     .run = verb_vg_create,
+     .runs_programs = true,
+     .seconds = 55},
+    {.name = "vg-remove",
+     .members = {TEXT("device", rule_device), TEXT("group", rule_group)},
+     .run = verb_vg_remove,
+     .runs_programs = true,
+     .seconds = 55},
+    {.name = "lv-create",
+     .members = {TEXT("device", rule_device), TEXT("group", rule_group),
+                 TEXT("volume", rule_volume), VOLUME_SIZE},
+     .run = verb_lv_create,
+     .runs_programs = true,
+     .seconds = 55},
+    {.name = "lv-extend",
+     .members = {TEXT("device", rule_device), TEXT("group", rule_group),
+                 TEXT("volume", rule_volume), VOLUME_SIZE},
+     .run = verb_lv_extend,
+     .runs_programs = true,
+     .seconds = 55},
+    {.name = "lv-rename",
+     .members = {TEXT("device", rule_device), TEXT("group", rule_group),
+                 TEXT("volume", rule_volume), TEXT("to", rule_volume)},
+     .run = verb_lv_rename,
+     .runs_programs = true,
+     .seconds = 55},
+    {.name = "lv-remove",
+     .members = {TEXT("device", rule_device), TEXT("group", rule_group),
+                 TEXT("volume", rule_volume)},
+     .run = verb_lv_remove,
      .runs_programs = true,
      .seconds = 55},
     {.name = "tap-add",

@@ -44,10 +44,16 @@ struct err *verb_kernel_log(const struct place *p, const struct request *r, stru
 /* listen.c */
 struct err *verb_listen(const struct place *p, const struct request *r, struct val *answer,
                         int *ret_fd);
-/* machine.c */
+/* lvm.c, machine.c */
 #define VERB(name)                                                                                 \
     struct err *verb_##name(const struct place *p, const struct request *r, struct val *answer,    \
                             int *ret_fd)
+VERB(lv_create);
+VERB(lv_extend);
+VERB(lv_remove);
+VERB(lv_rename);
+VERB(vg_create);
+VERB(vg_remove);
 VERB(set_hostname);
 VERB(set_timezone);
 VERB(set_ntp);

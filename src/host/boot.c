@@ -379,7 +379,8 @@ static struct err *check_paths(const struct boot *b)
         const struct boot_disk *d = &b->disks[i];
         if (!d->image.path[0] && !d->cd)
             return err_internal("disk %u has no image", d->device);
-        if (d->image.path[0] && d->image.path[0] != '/' && !strstr(d->image.path, "://"))
+        if (d->image.path[0] && d->image.path[0] != '/' && !strstr(d->image.path, "://") &&
+            !str_starts(d->image.path, "lv:"))
             return err_internal("path of disk %u is not absolute", d->device);
         if (d->image.path[0] && !d->image.size_bytes)
             return err_internal("image of disk %u has no size", d->device);

@@ -147,4 +147,4 @@ struct err *qemu_new(struct host *h) _must_use_;                       /* sets h
 struct err *diskctl_new(struct host *h) _must_use_;                    /* sets disks */
 
 extern const struct sr_kind sr_kind_dummy, sr_kind_ext, sr_kind_file, sr_kind_iscsi, sr_kind_iso,
-    sr_kind_nfs, sr_kind_udev;
+    sr_kind_lvm, sr_kind_lvmohba, sr_kind_nfs, sr_kind_udev;

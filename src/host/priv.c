@@ -134,6 +134,59 @@ struct err *priv_mkfs(const char *socket, const char *device, const char *label,
     return call(socket, v, NULL, NULL);
 }
 
+static struct val *about_group(const char *verb, const char *device, const char *group,
+                               const char *volume)
+{
+    struct val *v = request(verb);
+    val_put_str(v, "device", device);
+    val_put_str(v, "group", group);
+    if (volume)
+        val_put_str(v, "volume", volume);
+    return v;
+}
+
+struct err *priv_vg_create(const char *socket, const char *device, const char *group, bool force)
+{
+    struct val *v = about_group("vg-create", device, group, NULL);
+    val_put_bool(v, "force", force);
+    return call(socket, v, NULL, NULL);
+}
+
+struct err *priv_vg_remove(const char *socket, const char *device, const char *group)
+{
+    return call(socket, about_group("vg-remove", device, group, NULL), NULL, NULL);
+}
+
+struct err *priv_lv_create(const char *socket, const char *device, const char *group,
+                           const char *volume, uint64_t size)
+{
+    struct val *v = about_group("lv-create", device, group, volume);
+    val_put_int(v, "size", (int64_t)size);
+    return call(socket, v, NULL, NULL);
+}
+
+struct err *priv_lv_extend(const char *socket, const char *device, const char *group,
+                           const char *volume, uint64_t size)
+{
+    struct val *v = about_group("lv-extend", device, group, volume);
+    val_put_int(v, "size", (int64_t)size);
+    return call(socket, v, NULL, NULL);
+}
+
+struct err *priv_lv_rename(const char *socket, const char *device, const char *group,
+                           const char *volume, const char *to)
+{
+    struct val *v = about_group("lv-rename", device, group, volume);
+    val_put_str(v, "to", to);
+    return call(socket, v, NULL, NULL);
+}
+
+struct err *priv_lv_remove(const char *socket, const char *device, const char *group,
+                           const char *volume)
+{
+    return call(socket, about_group("lv-remove", device, group, volume), NULL, NULL);
+}
+
 struct err *priv_tap_add(const char *socket, const char *name)
 {
     struct val *v = request("tap-add");

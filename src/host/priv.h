@@ -28,6 +28,19 @@ struct err *priv_examine(const char *socket, const char *device, char **ret) _mu
  * in use or with a signature is refused unless `force`; mounted is always refused. */
 struct err *priv_mkfs(const char *socket, const char *device, const char *label, bool force)
     _must_use_;
+/* A device of its own as the volume group of a repository, and volumes in it; sizes are bytes, made
+ * whole extents by lvm2's tools. A device that carries something is refused unless `force`. */
+struct err *priv_vg_create(const char *socket, const char *device, const char *group, bool force)
+    _must_use_;
+struct err *priv_vg_remove(const char *socket, const char *device, const char *group) _must_use_;
+struct err *priv_lv_create(const char *socket, const char *device, const char *group,
+                           const char *volume, uint64_t size) _must_use_;
+struct err *priv_lv_extend(const char *socket, const char *device, const char *group,
+                           const char *volume, uint64_t size) _must_use_;
+struct err *priv_lv_rename(const char *socket, const char *device, const char *group,
+                           const char *volume, const char *to) _must_use_;
+struct err *priv_lv_remove(const char *socket, const char *device, const char *group,
+                           const char *volume) _must_use_;
 /* Makes or removes a tap interface that the uid of this process may open. */
 struct err *priv_tap_add(const char *socket, const char *name) _must_use_;
 struct err *priv_tap_del(const char *socket, const char *name) _must_use_; /* absent is fine */

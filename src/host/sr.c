@@ -11,9 +11,9 @@
 #include "host/host_impl.h"
 #include "host/sr_impl.h"
 
-static const struct sr_kind *const kinds[] = {&sr_kind_ext,   &sr_kind_file, &sr_kind_iso,
-                                              &sr_kind_udev,  &sr_kind_nfs,  &sr_kind_iscsi,
-                                              &sr_kind_dummy, NULL};
+static const struct sr_kind *const kinds[] = {
+    &sr_kind_ext,   &sr_kind_file, &sr_kind_iso,     &sr_kind_udev,  &sr_kind_nfs,
+    &sr_kind_iscsi, &sr_kind_lvm,  &sr_kind_lvmohba, &sr_kind_dummy, NULL};
 
 const struct sr_kind *const *sr_kinds(void)
 {

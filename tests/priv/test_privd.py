@@ -185,6 +185,44 @@ def test_other_names_are_refused(privd, name):
     privd.refused("tap-del", "'name'", name=name)
 
 
+# ---- volume groups
+
+GROUP = "VG_XenStorage-11111111-2222-3333-4444-555555555555"
+
+
+def lvs(device):
+    config = f'devices {{ use_devicesfile=0 filter=["a|^{device}$|","r|.*|"] }} global {{ activation=0 }}'
+    out = subprocess.run(["lvm", "lvs", "--noheadings", "--units", "m", "--nosuffix", "-o", "lv_name,lv_size",
+                          "--config", config], text=True, check=True, stdout=subprocess.PIPE,
+                         stderr=subprocess.DEVNULL).stdout
+    return {name: float(size) for name, size in map(str.split, out.splitlines())}
+
+
+def test_volumes_of_a_group(privd, loop):
+    about = {"device": loop, "group": GROUP}
+    assert privd.ask("vg-create", **about) == {"ok": True}
+    privd.refused("vg-create", "carries LVM2_member", **about)
+    assert privd.ask("lv-create", **about, volume="new-a", size=8 << 20) == {"ok": True}
+    assert privd.ask("lv-extend", **about, volume="new-a", size=16 << 20) == {"ok": True}
+    assert privd.ask("lv-rename", **about, volume="new-a", to="VHD-a") == {"ok": True}
+    assert lvs(loop) == {"VHD-a": 16}
+    privd.refused("lv-create", "insufficient free space", **about, volume="b", size=1 << 30)
+    assert privd.ask("lv-remove", **about, volume="VHD-a") == {"ok": True}
+    assert lvs(loop) == {}
+    assert privd.ask("vg-remove", **about) == {"ok": True}
+    assert blkid(loop, "TYPE") == ""
+
+
+def test_groups_of_others_are_left_alone(privd, loop):
+    subprocess.run(["mkfs.ext4", "-q", "-L", "precious", loop], check=True)
+    privd.refused("vg-create", "carries ext4 labelled 'precious'", device=loop, group=GROUP)
+    for group in ("root", "VG_XenStorage-", GROUP + "x", GROUP[:-1] + "/"):
+        privd.refused("vg-remove", "'group'", device=loop, group=group)
+    for volume in ("", "-a", "a/b", "a b", "x" * 128):
+        privd.refused("lv-remove", "'volume'", device=loop, group=GROUP, volume=volume)
+    assert blkid(loop, "LABEL") == "precious"
+
+
 # ---- passwords
 
 

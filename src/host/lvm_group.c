@@ -1,0 +1,87 @@
+/* lvm_group.c: see lvm_group.h. Called by sr_lvm.c on operation threads; keeps nothing. */
+#include "host/lvm_group.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+
+#include "base/buf.h"
+#include "base/fd.h"
+
+#define PATH_MAX_ 4000u /* what cairn-diskd takes, with room */
+
+static int read_at(int fd, void *p, size_t size, uint64_t at)
+{
+    return fd_pread_all(fd, p, size, (off_t)at);
+}
+
+/* The text may run over the end of its ring. */
+static int read_text(int fd, const struct lvm_place *place, char *text)
+{
+    uint64_t first = place->end - place->at;
+    if (first > place->size)
+        first = place->size;
+    int r = read_at(fd, text, (size_t)first, place->at);
+    return r < 0 || first == place->size
+               ? r
+               : read_at(fd, text + first, (size_t)(place->size - first), place->wraps_to);
+}
+
+static int find_text(int fd, struct lvm_place *ret, const char **ret_why)
+{
+    uint8_t head[LVM_LABEL_BYTES];
+    struct lvm_label label;
+    int r = read_at(fd, head, LVM_LABEL_BYTES, 0);
+    if (r < 0)
+        return r;
+    if (lvm_label_parse(head, &label, ret_why) < 0)
+        return -ENODEV;
+    *ret = (struct lvm_place){0};
+    if (!label.mda.size)
+        return 0;
+    r = read_at(fd, head, LVM_MDA_BYTES, label.mda.at);
+    return r < 0 ? r : lvm_mda_parse(head, &label.mda, ret, ret_why);
+}
+
+int lvm_group_read(const char *device, struct lvm_vg *ret, const char **ret_why)
+{
+    _cleanup_(fd_closep) int fd = open(device, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+    struct lvm_place place;
+    *ret = (struct lvm_vg){0};
+    *ret_why = "the device cannot be read";
+    if (fd < 0)
+        return -errno;
+    int r = find_text(fd, &place, ret_why);
+    if (r < 0)
+        return r;
+    if (!place.size) {
+        *ret_why = "there is no volume group";
+        return -ENODEV;
+    }
+    _cleanup_(freep) char *text = mem_new_n(char, place.size);
+    r = read_text(fd, &place, text);
+    if (r == 0)
+        r = lvm_vg_parse((struct view){text, place.size}, place.sum, ret, ret_why);
+    if (r < 0)
+        lvm_vg_done(ret);
+    return r;
+}
+
+char *lvm_group_path(const struct lvm_vg *vg, const struct lvm_lv *lv, const char *device)
+{
+    _cleanup_(buf_done) struct buf b;
+    buf_init(&b, PATH_MAX_);
+    if (!lv->is_plain || vg->pvs.n != 1)
+        return NULL;
+    buf_printf(&b, "lv:%s:", lv->name);
+    for (size_t i = 0; i < lv->segments.n; i++) {
+        const struct lvm_segment *seg = &lv->segments.v[i];
+        if (seg->stripes.n != 1)
+            return NULL;
+        buf_printf(
+            &b, "%s%s@%llu+%llu", i ? "," : "", device,
+            (unsigned long long)(vg->pvs.v[0].start + seg->stripes.v[0].extent * vg->extent_size),
+            (unsigned long long)(seg->extents * vg->extent_size));
+    }
+    return buf_ok(&b) ? mem_strdup(buf_str(&b)) : NULL;
+}

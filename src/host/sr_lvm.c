@@ -1,0 +1,422 @@
+/*
+ * sr_lvm.c: disks as logical volumes of a device, the kinds "lvm" and "lvmohba".
+ *
+ * The layout is XenServer's: group VG_XenStorage-<repository>, extents of 4 MiB, VHD-<disk> a VHD
+ * that is as large as the disk can ever need ("thick"), LV-<disk> a raw disk. There is no MGT
+ * volume: names of disks are in our database. Metadata is read here and changed by lvm2's tools in
+ * cairn-privd; cairn-diskd is told the extents and needs no device-mapper.
+ *
+ * A volume is made under a name that begins with "new-" and renamed when it is whole; what a crash
+ * leaves of that is removed at the next attach. Called through sr.c on operation threads.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "base/str.h"
+#include "base/vec.h"
+#include "host/disk_format.h"
+#include "host/host_impl.h"
+#include "host/lvm_group.h"
+#include "host/priv.h"
+#include "host/sr_impl.h"
+#include "host/sr_net.h"
+
+#define GROUP     "VG_XenStorage-"
+#define VHD       "VHD-"
+#define RAW       "LV-"
+#define NEW       "new-"
+#define MIB       (UINT64_C(1) << 20)
+#define EXTENT    (4 * MIB)
+#define BLOCK     (2 * MIB)
+#define TABLES    UINT64_C(4329472) /* of a VHD of 2 TiB, which every one has room for */
+#define A_BITMAP  UINT64_C(4096)
+#define SIZES     "VHD holds 1 byte to 2040 GiB"
+#define NO_DEVICE "The device cannot be used"
+
+static const char *config(const struct sr_ref *sr, const char *key)
+{
+    return val_map_str(sr->device_config, key, "");
+}
+
+/* lvmohba names a unit by its SCSI id: a device path stands in for it, or is found by it. */
+static struct err *device_of(const struct sr_ref *sr, char **ret)
+{
+    bool is_hba = str_eq(sr->type, "lvmohba");
+    const char *text = config(sr, is_hba ? "SCSIid" : "device");
+    if (!text[0])
+        return is_hba
+                   ? sr_error(SR_LUN_MISSING, "The SCSIid parameter is missing or incorrect", "")
+                   : sr_error(SR_DEVICE_MISSING, "The request is missing the device parameter", "");
+    if (strpbrk(text, "@+"))
+        return sr_error(SR_DEVICE_INVALID,
+                        "The device parameter holds a character that is no "
+                        "part of a device's name",
+                        text);
+    if (strchr(text, ','))
+        return sr_error(SR_DEVICE_INVALID, "One device is supported, not several", text);
+    if (text[0] != '/' && !is_hba)
+        return sr_error(SR_DEVICE_INVALID, "The device parameter is not an absolute path", text);
+    *ret = text[0] == '/' ? mem_strdup(text) : mem_printf("/dev/disk/by-id/scsi-%s", text);
+    return NULL;
+}
+
+/* ---- the group ---- */
+
+struct group {
+    char *device, *name;
+    struct lvm_vg vg;
+};
+
+static void group_done(struct group *g)
+{
+    lvm_vg_done(&g->vg);
+    free(g->device);
+    free(g->name);
+}
+
+/* Reads it anew. */
+static struct err *look(struct group *g)
+{
+    const char *why = "";
+    lvm_vg_done(&g->vg);
+    int r = lvm_group_read(g->device, &g->vg, &why);
+    _cleanup_(freep) char *text = r < 0 ? mem_printf("'%s': %s", g->device, why) : NULL;
+    if (r < 0)
+        return sr_error(SR_UNAVAILABLE, NO_DEVICE, text);
+    if (g->name && !str_eq(g->vg.name, g->name)) {
+        freep(&text);
+        text =
+            mem_printf("'%s' has the volume group '%s', not '%s'", g->device, g->vg.name, g->name);
+        return sr_error(SR_UNAVAILABLE, "The device is another repository's", text);
+    }
+    return NULL;
+}
+
+static struct err *group_name(const struct sr_ref *sr, struct group *ret)
+{
+    TRY(device_of(sr, &ret->device));
+    ret->name = mem_printf(GROUP "%s", sr->uuid);
+    return NULL;
+}
+
+static struct err *open_group(const struct sr_ref *sr, struct group *ret)
+{
+    TRY(group_name(sr, ret));
+    return look(ret);
+}
+
+static struct err *lvm_create(struct host *h, const struct verb *v, const struct sr_ref *sr)
+{
+    _cleanup_(group_done) struct group g = {0};
+    _cleanup_(freep) char *found = NULL;
+    bool force = str_eq(config(sr, "force"), "true");
+    TRY(group_name(sr, &g));
+    _cleanup_(err_freep) struct err *none = look(&g);
+    if (!none)
+        return NULL; /* made by an earlier try */
+    TRY(sr_wrap(priv_examine(h->privd, g.device, &found), SR_DEVICE_INVALID,
+                "The device cannot be examined"));
+    if (found[0] && !force) {
+        _cleanup_(freep) char *text = mem_printf("'%s' %s", g.device, found);
+        return sr_error(SR_IN_USE, "The device is in use or not empty", text);
+    }
+    return sr_wrap(priv_vg_create(h->privd, g.device, g.name, force), SR_FILESYSTEM,
+                   "The volume group cannot be made");
+}
+
+static struct err *lvm_destroy(struct host *h, const struct verb *v, const struct sr_ref *sr)
+{
+    _cleanup_(group_done) struct group g = {0};
+    TRY(open_group(sr, &g));
+    return sr_wrap(priv_vg_remove(h->privd, g.device, g.name), SR_VDI_DELETE,
+                   "The volume group cannot be removed");
+}
+
+static struct err *lvm_attach(struct host *h, const struct verb *v, const struct sr_ref *sr)
+{
+    _cleanup_(group_done) struct group g = {0};
+    TRY(open_group(sr, &g));
+    vec_each (lv, &g.vg.lvs)
+        if (str_starts(lv->name, NEW))
+            TRY(sr_wrap(priv_lv_remove(h->privd, g.device, g.name, lv->name), SR_VDI_DELETE,
+                        "What is left of a disk cannot be removed"));
+    return NULL;
+}
+
+static struct err *lvm_detach(struct host *h, const struct verb *v, const struct sr_ref *sr)
+{
+    return NULL;
+}
+
+static struct err *lvm_stat(struct host *h, const struct sr_ref *sr, struct sr_stat *ret)
+{
+    _cleanup_(group_done) struct group g = {0};
+    TRY(open_group(sr, &g));
+    *ret = (struct sr_stat){0};
+    vec_each (pv, &g.vg.pvs)
+        ret->size_bytes += pv->extents * g.vg.extent_size;
+    ret->used_bytes = ret->size_bytes - lvm_vg_free(&g.vg) * g.vg.extent_size;
+    return NULL;
+}
+
+static struct err *lvm_probe(struct host *h, const struct verb *v, const struct sr_ref *sr,
+                             char **ret)
+{
+    _cleanup_(group_done) struct group g = {0};
+    struct sr_xml x;
+    TRY(device_of(sr, &g.device));
+    _cleanup_(err_freep) struct err *none = look(&g);
+    sr_xml_begin(&x, "SRlist");
+    if (!none && str_starts(g.vg.name, GROUP)) {
+        char size[24];
+        uint64_t bytes = 0;
+        vec_each (pv, &g.vg.pvs)
+            bytes += pv->extents * g.vg.extent_size;
+        snprintf(size, sizeof(size), "%llu", (unsigned long long)bytes);
+        sr_xml_open(&x, "SR");
+        sr_xml_text(&x, "UUID", g.vg.name + strlen(GROUP));
+        sr_xml_text(&x, "Devlist", g.device);
+        sr_xml_text(&x, "size", size);
+        sr_xml_close(&x, "SR");
+    }
+    *ret = sr_xml_end(&x, "SRlist");
+    return NULL;
+}
+
+/* ---- volumes ---- */
+
+static const char *uuid_in(const char *name)
+{
+    return str_starts(name, VHD)   ? name + strlen(VHD)
+           : str_starts(name, RAW) ? name + strlen(RAW)
+                                   : "";
+}
+
+static const char *format_in(const char *name)
+{
+    return str_starts(name, RAW) ? "raw" : "vhd";
+}
+
+/* Full: with room for every block that the disk will ever have. */
+static uint64_t room_for(const char *format, uint64_t size)
+{
+    uint64_t blocks = (size + BLOCK - 1) / BLOCK;
+    uint64_t bytes = str_eq(format, "raw") ? size : size + TABLES + blocks * A_BITMAP;
+    return (bytes + EXTENT - 1) / EXTENT * EXTENT;
+}
+
+static void read_volume(struct host *h, const struct verb *v, const struct group *g,
+                        const struct lvm_lv *lv, struct sr_volume *ret)
+{
+    struct disk_info info = {0};
+    uint64_t bytes = lv->extents * g->vg.extent_size;
+    bool is_raw = str_eq(format_in(lv->name), "raw");
+    char *path = lvm_group_path(&g->vg, lv, g->device);
+    _cleanup_(err_freep) struct err *e =
+        path && !is_raw ? h->disks->info(h->disks_data, v, path, &info) : NULL;
+    const char *problem = !path ? "it is not linear on one device" : e ? err_param(e, 0) : "";
+    *ret = (struct sr_volume){
+        .uuid = mem_strdup(uuid_in(lv->name)),
+        .location = mem_strdup(lv->name),
+        .name = mem_strdup(""),
+        .path = path ? path : mem_strdup(""),
+        .format = mem_strdup(format_in(lv->name)),
+        .problem = mem_strdup(info.parent && info.parent[0] ? "it has a parent" : problem),
+        .virtual_bytes = is_raw ? bytes : info.image.size_bytes,
+        .physical_bytes = bytes,
+        .readonly = !lv->is_writable,
+        .parent = mem_strdup(""),
+        .hidden = info.hidden,
+        .is_written = true};
+    disk_info_done(&info);
+}
+
+static struct err *lvm_scan(struct host *h, const struct verb *v, const struct sr_ref *sr,
+                            struct sr_volume **ret, size_t *ret_n)
+{
+    _cleanup_(group_done) struct group g = {0};
+    VEC(struct sr_volume) found = {0};
+    TRY(open_group(sr, &g));
+    vec_each (lv, &g.vg.lvs) {
+        struct sr_volume vol;
+        if (!str_is_uuid(uuid_in(lv->name)))
+            continue;
+        struct err *e = verb_check(v, "scanning the repository");
+        if (e) {
+            sr_volumes_free(found.v, found.n);
+            return e;
+        }
+        read_volume(h, v, &g, lv, &vol);
+        vec_push(&found, vol);
+    }
+    *ret = found.v;
+    *ret_n = found.n;
+    return NULL;
+}
+
+static struct err *find_volume(const struct group *g, const char *location,
+                               const struct lvm_lv **ret)
+{
+    *ret = str_is_uuid(uuid_in(location)) ? lvm_vg_find(&g->vg, location) : NULL;
+    return *ret ? NULL : sr_error(SR_VDI_UNAVAILABLE, "The VDI is not available", location);
+}
+
+static struct err *lvm_vdi_info(struct host *h, const struct sr_ref *sr, const char *location,
+                                struct sr_volume *ret)
+{
+    _cleanup_(group_done) struct group g = {0};
+    const struct lvm_lv *lv = NULL;
+    struct verb v = {0};
+    TRY(open_group(sr, &g));
+    TRY(find_volume(&g, location, &lv));
+    read_volume(h, &v, &g, lv, ret);
+    return NULL;
+}
+
+static struct err *check_room(const struct group *g, uint64_t need)
+{
+    uint64_t left = lvm_vg_free(&g->vg) * g->vg.extent_size;
+    if (need <= left)
+        return NULL;
+    _cleanup_(freep) char *text =
+        mem_printf("%llu MiB are needed, %llu are free", (unsigned long long)(need / MIB),
+                   (unsigned long long)(left / MIB));
+    return sr_error(SR_NO_SPACE, "There is insufficient space", text);
+}
+
+/* A volume under the name `new`, with an empty image in it. */
+static struct err *fill_new(struct host *h, const struct verb *v, struct group *g, const char *new,
+                            const char *format, uint64_t size)
+{
+    if (lvm_vg_find(&g->vg, new)) {
+        TRY(priv_lv_remove(h->privd, g->device, g->name, new));
+        TRY(look(g));
+    }
+    TRY(check_room(g, room_for(format, size)));
+    TRY(priv_lv_create(h->privd, g->device, g->name, new, room_for(format, size)));
+    TRY(look(g));
+    const struct lvm_lv *lv = lvm_vg_find(&g->vg, new);
+    _cleanup_(freep) char *path = lv ? lvm_group_path(&g->vg, lv, g->device) : NULL;
+    if (!path)
+        return err_internal("the new volume '%s' is in too many pieces", new);
+    return h->disks->create(h->disks_data, v, path, format, size);
+}
+
+static struct err *make_volume(struct host *h, const struct verb *v, struct group *g,
+                               const char *name, const char *new, uint64_t size)
+{
+    struct err *e = fill_new(h, v, g, new, "vhd", size);
+    if (!e)
+        e = priv_lv_rename(h->privd, g->device, g->name, new, name);
+    if (e && !look(g) && lvm_vg_find(&g->vg, new))
+        e = err_first(e, priv_lv_remove(h->privd, g->device, g->name, new));
+    return e ? e : look(g);
+}
+
+static struct err *lvm_vdi_create(struct host *h, const struct verb *v, const struct sr_ref *sr,
+                                  const char *uuid, uint64_t size, const struct val *sm_config,
+                                  struct sr_volume *ret)
+{
+    _cleanup_(group_done) struct group g = {0};
+    _cleanup_(freep) char *name = mem_printf(VHD "%s", uuid);
+    _cleanup_(freep) char *new = mem_printf(NEW "%s", uuid);
+    const char *format = disk_format_for(sm_config, sr->device_config, size);
+    if (!size || size > disk_size_max("vhd"))
+        return sr_error(SR_VDI_SIZE, "VDI Invalid size", SIZES);
+    if (!format || !str_eq(format, "vhd"))
+        return sr_error(SR_VDI_CREATE, "VDI Creation failed", "image-format is vhd");
+    TRY(open_group(sr, &g));
+    if (!lvm_vg_find(&g.vg, name))
+        TRY(sr_wrap(make_volume(h, v, &g, name, new, size), SR_VDI_CREATE, "VDI Creation failed"));
+    const struct lvm_lv *lv = NULL;
+    TRY(find_volume(&g, name, &lv));
+    read_volume(h, v, &g, lv, ret);
+    return NULL;
+}
+
+static struct err *lvm_vdi_delete(struct host *h, const struct verb *v, const struct sr_ref *sr,
+                                  const char *location)
+{
+    _cleanup_(group_done) struct group g = {0};
+    TRY(open_group(sr, &g));
+    if (!str_is_uuid(uuid_in(location)) || !lvm_vg_find(&g.vg, location))
+        return NULL;
+    return sr_wrap(priv_lv_remove(h->privd, g.device, g.name, location), SR_VDI_DELETE,
+                   "VDI Deletion failed");
+}
+
+/* The volume first, then the image in it: a larger volume around a smaller image does no harm. */
+static struct err *grow(struct host *h, const struct verb *v, struct group *g, const char *name,
+                        uint64_t size)
+{
+    const struct lvm_lv *lv = NULL;
+    TRY(find_volume(g, name, &lv));
+    const char *format = format_in(name);
+    uint64_t has = lv->extents * g->vg.extent_size, need = room_for(format, size);
+    if (need > has) {
+        TRY(check_room(g, need - has));
+        TRY(priv_lv_extend(h->privd, g->device, g->name, name, need));
+        TRY(look(g));
+        TRY(find_volume(g, name, &lv));
+    }
+    _cleanup_(freep) char *path = lvm_group_path(&g->vg, lv, g->device);
+    if (!path)
+        return err_internal("'%s' is in too many pieces", name);
+    return str_eq(format, "raw") ? NULL : h->disks->resize(h->disks_data, v, path, format, size);
+}
+
+static struct err *lvm_vdi_resize(struct host *h, const struct verb *v, const struct sr_ref *sr,
+                                  const char *location, uint64_t size, struct sr_volume *ret)
+{
+    _cleanup_(group_done) struct group g = {0};
+    const struct lvm_lv *lv = NULL;
+    struct sr_volume now = {0};
+    TRY(open_group(sr, &g));
+    TRY(find_volume(&g, location, &lv));
+    read_volume(h, v, &g, lv, &now);
+    struct err *e = NULL;
+    if (size < now.virtual_bytes || size > disk_size_max(now.format))
+        e = sr_error(SR_VDI_SIZE, "VDI Invalid size", "a disk grows only; " SIZES);
+    else if (size > now.virtual_bytes)
+        e = grow(h, v, &g, location, size);
+    sr_volume_done(&now);
+    if (e)
+        return sr_wrap(e, SR_VDI_RESIZE, "VDI Resize failed");
+    TRY(find_volume(&g, location, &lv));
+    read_volume(h, v, &g, lv, ret);
+    return NULL;
+}
+
+static const char *const features[] = {"SR_PROBE",     "SR_UPDATE",      "VDI_CREATE", "VDI_DELETE",
+                                       "VDI_ATTACH",   "VDI_DETACH",     "VDI_RESIZE", "VDI_UPDATE",
+                                       "VDI_ACTIVATE", "VDI_DEACTIVATE", NULL};
+static const char *const lvm_config[][2] = {{"device", "block device to make a volume group of"},
+                                            {"force", "true: whatever the device carries"},
+                                            {NULL, NULL}};
+static const char *const hba_config[][2] = {
+    {"SCSIid", "SCSI id of the unit, or the path of its device"},
+    {"force", "true: whatever the unit carries"},
+    {NULL, NULL}};
+
+#define VERBS                                                                                      \
+    .content_type = "user", .features = features, .probe = lvm_probe, .create = lvm_create,        \
+    .destroy = lvm_destroy, .attach = lvm_attach, .detach = lvm_detach, .scan = lvm_scan,          \
+    .stat = lvm_stat, .vdi_create = lvm_vdi_create, .vdi_delete = lvm_vdi_delete,                  \
+    .vdi_resize = lvm_vdi_resize, .vdi_info = lvm_vdi_info
+
+const struct sr_kind sr_kind_lvm = {
+    .type = "lvm",
+    .name = "Local LVM",
+    .description = "Disks as VHD on logical volumes of a local device",
+    .config = lvm_config,
+    VERBS,
+};
+
+const struct sr_kind sr_kind_lvmohba = {
+    .type = "lvmohba",
+    .name = "LVM over HBA",
+    .description = "Disks as VHD on logical volumes of a unit behind a host bus adapter",
+    .config = hba_config,
+    .shared = true,
+    VERBS,
+};

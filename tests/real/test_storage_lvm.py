@@ -1,0 +1,181 @@
+"""Disks on logical volumes of a real device, which lvm2's own tools look at all the time."""
+import json
+import os
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+
+import pytest
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+
+from realhost import guest_sector, make_disk, run_host, run_vm_with  # noqa: E402
+from simhost import failure  # noqa: E402
+from transfers import Client  # noqa: E402
+
+host = pytest.fixture(scope="module")(run_host)
+MIB = 1 << 20
+DISK = 32 * MIB
+
+
+@pytest.fixture(scope="module")
+def device(tmp_path_factory):
+    """Full of what somebody left there."""
+    image = tmp_path_factory.mktemp("lvm") / "device"
+    with open(image, "wb") as f:
+        for _ in range(320):
+            f.write(b"\xa5" * MIB)
+    path = subprocess.run(["losetup", "--show", "-f", image], check=True, text=True,
+                          capture_output=True).stdout.strip()
+    yield path
+    subprocess.run(["losetup", "-d", path], check=True)
+
+
+def create(host, device, kind="lvm", **more):
+    where = {"SCSIid" if kind == "lvmohba" else "device": device, **more}
+    return host.x.SR.create(host.x.host.get_all()[0], where, "0", "volumes", "", kind, "user", False, {})
+
+
+@pytest.fixture(scope="module")
+def sr(host, device):
+    return create(host, device)
+
+
+def tool(device, name, *words):
+    """What lvm2 says, which must have nothing to complain about."""
+    config = ('devices { use_devicesfile=0 filter=["a|^%s$|","r|.*|"] } '
+              'global { activation=0 }' % device)
+    p = subprocess.run(["lvm", name, *words, "--config", config], text=True, capture_output=True,
+                       check=True, close_fds=True, env=dict(os.environ, LVM_SUPPRESS_FD_WARNINGS="1"))
+    assert not [s for s in p.stderr.splitlines() if not s.endswith((" not zeroed.", "will be attempted."))], p.stderr
+    return p.stdout
+
+
+def volumes(device):
+    out = tool(device, "lvs", "--reportformat", "json", "--units", "b", "--nosuffix", "-o", "lv_name,lv_size")
+    return {v["lv_name"]: int(v["lv_size"]) for v in json.loads(out)["report"][0]["lv"]}
+
+
+def check(host, device, sr):
+    """lvm2 finds the group sound, with as much free as the repository says."""
+    tool(device, "vgck")
+    out = tool(device, "vgs", "--reportformat", "json", "--units", "b", "--nosuffix", "-o", "vg_name,vg_size,vg_free")
+    (vg,) = json.loads(out)["report"][0]["vg"]
+    host.x.SR.update(sr)
+    assert vg["vg_name"] == "VG_XenStorage-" + host.x.SR.get_uuid(sr)
+    assert int(vg["vg_size"]) == int(host.x.SR.get_physical_size(sr))
+    assert int(vg["vg_size"]) - int(vg["vg_free"]) == int(host.x.SR.get_physical_utilisation(sr))
+
+
+def probe(host, device):
+    found = ET.fromstring(host.x.SR.probe(host.x.host.get_all()[0], {"device": device}, "lvm", {}))
+    return [(s.findtext("UUID").strip(), s.findtext("Devlist").strip()) for s in found]
+
+
+def test_what_cannot_be(host, tmp_path):
+    with open(tmp_path / "foreign", "wb") as f:
+        f.truncate(64 * MIB)
+    loop = subprocess.run(["losetup", "--show", "-f", f.name], check=True, text=True,
+                          capture_output=True).stdout.strip()
+    try:
+        subprocess.run(["mkfs.ext4", "-q", "-L", "precious", loop], check=True)
+        told = failure(create, host, loop)
+        assert told[0] == "SR_BACKEND_FAILURE_16" and "precious" in told[3], told
+        assert failure(create, host, "")[0] == "SR_BACKEND_FAILURE_90"
+        assert failure(create, host, "", "lvmohba")[0] == "SR_BACKEND_FAILURE_107"
+        assert failure(create, host, "relative")[0] == "SR_BACKEND_FAILURE_91"
+        assert failure(create, host, "/dev/null@1+2")[0] == "SR_BACKEND_FAILURE_91"
+        assert failure(create, host, "/dev/nowhere")[0] == "SR_BACKEND_FAILURE_91"
+    finally:
+        subprocess.run(["losetup", "-d", loop], check=True)
+
+
+def test_disks_are_volumes(host, device, sr):
+    check(host, device, sr)
+    assert probe(host, device) == [(host.x.SR.get_uuid(sr), device)]
+    vdi = make_disk(host, sr, DISK)
+    name = "VHD-" + host.x.VDI.get_uuid(vdi)
+    assert host.x.VDI.get_location(vdi) == name
+    # 32 MiB, tables of a disk of 2 TiB, a bitmap of 4 KiB a block: ten extents.
+    assert volumes(device) == {name: 40 * MIB}
+    check(host, device, sr)
+    host.x.VDI.resize(vdi, str(2 * DISK))
+    assert int(host.x.VDI.get_virtual_size(vdi)) == 2 * DISK
+    assert volumes(device) == {name: 72 * MIB}
+    assert failure(host.x.VDI.resize, vdi, str(DISK))[0] in ("SR_BACKEND_FAILURE_79", "VDI_TOO_SMALL")
+    told = failure(make_disk, host, sr, 1 << 30)
+    assert told[0] == "SR_BACKEND_FAILURE_44" and "are free" in told[3], told
+    assert "snapshot" not in host.x.VDI.get_allowed_operations(vdi)
+    host.x.VDI.destroy(vdi)
+    assert volumes(device) == {}
+    check(host, device, sr)
+
+
+def install(host, sr):
+    """A disk with the guest in its first sector; the device's rubbish shows nowhere else."""
+    vdi = make_disk(host, sr, DISK)
+    client = Client(host, host.x)
+    image = guest_sector(host) + bytes(DISK - 512)
+    status, _, body = client.put("/import_raw_vdi", image, vdi=vdi, format="raw")
+    assert status == 200, body
+    status, _, body = client.get("/export_raw_vdi", vdi=vdi, format="raw")
+    assert status == 200 and body == image
+    return vdi
+
+
+def test_a_guest_on_volumes(host, device, sr):
+    """Its disk grows, so that the volume has two segments; deaths in between; another volume is
+    made and removed under it."""
+    vdi, between = install(host, sr), make_disk(host, sr, DISK)
+    host.x.VDI.resize(vdi, str(2 * DISK))
+    with run_vm_with(host, vdi) as vm:
+        host.x.VM.start(vm, False, False)
+        host.rounds(vm, 5)
+        other = make_disk(host, sr, DISK)
+        host.rounds(vm, 5)
+        host.x.VDI.destroy(other)
+        os.kill(host.pid_of(vm, "cairn-diskd"), 9)
+        host.rounds(vm, 5)
+        host.restart()
+        host.rounds(vm, 5)
+        check(host, device, sr)
+        host.x.VM.hard_shutdown(vm)
+        host.x.VM.start(vm, False, False)
+        host.rounds(vm, 5)
+    for one in (between, vdi):
+        host.x.VDI.destroy(one)
+    assert volumes(device) == {}
+
+
+def test_introduced_again(host, device, sr):
+    """What lvm2 made in the group is not ours to show; what was half made is removed."""
+    uuid, vdi = host.x.SR.get_uuid(sr), make_disk(host, sr, DISK)
+    name = host.x.VDI.get_location(vdi)
+    pbd = host.x.SR.get_PBDs(sr)[0]
+    config = host.x.PBD.get_device_config(pbd)
+    host.x.PBD.unplug(pbd)
+    host.x.SR.forget(sr)
+    for extra in ("foreign", "new-" + uuid):
+        tool(device, "lvcreate", "-an", "-Zn", "-Wn", "-y", "-qq", "-L", "4M", "-n", extra, "VG_XenStorage-" + uuid)
+    sr = host.x.SR.introduce(uuid, "again", "", "lvm", "user", False, {})
+    pbd = host.x.PBD.create({"host": host.x.host.get_all()[0], "SR": sr, "device_config": config,
+                             "other_config": {}})
+    host.x.PBD.plug(pbd)
+    host.x.SR.scan(sr)
+    (vdi,) = host.x.SR.get_VDIs(sr)
+    assert host.x.VDI.get_location(vdi) == name and int(host.x.VDI.get_virtual_size(vdi)) == DISK
+    assert set(volumes(device)) == {name, "foreign"}
+    assert failure(host.x.SR.destroy, sr)[0] in ("SR_HAS_PBD", "SR_NOT_EMPTY")
+    host.x.VDI.destroy(vdi)
+    host.x.PBD.unplug(pbd)
+    host.x.SR.destroy(sr)
+    assert probe(host, device) == []
+
+
+def test_a_unit_of_an_hba(host, device):
+    sr = create(host, device, "lvmohba", force="true")
+    vdi = make_disk(host, sr, DISK)
+    check(host, device, sr)
+    host.x.VDI.destroy(vdi)
+    host.x.PBD.unplug(host.x.SR.get_PBDs(sr)[0])
+    host.x.SR.destroy(sr)
