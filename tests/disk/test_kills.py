@@ -8,7 +8,7 @@ import random
 
 import pytest
 
-from diskd import vhdcheck, wait_for
+from diskd import run, vhdcheck, wait_for
 from vhost import IN, OK, OUT, WRITE_ZEROES, Vhost
 
 MIB = 1 << 20
@@ -104,36 +104,37 @@ def read_back(v, model):
         assert data == b"".join(content(w, 1) for w in model.units[at:at + n]), f"wrong at {at}"
 
 
-def child_of_full(diskd):
+def child_of_full(diskd, fmt):
     """A disk whose every first write has to hide something of its parent."""
-    diskd.disk("base.vhd", "vhd", SIZE, ("vu",))
+    diskd.disk("base", fmt, SIZE, ("vu",))
     model = Model(12)
-    v = Vhost(diskd.path("base.vhd.vu"))
+    v = Vhost(diskd.path("base.vu"))
     for at in range(0, UNITS, 256):
         model.value += 1
         assert v.write(at * 8, content(model.value, 256)) == OK
         model.units[at:at + 256] = [model.value] * 256
     v.close()
-    diskd.deactivate("base.vhd")
-    diskd.ok("detach", id="base.vhd")
-    del diskd.attached["base.vhd"]
-    base = {"path": diskd.path("base.vhd"), "format": "vhd"}
-    diskd.ok("create", path=diskd.path("child.vhd"), format="vhd", parent=base)
-    diskd.attach("child.vhd", SIZE, ("vu",))
-    diskd.activated["child.vhd"] = dict(id="child.vhd", path=diskd.path("child.vhd"), format="vhd",
+    diskd.deactivate("base")
+    diskd.ok("detach", id="base")
+    del diskd.attached["base"]
+    base = {"path": diskd.path("base"), "format": fmt}
+    diskd.ok("create", path=diskd.path("child"), format=fmt, parent=base)
+    diskd.attach("child", SIZE, ("vu",))
+    diskd.activated["child"] = dict(id="child", path=diskd.path("child"), format=fmt,
                                         parents=[base])
-    diskd.activated_again("child.vhd")
-    return "child.vhd", model
+    diskd.activated_again("child")
+    return "child", model
 
 
-def new_disk(diskd):
-    diskd.disk("a.vhd", "vhd", SIZE, ("vu",))
-    return "a.vhd", Model(11)
+def new_disk(diskd, fmt):
+    diskd.disk("a", fmt, SIZE, ("vu",))
+    return "a", Model(11)
 
 
+@pytest.mark.parametrize("fmt", ["vhd", "qcow2"])
 @pytest.mark.parametrize("make", [new_disk, child_of_full])
-def test_killed_under_load(diskd, make):
-    name, model = make(diskd)
+def test_killed_under_load(diskd, make, fmt):
+    name, model = make(diskd, fmt)
     load = Load(Vhost(diskd.path(name + ".vu")), model)
     for n in range(KILLS):
         for _ in range(model.random.randrange(1, 30)):
@@ -153,4 +154,7 @@ def test_killed_under_load(diskd, make):
                                                           "zeroes")}
     load.v.close()
     diskd.deactivate(name)
-    vhdcheck(diskd.path(name))
+    if fmt == "vhd":
+        vhdcheck(diskd.path(name))
+    else:
+        run("qemu-img", "check", "-q", "-f", "qcow2", diskd.path(name))
