@@ -53,6 +53,26 @@ int chain_close(struct chain *c, struct image_why *why)
     return r;
 }
 
+void chain_cache(struct chain *c, bool is_cached)
+{
+    for (unsigned i = 0; i < c->n; i++) {
+        struct image *im = c->image[i];
+        if (im->is_readonly && is_cached)
+            file_read_cached(im->file);
+        else if (im->is_readonly)
+            file_read_direct(im->file, im->path);
+    }
+}
+
+void chain_cache_bytes(const struct chain *c, uint64_t *ret_hit, uint64_t *ret_miss)
+{
+    *ret_hit = *ret_miss = 0;
+    for (unsigned i = 0; i < c->n; i++) {
+        *ret_hit += c->image[i]->file->hit_bytes;
+        *ret_miss += c->image[i]->file->miss_bytes;
+    }
+}
+
 void chain_map(const struct chain *c, uint64_t at, uint64_t size, struct chain_extent *ret)
 {
     chain_map_from(c, 0, at, size, ret);

@@ -39,6 +39,10 @@ int chain_open(const struct chain_item *items, unsigned n, bool readonly, struct
                struct image_why *why);
 /* Is the one the other's parent, as the child says? */
 int chain_check_link(const struct image *child, const struct image *parent, struct image_why *why);
+/* Are the images that are only read taken from the page cache, or around it? Once, at the start. */
+void chain_cache(struct chain *c, bool is_cached);
+/* Bytes of them that were read and found there, and those that were not. */
+void chain_cache_bytes(const struct chain *c, uint64_t *ret_hit, uint64_t *ret_miss);
 /* The first error of closing the images; NULL is fine. */
 int chain_close(struct chain *c, struct image_why *why);
 

@@ -150,6 +150,7 @@ static void open_work(struct job *job)
     j->err = chain_open(j->items, j->n, j->is_readonly, &j->chain, &j->why);
     j->held = -1;
     if (j->err == 0 && j->chain->size == j->d->size) {
+        chain_cache(j->chain, !j->d->is_uncached);
         open_log(j);
         if (!chain_leaf(j->chain)->is_readonly && chain_leaf(j->chain)->has_parent)
             j->held = keeper_hold(chain_leaf(j->chain)->file);
@@ -261,6 +262,7 @@ static void on_drained(struct ring_op *op, int res)
     struct disk_job *j = mem_new(struct disk_job);
     j->job = (struct job){.work = close_work, .done = close_done};
     j->d = d;
+    d->cache_stats = disk_get_cache_stats(d);
     j->chain = steal(&d->chain);
     j->cbt = steal(&d->cbt);
     j->held = d->held;
@@ -492,6 +494,16 @@ struct engine_stats disk_engine_stats(const struct disk *d)
         s.blocks_allocated += engine_get_stats(d->engine)->blocks_allocated;
         s.metadata_writes += engine_get_stats(d->engine)->metadata_writes;
     }
+    return s;
+}
+
+struct disk_cache_stats disk_get_cache_stats(const struct disk *d)
+{
+    struct disk_cache_stats s = d->cache_stats, now = {0, 0};
+    if (d->chain)
+        chain_cache_bytes(d->chain, &now.hit, &now.miss);
+    s.hit += now.hit;
+    s.miss += now.miss;
     return s;
 }
 

@@ -55,6 +55,11 @@ struct disk_error {
     int64_t time; /* seconds since 1970 */
 };
 
+/* Bytes of images that are only read: found in the page cache, or not. */
+struct disk_cache_stats {
+    uint64_t hit, miss;
+};
+
 typedef void (*disk_fn)(void *arg, int err, const char *why);
 
 struct disk {
@@ -76,6 +81,7 @@ struct disk {
     unsigned in_flight, n_waiting;
     uint64_t moved_us; /* when a request was done, or the first one begun */
     struct blk_req *waiting, **waiting_end;
+    bool is_uncached;      /* what is only read goes around the page cache, too */
     uint32_t split;        /* large requests go to the leaf in parts of so many bytes; 0: whole */
     struct budget *budget; /* for the next activation, or NULL */
     struct pace *pace;     /* in front of the backend while an image is open; NULL: no budget */
@@ -86,6 +92,7 @@ struct disk {
 
     struct disk_op_stats stats[BLK_OPS];
     struct engine_stats engine_stats; /* of earlier activations */
+    struct disk_cache_stats cache_stats;
     struct disk_error last_error;
 
     struct ring *ring;
@@ -153,3 +160,4 @@ static inline bool disk_is_active(const struct disk *d)
 void disk_status(struct disk *d, uint64_t at, uint64_t size, uint64_t *ret_size, bool *ret_hole);
 /* Allocation and metadata counters since attach. */
 struct engine_stats disk_engine_stats(const struct disk *d);
+struct disk_cache_stats disk_get_cache_stats(const struct disk *d);

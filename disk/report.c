@@ -218,6 +218,10 @@ json_t *report_stats(const struct disk *d)
     (void)json_object_set_new(j, "parked", parked_of(d));
     (void)json_object_set_new(j, "room", report_room(d));
     (void)json_object_set_new(j, "share", share_of(d));
+    struct disk_cache_stats cache = disk_get_cache_stats(d);
+    (void)json_object_set_new(
+        j, "cache",
+        json_pack("{s:I, s:I}", "hit", (json_int_t)cache.hit, "miss", (json_int_t)cache.miss));
     bool is_silent = false;
     for (size_t i = 0; i < d->fronts.n; i++) {
         const struct front *f = d->fronts.v[i];

@@ -37,6 +37,7 @@ static const int allowed[] = {
     SCMP_SYS(pread64),
     SCMP_SYS(pwrite64),
     SCMP_SYS(preadv),
+    SCMP_SYS(preadv2),
     SCMP_SYS(pwritev),
     SCMP_SYS(fstatfs),
     SCMP_SYS(lseek),

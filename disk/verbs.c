@@ -255,11 +255,11 @@ static json_t *verb_activate(struct call *c)
 {
     const char *id, *path, *format, *cbt = NULL;
     json_t *parents = NULL, *budget = NULL;
-    int split = 0;
+    int split = 0, is_cached = true;
     json_int_t low = 0;
-    if (!unpack(c, "{s:s, s:s, s:s, s?o, s?i, s?s, s?o, s?I}", "id", &id, "path", &path, "format",
-                &format, "parents", &parents, "split", &split, "cbt", &cbt, "budget", &budget,
-                "low_water", &low) ||
+    if (!unpack(c, "{s:s, s:s, s:s, s?o, s?i, s?s, s?o, s?I, s?b}", "id", &id, "path", &path,
+                "format", &format, "parents", &parents, "split", &split, "cbt", &cbt, "budget",
+                &budget, "low_water", &low, "read_cache", &is_cached) ||
         (cbt && !check_path(c, cbt, 4095)))
         return NULL;
     struct entry *e = find(c, id);
@@ -285,6 +285,7 @@ static json_t *verb_activate(struct call *c)
             return NULL;
         e->d->split = (uint32_t)split;
         control_asks_room(e, (uint64_t)low);
+        e->d->is_uncached = !is_cached;
         free(e->d->cbt_path);
         e->d->cbt_path = cbt ? mem_strdup(cbt) : NULL;
         int r = disk_activate(e->d, items, n, on_disk_end, e);

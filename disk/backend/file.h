@@ -82,6 +82,8 @@ struct file {
     uint32_t memory_align;   /* of memory for that; offsets and sizes are multiples of 512 */
     uint32_t split;          /* direct READs and WRITEs in parts of so many bytes; 0: whole */
     bool is_memory;          /* it lives in memory: a transfer never waits for a device */
+    bool is_cached;          /* data is read from the page cache if it is there, and counted: */
+    uint64_t hit_bytes, miss_bytes;
 };
 
 /* Kinds besides the host's files, before any thread starts; the table lives on. */
@@ -103,6 +105,11 @@ void file_go_direct(struct file *f, const char *path);
 
 /* Alignment of memory for direct transfers of a descriptor, 0 when it cannot have any. */
 uint32_t file_direct_align(int fd);
+
+/* Data of a file that is only read: from the page cache, where all who read it share what is there,
+ * or around it. Does nothing for what the kernel does not cache: memory, files on servers. */
+void file_read_cached(struct file *f);
+void file_read_direct(struct file *f, const char *path);
 
 static inline int file_pread(struct file *f, void *p, size_t size, uint64_t at)
 {

@@ -42,17 +42,39 @@ static int move_lock(int from, int to)
     return fcntl(to, F_OFD_SETLK, &l) < 0 ? -errno : 0;
 }
 
+static bool is_kernels(const struct file *f)
+{
+    return f->fd >= 0 && !f->backend && !f->is_memory;
+}
+
 void file_go_direct(struct file *f, const char *path)
 {
     if (f->ops->go_direct) {
         f->ops->go_direct(f);
         return;
     }
-    uint32_t align = f->fd < 0 || f->backend || f->is_memory ? 0 : file_direct_align(f->fd);
+    uint32_t align = is_kernels(f) ? file_direct_align(f->fd) : 0;
     if (!align)
         return;
     _cleanup_(fd_closep) int fd = open(path, O_RDWR | O_DIRECT | O_CLOEXEC | O_NOCTTY);
     if (fd < 0 || !is_same_file(fd, f->fd) || move_lock(f->fd, fd) < 0)
+        return;
+    f->direct_fd = fd_take(&fd);
+    f->memory_align = align;
+}
+
+void file_read_cached(struct file *f)
+{
+    f->is_cached = is_kernels(f);
+}
+
+void file_read_direct(struct file *f, const char *path)
+{
+    uint32_t align = is_kernels(f) ? file_direct_align(f->fd) : 0;
+    if (!align)
+        return;
+    _cleanup_(fd_closep) int fd = open(path, O_RDONLY | O_DIRECT | O_CLOEXEC | O_NOCTTY);
+    if (fd < 0 || !is_same_file(fd, f->fd))
         return;
     f->direct_fd = fd_take(&fd);
     f->memory_align = align;

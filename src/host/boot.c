@@ -42,6 +42,7 @@ static const struct member image_members[] = {
     {AT(struct image, split), M_UINT64, 0, INT64_MAX, NULL},
     {AT(struct image, budget_bytes), M_UINT64, 0, INT64_MAX, NULL},
     {AT(struct image, budget_path), M_TEXT, 0, 0, NULL},
+    {AT(struct image, uncached), M_BOOL, 0, 0, NULL},
 };
 #define IMAGE_NEEDED 5u /* the others came later */
 

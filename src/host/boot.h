@@ -46,6 +46,7 @@ struct image {
     /* Of its repository, see sr_tune.h. */
     uint64_t split, budget_bytes;
     char *budget_path;
+    bool uncached; /* what is only read goes around the page cache */
 };
 
 struct boot_disk {

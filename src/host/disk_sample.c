@@ -26,6 +26,9 @@ static void take(struct disk_sample *d, const struct val *stats)
     d->write_ops = number(write, "ops");
     d->write_us = number(write, "us");
     d->inflight = number(stats, "inflight");
+    const struct val *cache = val_map_get(stats, "cache");
+    d->hit_bytes = number(cache, "hit");
+    d->miss_bytes = number(cache, "miss");
 }
 
 static void take_by_id(struct disk_sample *list, size_t n, const struct val *stats)

@@ -25,6 +25,7 @@ struct disk_sample {
     uint64_t read_bytes, write_bytes, read_ops, write_ops;
     uint64_t read_us, write_us; /* from arrival to answer, summed up */
     uint64_t inflight;
+    uint64_t hit_bytes, miss_bytes; /* of what is only read: found in the page cache, or not */
 };
 
 struct nic_sample {

@@ -52,6 +52,8 @@ void sim_sample_disks(void *disks, const char *vm, struct disk_sample *list, siz
         d->write_bytes = d->write_ops * 8192;
         d->read_us = d->read_ops * 100;
         d->write_us = d->write_ops * 300;
+        d->hit_bytes = d->read_ops * 3072;
+        d->miss_bytes = d->read_ops * 1024;
         d->inflight = sim_rate(vm, d->device + 2) % 4;
     }
 }

@@ -29,6 +29,8 @@ void sr_tune_image(const struct host *h, const char *uuid, const struct val *oth
 
 void sr_tune_request(const struct image *image, struct val *activate)
 {
+    if (image->uncached)
+        val_put_bool(activate, "read_cache", false);
     if (image->split)
         val_put_int(activate, "split", (int64_t)image->split);
     if (!image->budget_bytes || !image->budget_path || !image->budget_path[0])

@@ -63,7 +63,11 @@ const char *source_type_name(enum source_type t); /* "GAUGE" … */
     X(P##_LATENCY, owner, prefix "latency" suffix, GAUGE, "μs", 0, true, "Average I/O latency",    \
       fam "_latency_seconds", GAUGE, 1e-6, label)                                                  \
     X(P##_QUEUE, owner, prefix "avgqu_sz" suffix, GAUGE, "requests", 0, true,                      \
-      "Average I/O queue size", fam "_queue_requests", GAUGE, 1, label)
+      "Average I/O queue size", fam "_queue_requests", GAUGE, 1, label)                            \
+    X(P##_CACHE_HITS, owner, prefix "read_cache_hits" suffix, GAUGE, "(fraction)", 0, true,        \
+      "Share of what the " what " reads of images that are not written that the host has in its "  \
+      "memory",                                                                                    \
+      fam "_read_cache_hit_ratio", GAUGE, 1, label)
 
 #define SOURCE_KINDS(X)                                                                            \
     X(HOST_CPU, HOST, "cpu%s", DERIVE, "(fraction)", 1, true, "Physical cpu usage for cpu %s",     \

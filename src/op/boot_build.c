@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "host/sr_tune.h"
+#include "op/read_cache.h"
 #include "op/vdi_cbt.h"
 #include "op/vdi_on_boot.h"
 #include "op/world.h"
@@ -117,6 +118,7 @@ struct err *boot_build_image(struct op *op, const struct snap *s, const struct r
                           .size_bytes = vol.virtual_bytes,
                           .readonly = readonly || vol.readonly || vdi->read_only};
     sr_tune_image(op->host, sr->uuid, sr->other_config, ret);
+    read_cache_choose(sr, vdi, ret);
     sr_volume_done(&vol);
     return NULL;
 }

@@ -112,6 +112,13 @@ static double ratio(double a, double b)
     return b > 0 ? a / b : 0;
 }
 
+/* Nothing is known of a time in which nothing was read. */
+static double hits(const struct io_counters *now, const struct io_counters *last)
+{
+    double hit = now->hit_bytes - last->hit_bytes, miss = now->miss_bytes - last->miss_bytes;
+    return hit + miss > 0 ? hit / (hit + miss) : (double)NAN;
+}
+
 /* In the order of SOURCE_DISK. `v` has room for them. */
 static void io_values(const struct io_counters *now, const struct io_counters *last, double *v)
 {
@@ -134,17 +141,19 @@ static void io_values(const struct io_counters *now, const struct io_counters *l
         now->inflight,
         ratio(read_us + write_us, reads + writes),
         ratio((read_us + write_us) / 1e6, now->time - last->time),
+        hits(now, last),
     };
     memcpy(v, values, sizeof(values));
 }
 
-#define IO_KINDS (SOURCE_VM_VBD_QUEUE - SOURCE_VM_VBD_READ + 1)
+#define IO_KINDS (SOURCE_VM_VBD_CACHE_HITS - SOURCE_VM_VBD_READ + 1)
 
 /* Counters that went back were begun anew: nothing is known of the time between. */
 static bool is_later(const struct io_counters *now, const struct io_counters *last)
 {
     return last->known && now->known && now->read_ops >= last->read_ops &&
-           now->write_ops >= last->write_ops && now->time > last->time;
+           now->write_ops >= last->write_ops && now->hit_bytes >= last->hit_bytes &&
+           now->miss_bytes >= last->miss_bytes && now->time > last->time;
 }
 
 static void io_now(const struct io_counters *now, const struct io_counters *last, double *v)
@@ -169,7 +178,9 @@ static struct io_counters counters_of(const struct disk_sample *d, double time)
                                 (double)d->write_ops,
                                 (double)d->read_us,
                                 (double)d->write_us,
-                                (double)d->inflight};
+                                (double)d->inflight,
+                                (double)d->hit_bytes,
+                                (double)d->miss_bytes};
 }
 
 /* What a disk has done since the last round counts for its repository. */
@@ -187,6 +198,8 @@ static void add_to_sr(struct measure *me, const char *sr, const struct io_counte
         t->read_us += now->read_us - last->read_us;
         t->write_us += now->write_us - last->write_us;
         t->inflight += now->inflight;
+        t->hit_bytes += now->hit_bytes - last->hit_bytes;
+        t->miss_bytes += now->miss_bytes - last->miss_bytes;
     }
 }
 

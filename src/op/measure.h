@@ -21,6 +21,7 @@ struct io_counters {
     bool known;
     double time;
     double read_bytes, write_bytes, read_ops, write_ops, read_us, write_us, inflight;
+    double hit_bytes, miss_bytes;
 };
 
 struct disk_meter {

@@ -10,6 +10,7 @@
 
 #include "gen/msg.h"
 #include "op/vdi_cbt.h"
+#include "op/read_cache.h"
 #include "op/vm_ops.h"
 #include "op/world.h"
 #include "state/row.h"
@@ -254,6 +255,7 @@ static struct err *mark_txn(struct txn *t, void *arg)
     if (!txn_boot_by_uuid(t, vm->uuid))
         return NULL;
     vbd->currently_attached = a->attached;
+    read_cache_note(t, vbd->VDI);
     TRY(boot_load(txn_snap(t), vm, &b));
     if (a->disk)
         boot_set_disk(b, a->disk);

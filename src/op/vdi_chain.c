@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "gen/msg.h"
+#include "op/read_cache.h"
 #include "op/vdi_cbt.h"
 #include "op/vm_ops.h"
 
@@ -236,6 +237,13 @@ struct err *chain_unsplit(struct op *op)
 
 /* ---- the records ---- */
 
+/* What a record that is made like another one has of its sm_config. */
+static struct val *lasting(const struct val *sm_config)
+{
+    _cleanup_(val_unrefp) struct val *rest = read_cache_strip(sm_config);
+    return val_without(rest, CHAIN_SHED);
+}
+
 void chain_put_base(struct txn *t, struct rec_VDI *old, const char *uuid, const char *at)
 {
     struct rec_VDI *base = (struct rec_VDI *)txn_add(t, CLASS_VDI, NULL, uuid);
@@ -247,7 +255,7 @@ void chain_put_base(struct txn *t, struct rec_VDI *old, const char *uuid, const 
     base->physical_utilisation = old->physical_utilisation;
     base->read_only = true;
     base->managed = false;
-    val_assign(&base->sm_config, val_without(old->sm_config, CHAIN_SHED));
+    val_assign(&base->sm_config, lasting(old->sm_config));
     chain_set_parent(old, base->uuid);
 }
 
@@ -268,7 +276,7 @@ static void put_new(struct txn *t, struct op *op, size_t i, const struct rec_VDI
     val_assign(&vdi->other_config, val_ref(old->other_config));
     val_assign(&vdi->xenstore_data, val_ref(old->xenstore_data));
     val_assign(&vdi->tags, val_ref(old->tags));
-    val_assign(&vdi->sm_config, val_without(old->sm_config, CHAIN_SHED));
+    val_assign(&vdi->sm_config, lasting(old->sm_config));
     if (!str_eq(use, uses[CHAIN_SNAPSHOT]))
         return;
     vdi->is_a_snapshot = true;
@@ -301,6 +309,7 @@ void chain_put_records(struct txn *t, struct op *op)
             put_back(back, old);
         else if (!is_alone(op, i))
             put_new(t, op, i, old, new_at);
+        read_cache_note(t, old->row.ref);
     }
 }
 

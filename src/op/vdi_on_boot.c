@@ -66,10 +66,11 @@ struct err *resets_plan(struct op *op)
     const struct rec_VM *vm;
     size_t n = 0;
     TRY(need_VM(s, op->self, &vm));
+    bool starts = vm->power_state == VM_POWER_STATE_HALTED; /* then it gets all of its disks */
     val_each (ref, vm->VBDs) {
         const struct rec_VDI *vdi = forgetful(s, ref);
         char uuid[UUID_SIZE];
-        if (!vdi)
+        if (!vdi || !(starts || snap_VBD(s, ref)->currently_attached))
             continue;
         TRY(chain_claim(op, vdi->row.ref, VDI_OPERATIONS_SNAPSHOT));
         str_uuid(uuid);

@@ -4,6 +4,7 @@
  */
 #include <stdio.h>
 
+#include "op/read_cache.h"
 #include "op/world.h"
 
 #define DOMID_KEY   "domid.next"
@@ -35,6 +36,7 @@ static void attach_disks(struct txn *t, const struct rec_VM *vm, const struct bo
         rstr_set(&vbd->device, name);
         vbd->currently_attached = true;
         vbd->status_code = 0;
+        read_cache_note(t, vbd->VDI);
     }
 }
 
@@ -52,8 +54,10 @@ static void detach_devices(struct txn *t, const struct rec_VM *vm)
 {
     val_each (ref, vm->VBDs) {
         struct rec_VBD *vbd = txn_edit_VBD(t, ref);
-        if (vbd)
-            vbd->currently_attached = false;
+        if (!vbd)
+            continue;
+        vbd->currently_attached = false;
+        read_cache_note(t, vbd->VDI);
     }
     val_each (ref, vm->VIFs) {
         struct rec_VIF *vif = txn_edit_VIF(t, ref);

@@ -118,6 +118,7 @@ def test_a_guests_numbers(s, vm, measured):
         "vbd_xvda_iops_total": rate(uuid, 0) + rate(uuid, 1) * 2,
         "vbd_xvda_read_latency": 100, "vbd_xvda_write_latency": 300,
         "vbd_xvda_io_throughput_read": rate(uuid, 0) * 4096 / 1048576,
+        "vbd_xvda_read_cache_hits": 0.75,
         "vbd_xvda_inflight": rate(uuid, 2) % 4,
     }
     for name, value in expected.items():

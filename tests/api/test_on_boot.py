@@ -2,6 +2,7 @@
 import pytest
 
 from simhost import failure
+from test_snapshot import cairnctl
 from transfers import MIB, Client, pattern
 
 SIZE = 4 * MIB
@@ -143,3 +144,41 @@ def test_who_may_be_cached_is_written_down(x, vdi):
     x.VDI.set_allow_caching(vdi, False)
     assert not x.VDI.get_allow_caching(vdi)
     assert failure(x.VDI.set_allow_caching, "OpaqueRef:none", True)[0] == "HANDLE_INVALID"
+
+
+# ---- read caching ----
+
+def cache_keys(x, vdi):
+    """What sm_config says of read caching: by the first words of the keys."""
+    host = x.host.get_uuid(x.host.get_all()[0])
+    found = {k: v for k, v in x.VDI.get_sm_config(vdi).items() if k.startswith("read-caching-")}
+    assert all(k.endswith("-on-" + host) or k == "read-caching-reason-" + host for k in found)
+    return {k.split("-")[2]: v for k, v in found.items()}
+
+
+def with_key(x, cls, ref, vm):
+    """Runs the VM while the object forbids the page cache, and tells what is said then."""
+    getattr(x, cls).add_to_other_config(ref, "o_direct", "true")
+    try:
+        x.VM.start(vm, False, False)
+        vbd = next(b for b in x.VM.get_VBDs(vm) if x.VBD.get_type(b) == "Disk")
+        return cache_keys(x, x.VBD.get_VDI(vbd))
+    finally:
+        getattr(x, cls).remove_from_other_config(ref, "o_direct")
+        x.VM.hard_shutdown(vm)
+
+
+def test_whether_reads_are_cached_is_told_while_the_vm_runs(daemon, x, sr, guest, vdi, content):
+    content.fill("first")
+    assert cache_keys(x, vdi) == {}
+    x.VM.start(guest, False, False)
+    assert cache_keys(x, vdi) == {"enabled": "false", "reason": "RO_WITH_NO_PARENT"}
+    snapshot = x.VDI.snapshot(vdi)
+    assert cache_keys(x, vdi) == {"enabled": "true"} and cache_keys(x, snapshot) == {}
+    tree = cairnctl(daemon, "sr", "tree", x.SR.get_uuid(sr))
+    assert f"{x.VDI.get_uuid(vdi)}" in tree and "'forgets' (Running), read cache" in tree
+    x.VM.hard_shutdown(guest)
+    assert cache_keys(x, vdi) == {}
+    assert with_key(x, "SR", sr, guest) == {"enabled": "false", "reason": "SR_OVERRIDE"}
+    assert with_key(x, "VDI", vdi, guest) == {"enabled": "false", "reason": "VDI_OVERRIDE"}
+    x.VDI.destroy(snapshot)
