@@ -20,6 +20,7 @@
 #define MADE_SIZE ((off_t)256 << 20)
 #define MAX_DEPTH 1024u
 #define ALIGN     4096u
+#define ROUNDS    5u
 
 struct slot {
     struct ring_op op;
@@ -42,6 +43,8 @@ struct sweep {
 static int open_target(const char *path, bool *ret_direct, uint64_t *ret_size);
 static int run_sizes(struct sweep *s, double seconds, struct profile *p);
 static int run_depths(struct sweep *s, double seconds, struct profile *p);
+static int run_points(struct sweep *s, double seconds, const struct profile_point *wanted,
+                      unsigned n, struct profile_point *ret, unsigned *ret_n);
 static int run_point(struct sweep *s, double seconds);
 static void start(struct slot *slot);
 static void on_read(struct ring_op *op, int res);
@@ -75,31 +78,57 @@ int profile_run(const char *path, double seconds, struct profile *ret, const cha
     return r == 0 && ret->n == 0 ? -ENODATA : r;
 }
 
+static int by_rate(const void *a, const void *b)
+{
+    double x = profile_mbs(a), y = profile_mbs(b);
+    return x < y ? -1 : x > y;
+}
+
+/*
+ * Points take turns, there and back, and each is what its median round was: a device that others
+ * use as well, or that grows slower when its credit is spent, is so for all of them. A point that
+ * did nothing is left out.
+ */
+static int run_points(struct sweep *s, double seconds, const struct profile_point *wanted,
+                      unsigned n, struct profile_point *ret, unsigned *ret_n)
+{
+    struct profile_point rounds[PROFILE_POINTS][ROUNDS];
+    for (unsigned k = 0; k < ROUNDS; k++)
+        for (unsigned i = 0; i < n; i++) {
+            unsigned at = k % 2 ? n - 1 - i : i;
+            s->point = &rounds[at][k];
+            *s->point = wanted[at];
+            int r = wanted[at].block <= s->size ? run_point(s, seconds / ROUNDS) : 0;
+            if (r < 0)
+                return r;
+        }
+    for (unsigned i = 0; i < n; i++) {
+        qsort(rounds[i], ROUNDS, sizeof(rounds[i][0]), by_rate);
+        if (rounds[i][ROUNDS / 2].ops)
+            ret[(*ret_n)++] = rounds[i][ROUNDS / 2];
+    }
+    return 0;
+}
+
 static int run_sizes(struct sweep *s, double seconds, struct profile *p)
 {
-    int r = 0;
-    for (uint32_t block = PROFILE_OUTSTANDING; r == 0 && block >= PROFILE_MIN_BLOCK; block /= 2) {
+    struct profile_point wanted[PROFILE_POINTS];
+    unsigned n = 0;
+    for (uint32_t block = PROFILE_OUTSTANDING; block >= PROFILE_MIN_BLOCK; block /= 2) {
         uint32_t depth = PROFILE_OUTSTANDING / block;
-        s->point = &p->point[p->n];
-        *s->point = (struct profile_point){block, depth < MAX_DEPTH ? depth : MAX_DEPTH, 0, 0};
-        r = block <= s->size ? run_point(s, seconds) : 0;
-        p->n += s->point->ops > 0;
+        wanted[n++] = (struct profile_point){block, depth < MAX_DEPTH ? depth : MAX_DEPTH, 0, 0};
     }
-    return r;
+    return run_points(s, seconds, wanted, n, p->point, &p->n);
 }
 
 static int run_depths(struct sweep *s, double seconds, struct profile *p)
 {
+    struct profile_point wanted[PROFILE_POINTS];
     uint32_t split = profile_split(p), block = split ? split : PROFILE_OUTSTANDING;
-    int r = 0;
-    for (uint32_t depth = 1; r == 0 && depth <= MAX_DEPTH && depth <= PROFILE_MOST / block;
-         depth *= 2) {
-        s->point = &p->depth[p->n_depths];
-        *s->point = (struct profile_point){block, depth, 0, 0};
-        r = block <= s->size ? run_point(s, seconds) : 0;
-        p->n_depths += s->point->ops > 0;
-    }
-    return r;
+    unsigned n = 0;
+    for (uint32_t depth = 1; depth <= MAX_DEPTH && depth <= PROFILE_MOST / block; depth *= 2)
+        wanted[n++] = (struct profile_point){block, depth, 0, 0};
+    return run_points(s, seconds, wanted, n, p->depth, &p->n_depths);
 }
 
 /* Not all zeroes, which a device may know without reading. */

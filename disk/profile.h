@@ -5,7 +5,8 @@
  * Random O_DIRECT reads with the same number of bytes outstanding throughout, as one request of
  * PROFILE_OUTSTANDING bytes, two of half of that, and so on down to 512 bytes. Then the other way
  * round: requests of the best size, one at a time, two, four …, up to PROFILE_MOST bytes: how much
- * has to be in flight for the device to be busy. Blocks; one-shot.
+ * has to be in flight for the device to be busy. Points take turns; of each the median of its
+ * rounds counts. Blocks; one-shot.
  */
 #pragma once
 
