@@ -9,6 +9,7 @@
 #include "disk/keeper.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -200,7 +201,12 @@ static bool has_notes(uint32_t file)
 /* The data of these bits was written before they were noted. */
 static void finish(uint32_t file, int fd)
 {
-    if (!has_notes(file) || fdatasync(fd) < 0)
+    struct flock l = {
+        .l_type = F_UNLCK, .l_whence = SEEK_SET, .l_start = FILE_LOCK_KEEPER_AT, .l_len = 1};
+    if (!has_notes(file))
+        return;
+    (void)fcntl(fd, F_OFD_SETLK, &l); /* who waits for us may be patient */
+    if (fdatasync(fd) < 0)
         return;
     for (unsigned i = 0; i < NOTES; i++) {
         const struct keeper_note *n = &keeper.note[i];

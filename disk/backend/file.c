@@ -24,7 +24,8 @@
 #define KINDS_MAX 8
 
 /* Of 10 ms each: how long a dead writer's last transfers are waited for. */
-#define LOCK_STEPS 300
+#define LOCK_STEPS   300
+#define FINISH_STEPS 3000
 
 static int host_open(const char *path, enum file_mode mode, struct file **ret);
 static int host_create(const char *path, struct file **ret);
@@ -129,6 +130,19 @@ static bool has_direct_writer(int fd)
            l.l_start == FILE_LOCK_DIRECT_AT;
 }
 
+/* Somebody else's lock is on the byte. */
+static bool is_locked_at(int fd, off_t at)
+{
+    struct flock l = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = at, .l_len = 1};
+    return fcntl(fd, F_OFD_GETLK, &l) == 0 && l.l_type != F_UNLCK;
+}
+
+/* The writer died, and its keeper has to sync before it lets go. */
+static bool is_being_finished(int fd)
+{
+    return is_locked_at(fd, 1) && !is_locked_at(fd, FILE_LOCK_KEEPER_AT);
+}
+
 /*
  * A writer locks the whole file, a reader its first byte, a merger all but the first byte.
  *
@@ -144,12 +158,15 @@ static int host_lock(struct file *f, enum file_lock how)
     struct flock l = {.l_type = reads ? F_RDLCK : F_WRLCK, .l_whence = SEEK_SET};
     l.l_start = how == FILE_LOCK_MERGER ? 1 : 0;
     l.l_len = reads ? 1 : 0;
-    for (int i = 0; i < LOCK_STEPS; i++) {
+    for (int i = 0; i < FINISH_STEPS; i++) {
+        bool waits = i < LOCK_STEPS || is_being_finished(f->fd); /* looked at before the try */
         bool is_locked = fcntl(f->fd, F_OFD_SETLK, &l) == 0;
         if (is_locked && !(reads && has_direct_writer(f->fd)))
             return 0;
         if (!is_locked && errno != EAGAIN && errno != EACCES)
             return -errno;
+        if (!waits)
+            break;
         (void)nanosleep(&step, NULL);
     }
     return -EBUSY;

@@ -40,6 +40,9 @@ enum file_mode { FILE_READ, FILE_WRITE };
 #define FILE_LOCK_DIRECT_AT                                                                        \
     ((off_t)1 << 62) /* a byte behind every file, the direct descriptor's                          \
                       */
+/* The next byte is of the writer's lock as well, but when a keeper finishes for a writer that died.
+ */
+#define FILE_LOCK_KEEPER_AT (FILE_LOCK_DIRECT_AT + 1)
 enum file_lock { FILE_LOCK_READER, FILE_LOCK_WRITER, FILE_LOCK_MERGER };
 
 struct file_stat {
