@@ -531,8 +531,9 @@ static int stat_path(struct nfs_context *nfs, const char *path, json_t **ret)
     struct nfs_stat_64 st = {0};
     int r = ASK(nfs, &st, sizeof(st), NULL, nfs_stat64_async, path);
     if (r == 0)
-        *ret = json_pack("{s:b, s:I, s:I}", "folder", S_ISDIR((mode_t)st.nfs_mode), "size",
-                         (json_int_t)st.nfs_size, "inode", (json_int_t)st.nfs_ino);
+        *ret = json_pack("{s:b, s:I, s:I, s:I}", "folder", S_ISDIR((mode_t)st.nfs_mode), "size",
+                         (json_int_t)st.nfs_size, "allocated", (json_int_t)st.nfs_used, "inode",
+                         (json_int_t)st.nfs_ino);
     return r;
 }
 

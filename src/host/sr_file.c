@@ -212,9 +212,9 @@ static struct err *read_listed(struct host *h, const struct verb *v, const char 
                                const char *name, const struct store_list *l, struct sr_volume *ret)
 {
     struct disk_info info = {0};
-    uint64_t file_bytes = 0;
+    uint64_t taken = 0;
     _cleanup_(freep) char *path = mem_printf("%s/%s", dir, name);
-    int r = store_size(h, path, &file_bytes);
+    int r = store_taken(h, path, &taken);
     if (r < 0)
         return sr_error(SR_VDI_UNAVAILABLE, "The VDI is not available", strerror(-r));
     _cleanup_(err_freep) struct err *e = h->disks->info(h->disks_data, v, path, &info);
@@ -226,7 +226,7 @@ static struct err *read_listed(struct host *h, const struct verb *v, const char 
         .format = mem_strdup(e ? format_of(name) : info.image.format),
         .problem = mem_strdup(e ? err_param(e, 0) : ""),
         .virtual_bytes = e ? 0 : info.image.size_bytes,
-        .physical_bytes = file_bytes,
+        .physical_bytes = taken,
         .parent = e ? mem_strdup("") : location_of(info.parent),
         .hidden = !e && info.hidden,
         .is_written = e || info.is_written};

@@ -54,7 +54,7 @@ static int done(int r)
 /* ---- what there is ---- */
 
 struct facts {
-    uint64_t size, inode, device;
+    uint64_t size, taken, inode, device;
 };
 
 static int look(struct host *h, const char *path, struct facts *ret)
@@ -64,13 +64,18 @@ static int look(struct host *h, const char *path, struct facts *ret)
     if (!store_is_remote(path)) {
         if (stat(path, &st) < 0)
             return -errno;
-        *ret = (struct facts){(uint64_t)st.st_size, st.st_ino, st.st_dev};
+        *ret = (struct facts){.size = (uint64_t)st.st_size,
+                              .taken = (uint64_t)st.st_blocks * 512,
+                              .inode = st.st_ino,
+                              .device = st.st_dev};
         return 0;
     }
     int r = ask(h, "stat", path, NULL, &answer);
     if (r == 0)
-        *ret =
-            (struct facts){(uint64_t)number(answer, "size"), (uint64_t)number(answer, "inode"), 0};
+        *ret = (struct facts){.size = (uint64_t)number(answer, "size"),
+                              .taken = (uint64_t)number(answer, "allocated"),
+                              .inode = (uint64_t)number(answer, "inode"),
+                              .device = 0};
     return r;
 }
 
@@ -92,6 +97,15 @@ int store_size(struct host *h, const char *path, uint64_t *ret_bytes)
     int r = look(h, path, &f);
     if (r == 0)
         *ret_bytes = f.size;
+    return r;
+}
+
+int store_taken(struct host *h, const char *path, uint64_t *ret_bytes)
+{
+    struct facts f;
+    int r = look(h, path, &f);
+    if (r == 0)
+        *ret_bytes = f.taken < f.size ? f.taken : f.size;
     return r;
 }
 

@@ -29,6 +29,8 @@ bool store_exists(struct host *h, const char *path);
 bool store_is_one(struct host *h, const char *a, const char *b);
 int store_list(struct host *h, const char *folder, struct store_list *ret);
 int store_size(struct host *h, const char *path, uint64_t *ret_bytes);
+/* Without its holes: what was discarded takes no space. */
+int store_taken(struct host *h, const char *path, uint64_t *ret_bytes);
 int store_space(struct host *h, const char *folder, struct sr_stat *ret);
 /* A whole file into *ret, which has its limit: -EFBIG. */
 int store_read(struct host *h, const char *path, struct buf *ret);

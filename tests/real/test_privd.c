@@ -105,6 +105,56 @@ static void assert_says(struct err *e, const char *text)
     err_free(e);
 }
 
+static uint64_t bytes_of(const char *path)
+{
+    struct stat st;
+    assert_int_equal(stat(path, &st), 0);
+    return (uint64_t)st.st_blocks * 512;
+}
+
+static uint64_t utilisation(struct fixture *x, const struct sr_ref *sr, const char *location)
+{
+    struct sr_volume vol = {0};
+    assert_null(sr_vdi_info(x->h, sr, location, &vol));
+    uint64_t bytes = vol.physical_bytes;
+    sr_volume_done(&vol);
+    return bytes;
+}
+
+/* As cairn-diskd does for a guest's discard: the disk takes less, and so does the device. */
+static void what_is_discarded_is_given_back(void **state)
+{
+    struct fixture *x = *state;
+    struct verb v = {0};
+    struct sr_volume vol = {0};
+    static char data[16 << 20];
+    memset(data, 7, sizeof(data));
+    _cleanup_(val_unrefp) struct val *config = val_map();
+    _cleanup_(freep) char *device = mem_printf("%s/device.img", x->dir);
+    val_put_str(config, "device", x->device);
+    struct sr_ref sr = {.uuid = SR, .type = "ext", .device_config = config};
+    assert_null(sr_create(x->h, &v, &sr));
+    assert_null(sr_attach(x->h, &v, &sr));
+    assert_null(sr_vdi_create(x->h, &v, &sr, SR, 32 << 20, NULL, &vol));
+    int fd = open(vol.path, O_RDWR | O_CLOEXEC);
+    assert_true(fd >= 0);
+    assert_int_equal(pwrite(fd, data, sizeof(data), 1 << 20), sizeof(data));
+    assert_int_equal(syncfs(fd), 0);
+    uint64_t disk = utilisation(x, &sr, vol.location), below = bytes_of(device);
+    assert_true(disk >= sizeof(data) && below >= sizeof(data));
+    assert_int_equal(
+        fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 1 << 20, sizeof(data)), 0);
+    assert_true(utilisation(x, &sr, vol.location) <= disk - sizeof(data));
+    for (int i = 0; bytes_of(device) > below - sizeof(data) / 2; i++) {
+        assert_true(i < 6000); /* a minute */
+        assert_int_equal(syncfs(fd), 0);
+        usleep(10000);
+    }
+    close(fd);
+    sr_volume_done(&vol);
+    assert_null(sr_detach(x->h, &v, &sr));
+}
+
 static void an_ext_repository_is_formatted_once_and_mounted(void **state)
 {
     struct fixture *x = *state;
@@ -204,6 +254,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(a_physical_volume_is_refused_by_name),
         TEST(an_ext_repository_is_formatted_once_and_mounted),
+        TEST(what_is_discarded_is_given_back),
         TEST(arguments_are_checked_again),
         TEST(a_killed_privd_comes_back),
         TEST(a_missing_privd_is_said_plainly),
