@@ -179,7 +179,8 @@ const struct cmd_impl cmd_storage_table[] = {
      .needs = "VDI.copy"},
     {.name = "vdi-pool-migrate",
      .run = vdi_pool_migrate,
-     .help = "Move a disk that nobody uses to the repository sr-uuid=.",
+     .help = "Move a disk, under a running guest too, to the repository sr-uuid=; "
+             "dest-img-format=vhd|qcow2.",
      .needs = "VDI.pool_migrate"},
     {.name = "vif-create",
      .run = vif_create,

@@ -43,6 +43,8 @@ static const struct member image_members[] = {
     {AT(struct image, budget_bytes), M_UINT64, 0, INT64_MAX, NULL},
     {AT(struct image, budget_path), M_TEXT, 0, 0, NULL},
     {AT(struct image, uncached), M_BOOL, 0, 0, NULL},
+    {AT(struct image, serial), M_TEXT, 0, 0, NULL},
+    {AT(struct image, held), M_BOOL, 0, 0, NULL},
 };
 #define IMAGE_NEEDED 5u /* the others came later */
 
@@ -288,6 +290,17 @@ void image_copy(const struct image *from, struct image *ret)
 void image_done(struct image *image)
 {
     members_done(WALK(image_members), image);
+}
+
+void image_move(struct image *image, const struct image *to)
+{
+    struct image moved;
+    image_copy(to, &moved);
+    free(moved.serial);
+    moved.serial = mem_strdup(image_serial(image));
+    moved.readonly = image->readonly;
+    image_done(image);
+    *image = moved;
 }
 
 char *boot_format(const struct boot *b)

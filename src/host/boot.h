@@ -36,8 +36,8 @@ enum boot_bus { BOOT_VIRTIO, BOOT_EMULATED };
 
 /* An image as cairn-diskd opens it. */
 struct image {
-    char *vdi;    /* uuid; its first 20 characters are the disk's serial number */
-    char *path;   /* absolute; "" for an empty drive */
+    char *vdi;  /* uuid; its first 20 characters are the disk's serial number, see image_serial() */
+    char *path; /* absolute; "" for an empty drive */
     char *format; /* "vhd", "vhd-fixed", "qcow2", "raw" */
     uint64_t size_bytes;
     bool readonly;
@@ -47,7 +47,13 @@ struct image {
     uint64_t split, budget_bytes;
     char *budget_path;
     bool uncached; /* what is only read goes around the page cache */
+    char *serial;  /* of a disk that has moved: what its guest knows it by; "": as `vdi` says */
+    bool held;     /* nobody may open it, while it moves */
 };
+static inline const char *image_serial(const struct image *image)
+{
+    return image->serial && image->serial[0] ? image->serial : image->vdi;
+}
 
 struct boot_disk {
     char *id;        /* uuid of the VBD */
@@ -150,3 +156,6 @@ struct boot_nic *boot_nic_copy(const struct boot_nic *n);
 void boot_nic_free(struct boot_nic *n);
 void image_copy(const struct image *from, struct image *ret);
 void image_done(struct image *image);
+/* The disk goes to another image: for its guest it stays the same disk, with its serial number, and
+ * read only if it was. */
+void image_move(struct image *image, const struct image *to);

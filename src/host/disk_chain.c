@@ -67,6 +67,13 @@ static struct err *find_below(struct diskctl *dc, const struct verb *v, const st
     return err_errno(EMLINK, "the chain below '%s' does not end", image->path);
 }
 
+struct err *disk_below(struct diskctl *dc, const struct verb *v, const struct image *image,
+                       char **ret)
+{
+    uint64_t size;
+    return find_below(dc, v, image, ret, &size);
+}
+
 /* --- who may open --- */
 
 static bool has(char *const *list, size_t n, const char *path)

@@ -108,7 +108,7 @@ static void tell_all(struct revive *r)
         const struct boot_disk *d = &s->record->disks[i];
         put_line(&out, disk_attach_request(s->dc, s->owner, d));
         r->expected++;
-        if (disk_is_paused(s->dc, d->image.path))
+        if (disk_is_paused(s->dc, d->image.path) || d->image.held)
             continue; /* who paused it opens it */
         struct val *activate = disk_activate_request(d);
         val_put_int(activate, "seq", d->device);

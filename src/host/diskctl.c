@@ -233,6 +233,17 @@ static struct err *ensure_running(struct diskctl *dc, const struct verb *v, stru
     }
 }
 
+struct err *diskctl_need_modules(struct diskctl *dc, const struct verb *v, const char *owner,
+                                 const char *path)
+{
+    struct disk_set *s = diskctl_find(dc, owner);
+    unsigned needs = disk_needs(path);
+    if (!s || !(needs & ~s->needs))
+        return NULL;
+    s->needs |= needs;
+    return ensure_running(dc, v, s);
+}
+
 /* --- the protocol --- */
 
 static struct err *talk(struct diskctl *dc, const char *owner, const struct val *request,
@@ -248,7 +259,7 @@ struct val *disk_attach_request(const struct diskctl *dc, const char *owner,
     struct val *v = val_map(), *fronts = val_set(), *front = val_map();
     char id[12], serial[21];
     snprintf(id, sizeof(id), "%u", d->device);
-    snprintf(serial, sizeof(serial), "%s", d->image.vdi);
+    snprintf(serial, sizeof(serial), "%s", image_serial(&d->image));
     bool vu = disk_is_vhost(d);
     _cleanup_(freep) char *path = host_disk_path(dc->host, owner, d->device, vu ? "vu" : "nbd");
     val_put_str(front, "type", vu ? "vhost-user-blk" : "nbd");
@@ -266,7 +277,7 @@ struct val *disk_attach_request(const struct diskctl *dc, const char *owner,
     val_add(fronts, front);
     val_put_str(v, "op", "attach");
     val_put_str(v, "id", id);
-    val_put_str(v, "vdi", d->image.vdi);
+    val_put_str(v, "vdi", image_serial(&d->image));
     val_put_int(v, "size", (int64_t)d->image.size_bytes);
     val_put_str(v, "serial", serial);
     val_put_bool(v, "readonly", d->image.readonly || d->cd);
@@ -693,6 +704,11 @@ static const struct disk_ops diskctl_ops = {
     .pause = disk_pause,
     .resume = disk_resume,
     .reopen = disk_reopen,
+    .mirror = disk_mirror,
+    .mirror_finish = disk_mirror_finish,
+    .mirror_drop = disk_mirror_drop,
+    .switch_to = disk_switch,
+    .go_on = disk_go_on,
     .start = dc_start,
     .free = dc_free,
 };

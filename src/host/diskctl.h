@@ -48,6 +48,10 @@ struct err *disk_request_within(const char *socket, const struct val *request, u
 /* An answer that diskd has given, as an error or NULL. */
 struct err *disk_answer_error(const struct val *answer) _must_use_;
 
+/* The owner's process can open that path: if need be another takes its place. */
+struct err *diskctl_need_modules(struct diskctl *dc, const struct verb *v, const char *owner,
+                                 const char *path) _must_use_;
+
 /* Repeats a request until it is done and no longer pending. `ret`: its result; NULL: not wanted. */
 struct err *diskctl_complete(struct diskctl *dc, const struct verb *v, const char *owner,
                              struct val *request_taken, struct val **ret) _must_use_;
@@ -62,6 +66,9 @@ struct err *diskctl_info(void *dc, const struct verb *v, const char *path, struc
 
 /* ---- disk_chain.c: images below images ---- */
 
+/* What is below an image, as struct image has it: the caller's. */
+struct err *disk_below(struct diskctl *dc, const struct verb *v, const struct image *image,
+                       char **ret) _must_use_;
 /* Opens the image of a disk that is attached, with all below it; waits while it is paused. */
 struct err *disk_open(struct disk_set *s, const struct verb *v, unsigned device) _must_use_;
 /* Must it stay closed? Under dc->lock. */
@@ -75,6 +82,15 @@ struct err *disk_coalesce(void *dc, const struct verb *v, const char *path, uint
 struct err *disk_pause(void *dc, const struct verb *v, const char *path);
 struct err *disk_resume(void *dc, const struct verb *v, const char *path);
 struct err *disk_reopen(void *dc, const struct verb *v, const char *path);
+
+/* ---- disk_move.c: the disk of a running guest goes elsewhere; as struct disk_ops says ---- */
+
+struct err *disk_mirror(void *dc, const struct verb *v, const char *from, const struct image *to);
+struct err *disk_mirror_finish(void *dc, const struct verb *v, const char *from, const char *to);
+struct err *disk_mirror_drop(void *dc, const struct verb *v, const char *from, const char *to);
+struct err *disk_switch(void *dc, const struct verb *v, const char *from, const struct image *to,
+                        bool held);
+struct err *disk_go_on(void *dc, const struct verb *v, const char *path);
 
 /* ---- disk_at.c: storage on servers ---- */
 

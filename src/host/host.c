@@ -413,6 +413,40 @@ bool host_disk_waits(struct host *h, const char *owner, unsigned *ret_device, ch
     return h->disks->waits && h->disks->waits(h->disks_data, owner, ret_device, ret_code, size);
 }
 
+struct err *host_disk_mirror(struct host *h, const struct verb *v, const char *from,
+                             const struct image *to)
+{
+    return h->disks->mirror(h->disks_data, v, from, to);
+}
+
+struct err *host_disk_mirror_finish(struct host *h, const struct verb *v, const char *from,
+                                    const char *to)
+{
+    return h->disks->mirror_finish(h->disks_data, v, from, to);
+}
+
+struct err *host_disk_mirror_drop(struct host *h, const struct verb *v, const char *from,
+                                  const char *to)
+{
+    return h->disks->mirror_drop(h->disks_data, v, from, to);
+}
+
+struct err *host_disk_resume(struct host *h, const struct verb *v, const char *path)
+{
+    return h->disks->resume(h->disks_data, v, path);
+}
+
+struct err *host_disk_switch(struct host *h, const struct verb *v, const char *from,
+                             const struct image *to, bool held)
+{
+    return h->disks->switch_to(h->disks_data, v, from, to, held);
+}
+
+struct err *host_disk_go_on(struct host *h, const struct verb *v, const char *path)
+{
+    return h->disks->go_on(h->disks_data, v, path);
+}
+
 char *host_disk_nbd_path(struct host *h, const char *owner, unsigned device)
 {
     return h->disks->nbd_path(h->disks_data, owner, device);

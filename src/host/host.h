@@ -143,6 +143,29 @@ struct err *host_disks_list(struct host *h, char ***ret, size_t *ret_n) _must_us
  * such disk its device and the name of an errno. Asks its process, for 2 s at most. */
 bool host_disk_waits(struct host *h, const char *owner, unsigned *ret_device, char *ret_code,
                      size_t size);
+/*
+ * The disk of a running guest goes to another image, which is new, of its size and open nowhere.
+ *
+ *     mirror  copies, and returns when both are nearly the same; changes are copied on from then on
+ *     finish  the guest's requests wait, the rest is copied: both are the same and closed
+ *     switch  `held`: from now on the disk is the other image, which nobody opens yet
+ *     go_on   opens that one, and the guest's requests go on
+ *
+ *     drop    undoes mirror; resume: finish, when nothing was switched; switch back, not held:
+ *             switch. Each does nothing when there is nothing to undo, or the guest is gone.
+ *
+ * Paths name images as whoever has them open knows them. An error leaves the old image in use.
+ */
+struct err *host_disk_mirror(struct host *h, const struct verb *v, const char *from,
+                             const struct image *to) _must_use_;
+struct err *host_disk_mirror_finish(struct host *h, const struct verb *v, const char *from,
+                                    const char *to) _must_use_;
+struct err *host_disk_mirror_drop(struct host *h, const struct verb *v, const char *from,
+                                  const char *to) _must_use_;
+struct err *host_disk_resume(struct host *h, const struct verb *v, const char *path) _must_use_;
+struct err *host_disk_switch(struct host *h, const struct verb *v, const char *from,
+                             const struct image *to, bool held) _must_use_;
+struct err *host_disk_go_on(struct host *h, const struct verb *v, const char *path) _must_use_;
 /* The NBD socket of an attached disk, for transfers (see nbdio.h); NULL for disks served otherwise
  * and for simulated ones, whose image is a plain file. Owned by the caller. */
 char *host_disk_nbd_path(struct host *h, const char *owner, unsigned device);

@@ -56,6 +56,15 @@ struct disk_ops {
     struct err *(*resume)(void *disks, const struct verb *v, const char *path);
     /* Whoever has that image somewhere in his chain opens his chain anew. */
     struct err *(*reopen)(void *disks, const struct verb *v, const char *path);
+    /* Moving a disk that is in use, see host_disk_mirror(). */
+    struct err *(*mirror)(void *disks, const struct verb *v, const char *from,
+                          const struct image *to);
+    struct err *(*mirror_finish)(void *disks, const struct verb *v, const char *from,
+                                 const char *to);
+    struct err *(*mirror_drop)(void *disks, const struct verb *v, const char *from, const char *to);
+    struct err *(*switch_to)(void *disks, const struct verb *v, const char *from,
+                             const struct image *to, bool held);
+    struct err *(*go_on)(void *disks, const struct verb *v, const char *path);
     /* What cairn-diskd knows of a server's storage besides images (docs/diskd.md, `at`): the answer
      * to a verb about a URL, the caller's. NULL in the simulator. The error's errno is the
      * server's. */

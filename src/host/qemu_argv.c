@@ -85,7 +85,7 @@ char *qemu_safe_name(const char *name)
 
 void qemu_serial(const struct image *image, char out[21])
 {
-    snprintf(out, 21, "%s", image->vdi);
+    snprintf(out, 21, "%s", image_serial(image));
 }
 
 char *qemu_disk_bus(unsigned device)

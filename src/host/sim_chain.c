@@ -121,6 +121,11 @@ static struct err *copy_image(const char *from, const char *to, int flags)
     return r < 0 ? err_errno(-r, "cannot copy '%s' to '%s'", from, to) : NULL;
 }
 
+struct err *sim_copy(const char *from, const char *to)
+{
+    return copy_image(from, to, 0);
+}
+
 struct err *sim_child(void *disks, const struct verb *v, const char *path, const char *parent)
 {
     struct sim *s = disks;

@@ -186,6 +186,11 @@ const struct disk_ops sim_disk_ops = {
     .pause = sim_disk_pause,
     .resume = sim_disk_resume,
     .reopen = sim_disk_reopen,
+    .mirror = sim_mirror,
+    .mirror_finish = sim_mirror_finish,
+    .mirror_drop = sim_mirror_drop,
+    .switch_to = sim_switch,
+    .go_on = sim_go_on,
     .sample = sim_sample_disks,
     .free = sim_disks_free,
 };

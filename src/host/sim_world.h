@@ -64,6 +64,16 @@ struct err *sim_coalesce(void *disks, const struct verb *v, const char *path, ui
 struct err *sim_disk_pause(void *disks, const struct verb *v, const char *image);
 struct err *sim_disk_resume(void *disks, const struct verb *v, const char *image);
 struct err *sim_disk_reopen(void *disks, const struct verb *v, const char *image);
+/* Makes `to`, which is there, hold what is read through `from`. */
+struct err *sim_copy(const char *from, const char *to) _must_use_;
+
+/* ---- sim_move.c ---- */
+struct err *sim_mirror(void *disks, const struct verb *v, const char *from, const struct image *to);
+struct err *sim_mirror_finish(void *disks, const struct verb *v, const char *from, const char *to);
+struct err *sim_mirror_drop(void *disks, const struct verb *v, const char *from, const char *to);
+struct err *sim_switch(void *disks, const struct verb *v, const char *from, const struct image *to,
+                       bool held);
+struct err *sim_go_on(void *disks, const struct verb *v, const char *path);
 
 extern const struct hypervisor_ops sim_ops;
 extern const struct disk_ops sim_disk_ops;

@@ -1,5 +1,6 @@
 /*
- * vdi_move.c: VDI.pool_migrate: a disk that nobody uses goes to another repository.
+ * vdi_move.c: VDI.pool_migrate: a disk goes to another repository. Here: one that nobody uses, or a
+ * suspended VM; vdi_move_live.c: one that a guest writes to.
  *
  *     make volume there - copy content - (devices show the new one, the old record goes) - delete
  *
@@ -8,10 +9,11 @@
  */
 #include "gen/msg.h"
 #include "op/vdi_cbt.h"
+#include "op/vdi_move.h"
 #include "op/vm_ops.h"
 #include "op/world.h"
 
-static struct err *note_both(struct op *op)
+struct err *move_note(struct op *op)
 {
     char uuid[UUID_SIZE];
     str_uuid(uuid);
@@ -19,19 +21,23 @@ static struct err *note_both(struct op *op)
     return vdi_note_volume(op);
 }
 
-static struct err *make_target(struct op *op)
+struct err *move_make(struct op *op)
 {
     _cleanup_(snap_unrefp) struct snap *s = snap_get(op->db);
     _cleanup_(rstr_unrefp) const char *ref = NULL;
     const struct rec_VDI *vdi;
     TRY(need_VDI(s, op->self, &vdi));
     struct vdi_make m = vdi_make_like(vdi, op_get(op, "to"), op_get(op, "image.uuid"));
+    _cleanup_(val_unrefp) struct val *config = val_map();
+    if (*op_get(op, "format"))
+        val_put_str(config, "image-format", op_get(op, "format"));
+    m.sm_config = config;
     TRY(vdi_make(op, &m, &ref));
     op_put(op, "result", ref);
     return NULL;
 }
 
-static struct err *drop_target(struct op *op)
+struct err *move_unmake(struct op *op)
 {
     return vdi_unmake(op, op_get(op, "image.uuid"), op_get(op, "to"));
 }
@@ -41,51 +47,92 @@ static struct err *copy_content(struct op *op)
     return vdi_copy_content(op, op->self, op_get(op, "result"));
 }
 
-static void move_devices(struct txn *t, const struct rec_VDI *old, const char *to)
+/* What a guest that runs or sleeps knows of its disk. */
+static struct err *move_boot(struct txn *t, const struct rec_VBD *vbd, const struct image *to)
+{
+    _cleanup_(boot_freep) struct boot *b = NULL;
+    const struct rec_VM *vm = txn_VM(t, vbd->VM);
+    const struct rec_boot *row = vm ? txn_boot_by_uuid(t, vm->uuid) : NULL;
+    if (!row)
+        return NULL;
+    TRY(boot_parse(row->record, &b));
+    struct boot_disk *d = boot_disk_by_id(b, vbd->uuid);
+    if (!d)
+        return NULL;
+    image_move(&d->image, to);
+    boot_put(t, vm, b);
+    return NULL;
+}
+
+static struct err *move_devices(struct txn *t, const struct rec_VDI *old, const char *to,
+                                const struct image *image)
 {
     _cleanup_(val_unrefp) struct val *refs = val_ref(old->VBDs);
     val_each (ref, refs) {
         struct rec_VBD *vbd = txn_edit_VBD(t, ref);
-        if (vbd)
-            rstr_set(&vbd->VDI, to);
+        if (!vbd)
+            continue;
+        rstr_set(&vbd->VDI, to);
+        TRY(move_boot(t, vbd, image));
     }
+    return NULL;
 }
 
-static struct err *switch_txn(struct txn *t, void *arg)
+struct switch_arg {
+    struct op *op;
+    const struct image *image; /* the new one */
+};
+
+static struct err *switch_txn(struct txn *t, void *data)
 {
-    struct op *op = arg;
-    const char *to = op_get(op, "result");
-    const struct rec_VDI *old = txn_VDI(t, op->self);
+    const struct switch_arg *a = data;
+    const char *to = op_get(a->op, "result"), *from = a->op->self;
+    const struct rec_VDI *old = txn_VDI(t, from);
     struct rec_VDI *new = txn_edit_VDI(t, to);
     if (!old || !new)
-        return err_HANDLE_INVALID("VDI", old ? to : op->self);
+        return err_HANDLE_INVALID("VDI", old ? to : from);
     new->read_only = old->read_only;
     new->allow_caching = old->allow_caching;
     val_assign(&new->tags, val_ref(old->tags));
     val_assign(&new->xenstore_data, val_ref(old->xenstore_data));
-    move_devices(t, old, to);
-    txn_delete(t, CLASS_VDI, op->self);
+    TRY(move_devices(t, old, to, a->image));
+    txn_delete(t, CLASS_VDI, from);
     return NULL;
 }
 
-static struct err *switch_over(struct op *op)
+struct err *move_image(struct op *op, const char *ref, struct image *ret)
 {
-    return op_commit(op, "move VDI", switch_txn, op);
+    _cleanup_(snap_unrefp) struct snap *s = snap_get(op->db);
+    const struct rec_VDI *vdi;
+    TRY(need_VDI(s, ref, &vdi));
+    return boot_build_image(op, s, vdi, false, ret);
+}
+
+struct err *move_commit(struct op *op)
+{
+    struct image image = {0};
+    TRY(move_image(op, op_get(op, "result"), &image));
+    struct err *e = op_commit(op, "move VDI", switch_txn, &(struct switch_arg){op, &image});
+    image_done(&image);
+    return e;
 }
 
 static const struct step move_steps[] = {
-    {"name volumes", note_both, NULL, .weight = 1},
-    {"make volume", make_target, drop_target, .weight = 1},
+    {"name volumes", move_note, NULL, .weight = 1},
+    {"make volume", move_make, move_unmake, .weight = 1},
     {"copy content", copy_content, vdi_copy_end, .weight = 20},
-    {"switch over", switch_over, NULL, .weight = 1, .commit = true},
+    {"switch over", move_commit, NULL, .weight = 1, .commit = true},
     {"delete old volume", vdi_delete_noted, NULL, .weight = 1},
 };
 const struct op_kind kind_vdi_move = OP_KIND("VDI.pool_migrate", move_steps);
 
-static struct err *check_options(const struct val *options)
+static struct err *take_options(struct op *op, const struct val *options)
 {
-    const char *format = val_map_str(options, "dest-img-format", "vhd");
-    return str_eq(format, "vhd") ? NULL : err_INVALID_VALUE("dest-img-format", format);
+    const char *format = val_map_str(options, "dest-img-format", "");
+    if (*format && !str_eq(format, "vhd") && !str_eq(format, "qcow2"))
+        return err_INVALID_VALUE("dest-img-format", format);
+    op_put(op, "format", format);
+    return NULL;
 }
 
 static struct err *check_disk(const struct snap *s, const struct rec_VDI *vdi)
@@ -99,19 +146,42 @@ static struct err *check_disk(const struct snap *s, const struct rec_VDI *vdi)
     return NULL;
 }
 
+/* Nobody stops, saves or starts a VM while its disk moves; halted ones claim the VDI themselves. */
+static struct err *claim_users(struct op *op, const struct snap *s, const struct rec_VDI *vdi,
+                               bool *ret_live)
+{
+    val_each (ref, vdi->VBDs) {
+        const struct rec_VBD *vbd = snap_VBD(s, ref);
+        const struct rec_VM *vm = vbd ? snap_VM(s, vbd->VM) : NULL;
+        if (!vm || vm->power_state == VM_POWER_STATE_HALTED || vm->is_a_snapshot)
+            continue;
+        bool asleep = vm->power_state == VM_POWER_STATE_SUSPENDED;
+        if (!asleep && !vbd->currently_attached)
+            continue;
+        TRY(op_claim(op, CLASS_VM, vbd->VM, VM_OPERATIONS_MIGRATE_SEND));
+        if (asleep)
+            continue;
+        TRY(op_claim(op, CLASS_VBD, ref, VBD_OPERATIONS_PAUSE));
+        *ret_live = true;
+    }
+    return NULL;
+}
+
 struct err *msg_VDI_pool_migrate(struct op *op, const struct args_VDI_pool_migrate *a,
                                  struct val **ret)
 {
     _cleanup_(snap_unrefp) struct snap *s = snap_get(op->db);
     const struct rec_VDI *vdi;
+    bool live = false;
     TRY(need_VDI(s, op->self, &vdi));
     if (!snap_SR(s, a->sr))
         return err_HANDLE_INVALID("SR", a->sr);
-    TRY(check_options(a->options));
+    TRY(take_options(op, a->options));
     TRY(check_disk(s, vdi));
     TRY(op_claim(op, CLASS_SR, a->sr, STORAGE_OPERATIONS_VDI_CREATE));
+    TRY(claim_users(op, s, vdi, &live));
     op_put(op, "to", a->sr);
-    TRY(op_run_steps(op, "VDI.pool_migrate"));
+    TRY(op_run_steps(op, live ? MOVE_LIVE : "VDI.pool_migrate"));
     *ret = val_str(op_get(op, "result"));
     return NULL;
 }

@@ -243,6 +243,24 @@ static struct err *vdi_unused(const struct claim_view *v, const struct row *row,
     return e ? e : vdi_detached(v, row, operation);
 }
 
+/* It can be moved: nobody has it attached, or one running VM alone, which may write. */
+static struct err *vdi_movable(const struct claim_view *v, const struct row *row, int operation)
+{
+    unsigned users = 0;
+    TRY(vdi_managed(v, row, operation));
+    val_each (ref, rec_VDI(row)->VBDs) {
+        const struct rec_VBD *vbd = rec_VBD(claim_view_row(v, CLASS_VBD, ref));
+        const struct rec_VM *vm = vbd ? vm_of(v, vbd->VM) : NULL;
+        bool asleep = vm && vm->power_state == VM_POWER_STATE_SUSPENDED;
+        bool used = vbd && vbd->currently_attached && !asleep;
+        users += used;
+        if (users > 1 || (used && vbd->mode == VBD_MODE_RO) ||
+            (vbd && val_count(vbd->current_operations) > 0))
+            return err_VDI_IN_USE(row->ref, enum_vdi_operations.values[operation]);
+    }
+    return NULL;
+}
+
 static bool is_attached(const struct claim_view *v, const struct row *sr)
 {
     bool attached = false;
@@ -295,6 +313,7 @@ static const struct {
     {"vbd_usable", vbd_usable},
     {"vdi_detached", vdi_detached},
     {"vdi_managed", vdi_managed},
+    {"vdi_movable", vdi_movable},
     {"vdi_unused", vdi_unused},
     {"vif_plug", vif_live},
     {"vif_unplug", vif_live},

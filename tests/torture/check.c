@@ -9,6 +9,7 @@
 #include "base/fd.h"
 #include "base/str.h"
 #include "codec/cbtlog.h"
+#include "host/host_impl.h"
 #include "lab.h"
 #include "state/watch.h"
 #include "task/claim.h"
@@ -96,6 +97,42 @@ static void check_disks(struct lab *w, const struct snap *s, struct buf *out)
     free(owners);
 }
 
+static const char *last_name(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
+}
+
+/* What a guest's disk is: in its VDI, in its boot record, and in its data path. */
+static void check_disk(struct lab *w, const struct rec_VM *vm, const struct boot_disk *d,
+                       const struct rec_VDI *vdi, struct buf *out)
+{
+    if (!str_eq(last_name(d->image.path), vdi->location) || !str_eq(d->image.vdi, vdi->uuid))
+        buf_printf(out, "boot record of %s has %s as disk %u, not %s\n", vm->name_label,
+                   d->image.path, d->device, vdi->location);
+    _cleanup_(freep) char *served =
+        w->host->disks->file_path(w->host->disks_data, vm->uuid, d->device);
+    if (is_live(vm) && !str_eq(served ? served : "", d->image.path))
+        buf_printf(out, "disk %u of %s is served from '%s', not '%s'\n", d->device, vm->name_label,
+                   served ? served : "", d->image.path);
+}
+
+static void check_images(struct lab *w, const struct snap *s, const struct rec_VM *vm,
+                         struct buf *out)
+{
+    _cleanup_(boot_freep) struct boot *b = NULL;
+    const struct rec_boot *row = snap_boot_by_uuid(s, vm->uuid);
+    struct err *e = row ? boot_parse(row->record, &b) : NULL;
+    err_free(e);
+    val_each (ref, vm->VBDs) {
+        const struct rec_VBD *vbd = snap_VBD(s, ref);
+        const struct rec_VDI *vdi = vbd ? snap_VDI(s, vbd->VDI) : NULL;
+        const struct boot_disk *d = b && vdi ? boot_disk_by_id(b, vbd->uuid) : NULL;
+        if (d && vbd->type == VBD_TYPE_DISK)
+            check_disk(w, vm, d, vdi, out);
+    }
+}
+
 /* ---- records around a VM ---- */
 
 static void check_devices(const struct snap *s, const struct rec_VM *vm, struct buf *out)
@@ -130,12 +167,13 @@ static void check_vm(const struct snap *s, const struct rec_VM *vm, struct buf *
     check_devices(s, vm, out);
 }
 
-static void check_vms(const struct snap *s, struct buf *out)
+static void check_vms(struct lab *w, const struct snap *s, struct buf *out)
 {
     size_t images = 0, suspended = 0;
     snap_each (row, s, CLASS_VM) {
         if (!rec_VM(row)->is_control_domain)
             check_vm(s, rec_VM(row), out);
+        check_images(w, s, rec_VM(row), out);
         suspended += rec_VM(row)->power_state == VM_POWER_STATE_SUSPENDED;
     }
     snap_each (row, s, CLASS_VDI)
@@ -280,7 +318,7 @@ char *lab_check(struct lab *w)
     check_claims(s, &out);
     check_guests(w, s, &out);
     check_disks(w, s, &out);
-    check_vms(s, &out);
+    check_vms(w, s, &out);
     check_folder(w, s, &out);
     check_chains(s, &out);
     check_paused(w, &out);

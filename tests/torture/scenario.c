@@ -495,6 +495,19 @@ static struct err *run_move_vdi(struct lab *w)
                     .options = val_empty_map());
 }
 
+static struct err *with_used_disk_and_second_sr(struct lab *w)
+{
+    TRY(create_sr(w));
+    second_sr = remembered;
+    return with_running_disk(w);
+}
+
+static struct err *with_sleeping_disk_and_second_sr(struct lab *w)
+{
+    TRY(with_used_disk_and_second_sr(w));
+    return lab_call(w, VM_suspend, w->vm, .vm = w->vm);
+}
+
 static const char *pbd_of(struct lab *w, const char *sr)
 {
     _cleanup_(snap_unrefp) struct snap *s = snap_get(w->db);
@@ -751,6 +764,8 @@ const struct scenario scenarios[] = {
     {"vdi-create", "VDI.create", empty, run_create_vdi},
     {"vdi-copy", "VDI.copy", with_vdi, run_copy_vdi},
     {"vdi-move", "VDI.pool_migrate", with_vdi_and_second_sr, run_move_vdi},
+    {"vdi-move-asleep", "VDI.pool_migrate", with_sleeping_disk_and_second_sr, run_move_vdi},
+    {"vdi-move-live", "VDI.pool_migrate live", with_used_disk_and_second_sr, run_move_vdi},
     {"vdi-snapshot", "VDI.snapshot", with_running_disk, run_snapshot_vdi},
     {"vdi-snapshot-again", "VDI.snapshot", with_split_disk, run_snapshot_vdi},
     {"vdi-clone", "VDI.clone", with_vdi, run_clone_vdi},

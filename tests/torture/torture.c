@@ -157,11 +157,12 @@ static bool one(const struct scenario *sc, enum mode mode, unsigned n, const cha
 }
 
 static const char *const verbs[] = {
-    "build",       "unpause",    "pause",      "shutdown",   "kill",       "plug_disk",
-    "unplug_disk", "insert_cd",  "eject_cd",   "plug_nic",   "unplug_nic", "save",
-    "set_domid",   "attach",     "detach",     "detach_all", "create",     "resize",
-    "info",        "child",      "set_hidden", "set_parent", "coalesce",   "disk_pause",
-    "disk_resume", "disk_reopen"};
+    "build",       "unpause",     "pause",      "shutdown",      "kill",        "plug_disk",
+    "unplug_disk", "insert_cd",   "eject_cd",   "plug_nic",      "unplug_nic",  "save",
+    "set_domid",   "attach",      "detach",     "detach_all",    "create",      "resize",
+    "info",        "child",       "set_hidden", "set_parent",    "coalesce",    "disk_pause",
+    "disk_resume", "disk_reopen", "mirror",     "mirror_finish", "mirror_drop", "switch",
+    "go_on"};
 
 static void torture(const struct scenario *sc, enum mode mode)
 {
