@@ -630,6 +630,20 @@ static struct err *load_record(struct diskctl *dc, const char *owner, struct boo
     return r < 0 ? err_errno(-r, "cannot read '%s'", path) : boot_parse(buf_str(&text), ret);
 }
 
+/* Our predecessor may have died between starting it and telling it of its disks. One that knows of
+ * some has been told of all. */
+static bool is_told(struct diskctl *dc, const struct disk_set *s)
+{
+    _cleanup_(val_unrefp) struct val *query = val_map();
+    _cleanup_(val_unrefp) struct val *answer = NULL;
+    val_put_str(query, "op", "query");
+    _cleanup_(err_freep) struct err *e = talk(dc, s->owner, query, &answer);
+    const struct val *result = e ? NULL : val_map_get(answer, "result");
+    const struct val *disks =
+        result && val_kind(result) == VAL_MAP ? val_map_get(result, "disks") : NULL;
+    return !s->record->n_disks || (disks && val_count(disks) > 0);
+}
+
 static void take_up(struct diskctl *dc, const char *owner)
 {
     _cleanup_(boot_freep) struct boot *record = NULL;
@@ -648,7 +662,7 @@ static void take_up(struct diskctl *dc, const char *owner)
              found ? (int)d.pid : 0);
     if (found)
         mon_run(dc->host->mon, do_adopt, &d);
-    if (!found || d.e)
+    if (!found || d.e || !is_told(dc, s))
         mon_run(dc->host->mon, do_revive, &d);
     err_free(d.e);
 }
