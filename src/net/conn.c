@@ -67,7 +67,7 @@ static void conn_start(void *arg)
         conn_set_timer(c, c->net->config.head_time);
         return;
     }
-    conn_begin_transfer(c, c->body.size);
+    conn_begin_transfer(c, c->body.size + (uint64_t)c->file.size);
     c->state = conn_account(c) ? SEND : END;
     conn_run(c);
 }
@@ -87,6 +87,7 @@ static void conn_free(struct conn *c)
     buf_done(&c->in);
     buf_done(&c->out);
     buf_done(&c->body);
+    conn_drop_file(c);
     free(c);
 }
 
@@ -117,7 +118,7 @@ void conn_send_off(struct conn *c)
 }
 
 void conn_finish(struct net_thread *t, int fd, struct tls *tls, const struct net_peer *peer,
-                 struct buf *rest)
+                 struct buf *rest, const struct net_file *file)
 {
     struct conn *c = conn_new(t->net, t, fd, peer, NULL);
     c->tls = tls;
@@ -127,6 +128,8 @@ void conn_finish(struct net_thread *t, int fd, struct tls *tls, const struct net
         c->body = *rest;
         *rest = (struct buf){0};
     }
+    if (file)
+        c->file = *file;
     conn_send_off(c);
 }
 

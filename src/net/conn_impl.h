@@ -51,6 +51,7 @@ struct conn {
     size_t out_at;
     struct buf body; /* of the answer, behind `out` */
     size_t body_at;
+    struct net_file file; /* behind `body`, read as the client takes it; size is what is left */
 };
 
 /* ---- conn_io.c ---- */
@@ -66,6 +67,7 @@ bool conn_has_output(const struct conn *c);
 /* 1: all is sent, 0: the socket is full or others have a turn, -errno. */
 int conn_flush(struct conn *c);
 void conn_say_goodbye(struct conn *c);
+void conn_drop_file(struct conn *c);
 
 /* ---- conn_crowd.c ---- */
 

@@ -3,6 +3,7 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 
+#include "base/fd.h"
 #include "net/conn_impl.h"
 
 /* ---- times ---- */
@@ -132,16 +133,47 @@ static ssize_t send_some(struct conn *c)
     return n;
 }
 
+void conn_drop_file(struct conn *c)
+{
+    if (c->file.size)
+        fd_close(c->file.fd);
+    c->file = (struct net_file){0};
+}
+
+/* The next piece of the file behind the body, when that has gone. What is served stands in the page
+ * cache, mostly. */
+static int read_ahead(struct conn *c)
+{
+    if (!c->file.size || c->body_at < c->body.size)
+        return 0;
+    size_t n = c->file.size < SEND_CHUNK ? (size_t)c->file.size : SEND_CHUNK;
+    buf_done(&c->body);
+    buf_init(&c->body, SEND_CHUNK);
+    c->body_at = 0;
+    int r = fd_pread_all(c->file.fd, buf_reserve(&c->body, n), n, c->file.at);
+    if (r < 0)
+        return r; /* it has become shorter: half an answer */
+    buf_added(&c->body, n);
+    c->file.at += (int64_t)n;
+    if (c->file.size == (int64_t)n)
+        conn_drop_file(c);
+    else
+        c->file.size -= (int64_t)n;
+    return 0;
+}
+
 bool conn_has_output(const struct conn *c)
 {
-    return c->out_at < c->out.size || c->body_at < c->body.size ||
+    return c->out_at < c->out.size || c->body_at < c->body.size || c->file.size ||
            (c->tls && tls_out(c->tls)->size);
 }
 
 int conn_flush(struct conn *c)
 {
     for (size_t sent = 0; conn_has_output(c) && sent < SEND_TURN;) {
-        int r = c->tls && tls_is_ready(c->tls) ? encrypt_more(c) : 0;
+        int r = read_ahead(c);
+        if (r == 0 && c->tls && tls_is_ready(c->tls))
+            r = encrypt_more(c);
         if (r < 0)
             return r;
         if (c->tls && !tls_out(c->tls)->size)

@@ -71,35 +71,6 @@ static int open_file(const char *root, const char *path, const char **ret_type, 
     return fd_take(&fd);
 }
 
-#define WHOLE_MAX                                                                                  \
-    (8 << 20) /* of a file that is read at once, so that no thread waits for clients */
-
-/* Appends the file to what is to be sent; false if it cannot be read. */
-static bool read_whole(int fd, off_t size, struct buf *b)
-{
-    char *at = buf_reserve(b, (size_t)size);
-    for (off_t have = 0; at && have < size;) {
-        ssize_t n = read(fd, at + have, (size_t)(size - have));
-        if (n <= 0)
-            return false;
-        have += n;
-    }
-    if (at)
-        buf_added(b, (size_t)size);
-    return at != NULL;
-}
-
-static void send_file(struct net_stream *s, int fd, off_t size)
-{
-    char chunk[65536];
-    while (size > 0) {
-        ssize_t n = read(fd, chunk, size < (off_t)sizeof(chunk) ? (size_t)size : sizeof(chunk));
-        if (n <= 0 || net_stream_write(s, chunk, (size_t)n) < 0)
-            return;
-        size -= n;
-    }
-}
-
 /* A page runs nothing but our own files and speaks with nobody but this host. */
 static const struct net_header guards[] = {
     {"Content-Security-Policy",
@@ -117,24 +88,16 @@ void files_serve(void *arg, const struct net_request *req, struct net_stream *s)
     off_t size = 0;
     _cleanup_(buf_done) struct buf out;
     _cleanup_(fd_closep) int fd = open_file(n->config.web_root, req->path, &type, &size);
-    buf_init(&out, WHOLE_MAX + 4096);
+    buf_init(&out, 4096);
     if (fd < 0) {
         net_stream_error(s, 404, "There is no such file");
         net_stream_close(s);
         return;
     }
-    bool head_only = str_eq(req->method, "HEAD"), whole = size <= WHOLE_MAX;
     put_answer_head(&out, 200, size, false, type, str_ends(req->path, ".json"), guards,
                     ARRAY_LEN(guards));
-    if (!head_only && whole && !read_whole(fd, size, &out)) {
-        net_stream_abort(s);
-        return;
-    }
-    if (!head_only && !whole) {
-        int r = net_stream_write(s, out.data, out.size);
-        buf_clear(&out);
-        if (r == 0)
-            send_file(s, fd, size);
-    }
-    net_stream_finish(s, &out);
+    struct net_file file = {fd, 0, str_eq(req->method, "HEAD") ? 0 : size};
+    if (file.size)
+        (void)fd_take(&fd);
+    net_stream_finish_file(s, &out, &file);
 }

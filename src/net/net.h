@@ -216,3 +216,10 @@ void net_stream_close(struct net_stream *s); /* NULL is fine */
 /* Closes when these bytes are sent; the net thread sees to that, the caller's does not wait. They
  * are taken over. */
 void net_stream_finish(struct net_stream *s, struct buf *rest);
+/* The same with a file behind them, which is taken over, too: read as the client takes it, so that
+ * nobody holds it in memory. */
+struct net_file {
+    int fd; /* with size 0: nothing */
+    int64_t at, size;
+};
+void net_stream_finish_file(struct net_stream *s, struct buf *rest, const struct net_file *file);

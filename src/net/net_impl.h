@@ -113,7 +113,7 @@ void conn_send_off(struct conn *c);
  * closing with bytes unread would destroy the answer on its way. Any thread; takes everything over,
  * `rest` (may be NULL) is empty afterwards. */
 void conn_finish(struct net_thread *t, int fd, struct tls *tls, const struct net_peer *peer,
-                 struct buf *rest);
+                 struct buf *rest, const struct net_file *file);
 uint64_t conn_serial(const struct conn *c);
 void conn_close(struct conn *c);
 /* The owed answer arrived (or the reply was dropped). */

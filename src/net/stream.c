@@ -373,14 +373,19 @@ void net_stream_abort(struct net_stream *s)
     leave(s);
 }
 
-void net_stream_finish(struct net_stream *s, struct buf *rest)
+void net_stream_finish_file(struct net_stream *s, struct buf *rest, const struct net_file *file)
 {
     struct net_thread *t = s->thread;
     struct net_peer peer = s->request->req.peer;
     struct tls *tls = s->tls;
     int fd = s->fd;
     stream_free(s); /* off the list first: nobody shuts a recycled number down */
-    conn_finish(t, fd, tls, &peer, rest);
+    conn_finish(t, fd, tls, &peer, rest, file);
+}
+
+void net_stream_finish(struct net_stream *s, struct buf *rest)
+{
+    net_stream_finish_file(s, rest, NULL);
 }
 
 void net_stream_close(struct net_stream *s)
