@@ -4,6 +4,7 @@ import os
 import pytest
 
 from diskd import Diskd, nbd_uri, qemu_io
+from mounts import is_in_memory
 from test_chain import MIB, chain, child
 
 READ = 8 * MIB
@@ -36,13 +37,8 @@ def look(d, client):
 
 
 @pytest.fixture(name="memory")
-def is_in_memory(tmp_path):
-    """Files in memory are no matter of the page cache."""
-    with open("/proc/self/mountinfo", encoding="ascii") as f:
-        mounts = [line.split() for line in f]
-    there = max((m for m in mounts if os.path.realpath(tmp_path).startswith(m[4])),
-                key=lambda m: len(m[4]))
-    return there[there.index("-") + 1] == "tmpfs"
+def files_in_memory(tmp_path):
+    return is_in_memory(tmp_path)
 
 
 def test_a_second_reader_finds_what_the_first_one_read(diskd, tmp_path, memory):

@@ -151,6 +151,35 @@ static void a_reboot_takes_the_next_domid(void **state)
     assert_int_equal(alerts("VM_REBOOTED"), 3);
 }
 
+static bool is_forgetful(const struct row *row)
+{
+    return rec_VDI(row)->on_boot == ON_BOOT_RESET;
+}
+
+static struct err *stay_off_txn(struct txn *t, void *arg)
+{
+    txn_edit_VM(t, arg)->actions_after_reboot = ON_NORMAL_EXIT_DESTROY;
+    return NULL;
+}
+
+static void a_guest_whose_disk_forgets_reboots_by_a_start(void **state)
+{
+    _cleanup_(rstr_unrefp) const char *vbd = ref_of(CLASS_VBD, is_disk_of_vm);
+    _cleanup_(snap_unrefp) struct snap *s = snap_get(w.db);
+    const char *vdi = snap_VBD(s, vbd)->VDI;
+    ok(lab_call(&w, VDI_set_on_boot, vdi, .self = vdi, .value = ON_BOOT_RESET));
+    rstr_unref(ref_of(CLASS_VDI, is_forgetful));
+    START();
+    int64_t domid = guest().domid;
+    guest_does(SIM_REBOOT, 0);
+    assert_int_equal(power(), VM_POWER_STATE_RUNNING);
+    assert_true(guest().domid > domid);
+    assert_int_equal(alerts("VM_STARTED"), 2);
+    ok(db_write(w.db, "stay off", stay_off_txn, (void *)w.vm));
+    guest_does(SIM_REBOOT, 0);
+    assert_int_equal(power(), VM_POWER_STATE_HALTED);
+}
+
 static void suspend_keeps_the_memory_in_a_vdi(void **state)
 {
     expect(VM(suspend), "VM_BAD_POWER_STATE %s running halted", w.vm);
@@ -734,6 +763,7 @@ int main(void)
         T(hard_shutdown_does_not_ask),
         T(shutdown_asks_and_then_does_not),
         T(a_reboot_takes_the_next_domid),
+        T(a_guest_whose_disk_forgets_reboots_by_a_start),
         T(suspend_keeps_the_memory_in_a_vdi),
         T(memory_is_counted),
         T(memory_limits_keep_their_order),
