@@ -112,7 +112,7 @@ static void check_disk(struct lab *w, const struct rec_VM *vm, const struct boot
                    d->image.path, d->device, vdi->location);
     _cleanup_(freep) char *served =
         w->host->disks->file_path(w->host->disks_data, vm->uuid, d->device);
-    if (is_live(vm) && !str_eq(served ? served : "", d->image.path))
+    if (!str_eq(served ? served : "", d->image.path))
         buf_printf(out, "disk %u of %s is served from '%s', not '%s'\n", d->device, vm->name_label,
                    served ? served : "", d->image.path);
 }
@@ -173,7 +173,8 @@ static void check_vms(struct lab *w, const struct snap *s, struct buf *out)
     snap_each (row, s, CLASS_VM) {
         if (!rec_VM(row)->is_control_domain)
             check_vm(s, rec_VM(row), out);
-        check_images(w, s, rec_VM(row), out);
+        if (is_live(rec_VM(row)))
+            check_images(w, s, rec_VM(row), out);
         suspended += rec_VM(row)->power_state == VM_POWER_STATE_SUSPENDED;
     }
     snap_each (row, s, CLASS_VDI)
