@@ -1,10 +1,12 @@
 """Volumes that grow under their disk: room is asked for in time, and who comes too late waits."""
+import os
+import struct
 import subprocess
 
 import pytest
 
 from diskd import vhdcheck, wait_for
-from vhost import IN, OK, OUT, Vhost
+from vhost import DISCARD, IN, OK, OUT, Vhost
 
 MIB = 1 << 20
 SIZE = 64 * MIB
@@ -38,13 +40,16 @@ class Device:
         with open(self.file, "rb") as f:
             return f.read()
 
+    def taken(self):
+        return os.stat(self.file).st_blocks * 512
+
     def close(self):
         subprocess.run(["losetup", "-d", self.path], check=True)
 
 
 class Extents:
-    """A logical volume in pieces of 2 MiB, every other one of the first device, then of a second."""
-    STEP = 2 * MIB
+    """A logical volume: pieces of 2 MiB that lie apart, one that becomes longer, then a second device."""
+    STEP, LONG, SECOND = 2 * MIB, FIRST - 4 * MIB, FIRST + 4 * MIB
 
     def __init__(self, diskd):
         self.files = [diskd.path("dev0"), diskd.path("dev1")]
@@ -54,29 +59,35 @@ class Extents:
         self.size = FIRST
 
     def extents(self):
-        for at in range(0, self.size, self.STEP):
-            yield int(at >= FIRST + 4 * MIB), MIB + at // 2 * 3
+        """Device, place, and the range of the volume."""
+        pieces = [(0, at, at + self.STEP) for at in range(0, self.LONG, self.STEP)]
+        pieces += [(0, self.LONG, min(self.size, self.SECOND))]
+        pieces += [(1, at, at + self.STEP) for at in range(self.SECOND, self.size, self.STEP)]
+        return [(self.files[d], MIB + at // 2 * 3, at, end) for d, at, end in pieces]
 
     @property
     def path(self):
-        return "lv:v:" + ",".join(f"{self.files[d]}@{at}+{self.STEP}" for d, at in self.extents())
+        return "lv:v:" + ",".join(f"{f}@{place}+{end - at}" for f, place, at, end in self.extents())
 
     def enlarge(self, by):
         self.size += by
 
     def put(self, image):
-        for i, (d, at) in enumerate(self.extents()):
-            with open(self.files[d], "r+b") as f:
-                f.seek(at)
-                f.write(image[i * self.STEP:(i + 1) * self.STEP])
+        for file, place, at, end in self.extents():
+            with open(file, "r+b") as f:
+                f.seek(place)
+                f.write(image[at:end])
 
     def get(self):
         content = b""
-        for d, at in self.extents():
-            with open(self.files[d], "rb") as f:
-                f.seek(at)
-                content += f.read(self.STEP)
+        for file, place, at, end in self.extents():
+            with open(file, "rb") as f:
+                f.seek(place)
+                content += f.read(end - at)
         return content
+
+    def taken(self):
+        return sum(os.stat(path).st_blocks * 512 for path in self.files)
 
     def close(self):
         pass
@@ -285,6 +296,20 @@ def test_closed_and_enlarged_while_they_wait(diskd, volume):
         diskd.activated_again(NAME)
         assert v.wait(tokens) == [OK] * 16
         check(v, done + 16)
+
+
+def test_what_is_discarded_goes_to_the_devices(diskd, volume):
+    """The volume keeps its size; what is below it gets its space back."""
+    with Vhost(diskd.path(NAME + ".vu")) as v:
+        assert v.wait(write(v, 0, 16)) == [OK] * 16
+        assert v.wait(write(v, 64, 16)) == [OK] * 16
+        assert v.flush() == OK
+        before = volume.on.taken()
+        assert v.wait([v.submit(DISCARD, 0, struct.pack("<QII", 0, MIB // 512, 0))]) == [OK]
+        assert v.flush() == OK
+        assert volume.on.taken() <= before - MIB // 2
+        assert v.read(0, PIECE) == (OK, bytes(PIECE))
+        assert v.read(MIB * 4 // 512, PIECE) == (OK, data(64))
 
 
 def test_what_cannot_grow_is_refused(diskd, volume):
