@@ -81,6 +81,7 @@ def test_killed_qemu_is_halted_at_once(host, vm):
             if m["name"] == "VM_CRASHED" and m["obj_uuid"] == host.x.VM.get_uuid(vm)]
     assert len(told) == 1 and "signal 9" in told[0]["body"]
     wait_for(lambda: not host.pid_of(vm, "cairn-diskd"))
+    wait_for(lambda: not host.x.VM.get_current_operations(vm))  # what cleans up behind it has ended
     host.x.VM.start(vm, False, False)
     host.rounds(vm, 2)
 
