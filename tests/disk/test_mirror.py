@@ -61,9 +61,18 @@ def close(d, name):
     d.activated.pop(name)
 
 
+def complete(d, to):
+    """What the guest has just changed may have to be copied first."""
+    def is_taken():
+        answer = d.control("complete", path=d.path(to))
+        assert answer["ok"] or answer["error"]["code"] == "EAGAIN", answer
+        return answer["ok"]
+    wait_for(is_taken)
+
+
 def switch(d, name, to, fmt):
     """What a move does in the end: the guest's requests go to the other image."""
-    d.ok("complete", path=d.path(to))
+    complete(d, to)
     close(d, name)
     answer = ended(d, to)
     assert answer["ok"], answer
@@ -104,7 +113,7 @@ def test_writes_at_one_place_at_the_same_time(diskd):
             assert v.wait(tokens) == [OK] * 32
             n += 32
         tokens = [v.submit(OUT, i % 3, bytes([i]) * 8192) for i in range(32)]
-        diskd.ok("complete", path=diskd.path("b"))
+        complete(diskd, "b")
         wait_for(lambda: v.poll() or all(v.done[t[0]] for t in tokens))
         close(diskd, "a")
         assert ended(diskd, "b")["ok"]
@@ -122,7 +131,7 @@ def test_what_is_discarded_meanwhile_reads_as_zeroes(diskd):
         half = (4 * MIB // 512).to_bytes(8, "little") + (8 * MIB // 512).to_bytes(4, "little")
         token = v.submit(DISCARD, 0, half + bytes(4))
         assert v.wait([token]) == [OK]
-        diskd.ok("complete", path=diskd.path("b"))
+        complete(diskd, "b")
         close(diskd, "a")
         assert ended(diskd, "b")["ok"]
     same(diskd, "a", "vhd", "b", "vhd")
@@ -147,7 +156,7 @@ def test_only_what_differs_goes_into_a_child(diskd):
         start(diskd, "a", "b", "vhd", parents=[base])
         wait_for(lambda: is_ready(diskd, "b"))
         assert v.write(20 * MIB // 512, b"\6" * UNIT) == OK
-        diskd.ok("complete", path=diskd.path("b"))
+        complete(diskd, "b")
         close(diskd, "a")
         assert ended(diskd, "b")["ok"]
     assert diskd.ok("info", path=diskd.path("b"))["blocks_allocated"] == 2

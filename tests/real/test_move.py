@@ -83,6 +83,39 @@ def test_a_disk_moves_under_its_guest(host, vm):
     host.x.VDI.pool_migrate(asleep, home, {})
 
 
+@pytest.fixture
+def device(tmp_path):
+    """Full of what somebody left there."""
+    with open(tmp_path / "device", "wb") as f:
+        f.write(b"\xa5" * (128 << 20))
+    loop = subprocess.run(["losetup", "--show", "-f", f.name], check=True, text=True,
+                          capture_output=True).stdout.strip()
+    yield loop
+    subprocess.run(["losetup", "-d", loop], check=True)
+
+
+def test_to_a_volume_and_to_another_format(host, vm, device):
+    volumes = host.x.SR.create(host.x.host.get_all()[0], {"device": device}, "0", "volumes", "",
+                               "lvm", "user", False, {})
+    host.x.VM.start(vm, False, False)
+    host.rounds(vm, 2)
+    disk = disk_of(host, vm)
+    home = host.x.VDI.get_SR(disk)
+    disk = host.x.VDI.pool_migrate(disk, volumes, {})
+    assert host.x.VDI.get_location(disk) == "VHD-" + host.x.VDI.get_uuid(disk)
+    host.rounds(vm, 2)
+    disk = host.x.VDI.pool_migrate(disk, home, {"dest-img-format": "qcow2"})
+    assert served(host, vm)[0].endswith(".qcow2")
+    assert host.x.VDI.get_sm_config(disk)["image-format"] == "qcow2"
+    host.rounds(vm, 2)
+    disk = host.x.VDI.pool_migrate(disk, volumes, {"dest-img-format": "vhd"})
+    host.rounds(vm, 2)
+    host.x.VM.hard_shutdown(vm)
+    host.x.VDI.pool_migrate(disk, home, {"dest-img-format": "vhd"})
+    host.x.PBD.unplug(host.x.SR.get_PBDs(volumes)[0])
+    host.x.SR.destroy(volumes)
+
+
 def test_what_fails_is_no_matter_to_the_guest(host, vm):
     """A target without room, and a data path and a daemon that die over it."""
     folder, sr = make_sr(host, "fifth")
