@@ -191,23 +191,33 @@ static struct err *check_manager(const struct claim_view *v, const struct row *s
 
 static const char *feature_of_vdi_operation(int operation)
 {
+    bool is_cbt =
+        operation == VDI_OPERATIONS_ENABLE_CBT || operation == VDI_OPERATIONS_DISABLE_CBT ||
+        operation == VDI_OPERATIONS_DATA_DESTROY || operation == VDI_OPERATIONS_LIST_CHANGED_BLOCKS;
     return operation == VDI_OPERATIONS_DESTROY         ? "VDI_DELETE"
            : operation == VDI_OPERATIONS_RESIZE        ? "VDI_RESIZE"
            : operation == VDI_OPERATIONS_RESIZE_ONLINE ? "VDI_RESIZE_ONLINE"
            : operation == VDI_OPERATIONS_SNAPSHOT      ? "VDI_SNAPSHOT"
            : operation == VDI_OPERATIONS_CLONE         ? "VDI_CLONE"
            : operation == VDI_OPERATIONS_SET_ON_BOOT   ? "VDI_RESET_ON_BOOT"
+           : is_cbt                                    ? "VDI_CONFIG_CBT"
                                                        : NULL;
 }
 
 static const char *feature_of_sr_operation(int operation)
 {
+    bool is_cbt = operation == STORAGE_OPERATIONS_VDI_ENABLE_CBT ||
+                  operation == STORAGE_OPERATIONS_VDI_DISABLE_CBT ||
+                  operation == STORAGE_OPERATIONS_VDI_DATA_DESTROY ||
+                  operation == STORAGE_OPERATIONS_VDI_LIST_CHANGED_BLOCKS;
     return operation == STORAGE_OPERATIONS_VDI_CREATE          ? "VDI_CREATE"
            : operation == STORAGE_OPERATIONS_VDI_DESTROY       ? "VDI_DELETE"
            : operation == STORAGE_OPERATIONS_VDI_RESIZE        ? "VDI_RESIZE"
            : operation == STORAGE_OPERATIONS_VDI_RESIZE_ONLINE ? "VDI_RESIZE_ONLINE"
            : operation == STORAGE_OPERATIONS_VDI_SNAPSHOT      ? "VDI_SNAPSHOT"
            : operation == STORAGE_OPERATIONS_VDI_CLONE         ? "VDI_CLONE"
+           : operation == STORAGE_OPERATIONS_VDI_SET_ON_BOOT   ? "VDI_RESET_ON_BOOT"
+           : is_cbt                                            ? "VDI_CONFIG_CBT"
                                                                : NULL;
 }
 

@@ -241,4 +241,5 @@ def test_a_disk_that_is_found_again_has_its_log(x, logs, sr, vdi):
 
 def test_features_say_so(x):
     features = {r["type"]: r["features"] for r in x.SM.get_all_records().values()}
-    assert "VDI_CONFIG_CBT" in features["ext"] and "VDI_CONFIG_CBT" not in features["iso"]
+    can = {t for t, names in features.items() if "VDI_CONFIG_CBT" in names}
+    assert {"ext", "nfs"} <= can and not can & {"iso", "iscsi", "lvm", "lvmohba", "udev"}, can

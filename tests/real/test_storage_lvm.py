@@ -105,7 +105,11 @@ def test_disks_are_volumes(host, device, sr):
     assert failure(host.x.VDI.resize, vdi, str(DISK))[0] in ("SR_BACKEND_FAILURE_79", "VDI_TOO_SMALL")
     told = failure(make_disk, host, sr, 1 << 30)
     assert told[0] == "SR_BACKEND_FAILURE_44" and "are free" in told[3], told
-    assert "snapshot" not in host.x.VDI.get_allowed_operations(vdi)
+    refused = {"snapshot": host.x.VDI.snapshot, "clone": host.x.VDI.clone, "enable_cbt": host.x.VDI.enable_cbt}
+    assert not set(refused) & set(host.x.VDI.get_allowed_operations(vdi))
+    for call in refused.values():
+        assert failure(call, vdi) == ["SR_OPERATION_NOT_SUPPORTED", sr]
+    assert not {"vdi_enable_cbt", "vdi_set_on_boot"} & set(host.x.SR.get_allowed_operations(sr))
     host.x.VDI.destroy(vdi)
     assert volumes(device) == {}
     check(host, device, sr)
