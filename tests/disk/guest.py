@@ -56,9 +56,12 @@ class Guest:
             return f.read()
 
     def rounds(self, more, seconds=60):
-        """Waits for `more` further rounds; none of them may have failed."""
-        want = self.output().count(".") + more
-        wait_for(lambda: self.output().count(".") >= want, seconds)
+        """Waits for `more` further rounds, `seconds` at most for the next; none may have failed."""
+        have = self.output().count(".")
+        want = have + more
+        while have < want:
+            wait_for(lambda last=have: self.output().count(".") > last, seconds)
+            have = self.output().count(".")
         assert not set(self.output()) & set("ED"), self.output()
         return self.output().count(".")
 

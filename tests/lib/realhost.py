@@ -84,11 +84,12 @@ class Host(Daemon):
         consoles = [c for c in self.x.VM.get_consoles(vm)
                     if self.x.console.get_protocol(c) == "vt100"]
         sock = self.x.open_console(self.x.console.get_uuid(consoles[0]))
-        sock.settimeout(20)
+        sock.settimeout(60)
         return sock
 
     def rounds(self, vm, n, sock=None):
-        """Waits for n further rounds of the guest; none may report an error."""
+        """Waits for n further rounds of the guest; none may report an error. However slow it is, it
+        may not stand still for a minute."""
         sock = sock or self.listen(vm)
         sock.setblocking(False)
         seen, end = b"", time.monotonic() + 60
@@ -102,9 +103,12 @@ class Host(Daemon):
         while seen.count(b".") < n:
             assert time.monotonic() < end, f"only {seen.count(b'.')} rounds"
             try:
-                seen += sock.recv(65536)
+                got = sock.recv(65536)
             except TimeoutError:
-                pass
+                continue
+            assert got, "the console is closed"
+            seen += got
+            end = time.monotonic() + 60
             assert b"E" not in seen and b"D" not in seen, seen[-200:]
         sock.close()
 
