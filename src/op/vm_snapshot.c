@@ -17,7 +17,7 @@
 #include "op/vm_twin.h"
 
 #define METADATA_MAX (256 * KIB)
-#define CLAIM_TIME   (10 * USEC_PER_SEC)
+#define CLAIM_TIME   (60 * USEC_PER_SEC)
 #define CLAIM_PAUSE  (50 * USEC_PER_MSEC)
 
 /* ---- planning ---- */

@@ -45,7 +45,10 @@ struct op_run {
     const char *holder;  /* borrowed: task ref, or op_ref without a task */
     struct claim *claims;
     unsigned n_claims;
-    bool journaled; /* the row exists */
+    bool
+        is_patient; /* waits for claims of what the house does to disks, instead of being refused */
+    bool is_held_up; /* was refused because of such ones */
+    bool journaled;  /* the row exists */
     struct val *ctx;
     bool ctx_dirty;
 

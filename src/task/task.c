@@ -23,6 +23,8 @@
 #define MAX_OPS     64
 #define MAX_ENDERS  8
 #define MAX_WAITING 1000 /* calls beyond the pool's size */
+#define HELD_UP_MAX (60 * USEC_PER_SEC)
+#define HELD_UP_TRY (50 * USEC_PER_MSEC)
 
 /* ---- the registry ---- */
 
@@ -208,6 +210,7 @@ static struct op_run *make_run(struct tasks *ts, const struct run_request *rq)
     r->async = rq->async;
     r->given_task = rq->task != NULL;
     r->transfer = !rq->msg;
+    r->is_patient = !r->transfer && !ts->cfg.single;
     r->make_task = !r->given_task && (rq->async || has_task(rq->msg));
     r->keep_task = r->transfer ? r->given_task || rq->async : rq->async && !r->given_task;
     if (rq->subtask_of)
@@ -241,6 +244,16 @@ static struct err *take_claims(struct txn *t, struct op_run *r)
     return claim_take(t, r->claims, r->n_claims, r->holder);
 }
 
+/* What the house does to a chain of disks by itself holds each of them for a moment only. */
+static bool is_tidied(struct txn *t, const struct err *refused)
+{
+    if (!err_is(refused, "OTHER_OPERATION_IN_PROGRESS") ||
+        !str_eq(err_param(refused, 2), enum_vdi_operations.values[VDI_OPERATIONS_BLOCKED]))
+        return false;
+    const struct rec_op *holder = txn_op(t, err_param(refused, 3));
+    return holder && !*holder->message;
+}
+
 /* A refused Async call has a task all the same, and the refusal is in it. */
 static struct err *begin_txn(struct txn *t, void *arg)
 {
@@ -248,7 +261,8 @@ static struct err *begin_txn(struct txn *t, void *arg)
     if (r->given_task && !txn_task(t, r->op.task))
         return err_HANDLE_INVALID("task", r->op.task);
     struct err *refused = take_claims(t, r);
-    if (refused && !r->keep_task)
+    r->is_held_up = r->is_patient && refused && is_tidied(t, refused);
+    if (refused && (!r->keep_task || r->is_held_up))
         return refused;
     r->failed = refused;
     if (r->make_task)
@@ -299,10 +313,35 @@ static bool is_ender(const struct op_run *r)
 
 static void run_call(void *arg);
 
+static void begun(void *arg, struct err *e, uint64_t generation);
+
+/* Who was held up tries again, for a while. On a thread of the pool. */
+static void begin_later(void *arg)
+{
+    struct op_run *r = arg;
+    usec_t until = clock_now() + HELD_UP_MAX;
+    struct err *e = NULL;
+    do {
+        err_free(e);
+        waitable_wait(&r->cancel, NULL, clock_now() + HELD_UP_TRY);
+        r->is_patient = clock_now() < until && !r->cancelled;
+        claim_list_free(r->claims, r->n_claims);
+        r->claims = NULL;
+        r->n_claims = 0;
+        e = db_write(r->op.db, "begin", begin_txn, r);
+    } while (e && r->is_held_up);
+    begun(r, e, 0);
+}
+
 static void begun(void *arg, struct err *e, uint64_t generation)
 {
     struct op_run *r = arg;
     struct tasks *ts = r->op.tasks;
+    if (e && r->is_held_up) {
+        err_free(e);
+        runner_submit(is_ender(r) ? ts->enders : ts->pool, begin_later, r);
+        return;
+    }
     if (e) {
         not_begun(r, e);
         return;

@@ -267,15 +267,17 @@ static struct err *hold_it(struct op *op, const void *args, struct val **ret)
     return NULL;
 }
 
+static struct err *outcome; /* asserted on the test's own thread */
+
 static void on_begun(void *arg, struct err *e, const char *task)
 {
-    ok(e);
+    outcome = e;
     waitable_fire(&begun);
 }
 
 static void on_over(void *arg, struct err *e, struct val *result)
 {
-    ok(e);
+    outcome = e;
     waitable_fire(&over);
 }
 
@@ -318,10 +320,64 @@ static void claims_dropped_during_a_refusal_are_noticed(void **state)
                                         .caller = caller_internal},
                   on_begun, on_over, NULL);
         waitable_wait(&begun, NULL, USEC_NEVER);
+        ok(steal(&outcome));
         tasks_run_internal(ts, "test.house", CLASS_VM, vm, VM_OPERATIONS_DESTROY, NULL);
         waitable_wait(&over, NULL, USEC_NEVER);
+        ok(steal(&outcome));
         assert_true(tasks_settle(ts, clock_now() + 60 * USEC_PER_SEC));
         assert_int_equal(n_internal, i + 1);
+    }
+}
+
+static struct err *tidy(struct op *op)
+{
+    waitable_fire(&begun);
+    waitable_wait(&go, NULL, USEC_NEVER);
+    return op_commit(op, "tidy", nothing, NULL);
+}
+
+static const struct step tidy_steps[] = {{"tidy", tidy, NULL, .weight = 1, .commit = true}};
+static const struct op_kind tidies = OP_KIND("test.tidy", tidy_steps);
+
+static struct err *add_vdi(struct txn *t, void *arg)
+{
+    struct rec_VDI *vdi = txn_add_VDI(t);
+    struct rec_PBD *pbd = txn_add_PBD(t);
+    rstr_set(&vdi->SR, txn_add_SR(t)->row.ref);
+    rstr_set(&pbd->SR, vdi->SR);
+    pbd->currently_attached = true;
+    *(const char **)arg = rstr_ref(vdi->row.ref);
+    return NULL;
+}
+
+static struct err *return_at_once(struct op *op, const void *args, struct val **ret)
+{
+    return NULL;
+}
+
+static void who_meets_the_house_at_a_disk_waits(void **state)
+{
+    _cleanup_(rstr_unrefp) const char *vdi = NULL;
+    op_kind_register(&tidies);
+    ok(db_write(db, "add", add_vdi, &vdi));
+    for (int async = 0; async < 2; async++) {
+        waitable_clear(&go);
+        waitable_clear(&begun);
+        waitable_clear(&over);
+        tasks_run_internal(ts, "test.tidy", CLASS_VDI, vdi, VDI_OPERATIONS_BLOCKED, NULL);
+        waitable_wait(&begun, NULL, USEC_NEVER);
+        tasks_run(ts,
+                  &(struct run_request){.msg = desc_msg("VDI.update"),
+                                        .fn = return_at_once,
+                                        .self = vdi,
+                                        .async = async,
+                                        .caller = caller_internal},
+                  NULL, on_over, NULL);
+        ok(db_write(db, "after its first try", nothing, NULL));
+        waitable_fire(&go);
+        waitable_wait(&over, NULL, USEC_NEVER);
+        ok(steal(&outcome));
+        assert_true(tasks_settle(ts, clock_now() + 60 * USEC_PER_SEC));
     }
 }
 
@@ -419,6 +475,7 @@ int main(void)
         T(before_the_commit_it_is_undone),
         T(behind_the_commit_it_is_finished),
         T(claims_dropped_during_a_refusal_are_noticed),
+        T(who_meets_the_house_at_a_disk_waits),
         T(old_tasks_are_forgotten),
         T(no_more_than_two_hundred),
         T(an_ended_task_stays_as_it_ended),
