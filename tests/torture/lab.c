@@ -237,3 +237,13 @@ const struct rec_VM *lab_vm(struct lab *w)
     const struct rec_VM *vm = snap_VM(s, w->vm);
     return vm ? rec_VM(row_ref(&vm->row)) : NULL;
 }
+
+const char *lab_disk_of_vm(struct lab *w)
+{
+    _cleanup_(snap_unrefp) struct snap *s = snap_get(w->db);
+    snap_each (row, s, CLASS_VBD) {
+        if (rec_VBD(row)->type == VBD_TYPE_DISK)
+            return rstr_ref(rec_VBD(row)->VDI);
+    }
+    return rstr_new(REF_NULL);
+}

@@ -59,6 +59,8 @@ struct err *lab_add_disk(struct lab *w, const char **ret_vbd) _must_use_;
 struct err *lab_add_nic(struct lab *w, const char **ret_vif) _must_use_;
 /* The VM as it is now; the caller drops the row. */
 const struct rec_VM *lab_vm(struct lab *w);
+/* The VDI of the first disk there is: an rstr of the caller's. */
+const char *lab_disk_of_vm(struct lab *w);
 /* Waits until no operation runs and nothing waits in the queue of internal work. */
 void lab_settle(struct lab *w);
 

@@ -133,20 +133,10 @@ static struct err *empty(struct lab *w)
     return NULL;
 }
 
-static const char *disk_of_vm(struct lab *w)
-{
-    _cleanup_(snap_unrefp) struct snap *s = snap_get(w->db);
-    snap_each (row, s, CLASS_VBD) {
-        if (rec_VBD(row)->type == VBD_TYPE_DISK)
-            return rstr_ref(rec_VBD(row)->VDI);
-    }
-    return rstr_new(REF_NULL);
-}
-
 static struct err *with_running_disk(struct lab *w)
 {
     TRY(running(w));
-    remembered = disk_of_vm(w);
+    remembered = lab_disk_of_vm(w);
     return NULL;
 }
 
@@ -233,7 +223,7 @@ static struct err *to_be_joined(struct lab *w)
 static struct err *with_forgetful_disk(struct lab *w)
 {
     TRY(halted(w));
-    remembered = disk_of_vm(w);
+    remembered = lab_disk_of_vm(w);
     TRY(write_to(w, remembered));
     TRY(lab_call(w, VDI_set_on_boot, remembered, .self = remembered, .value = ON_BOOT_RESET));
     return write_to(w, remembered);
