@@ -21,7 +21,7 @@ import xapi  # noqa: E402
 BUILD = os.environ.get("CAIRN_BUILD", os.path.join(TOP, "build"))
 PASSWORD = "a secret of the tests"
 ROLES = ("read-only", "vm-operator", "vm-admin", "vm-power-admin", "pool-operator", "pool-admin")
-START_S = 30
+START_S = 120
 
 
 def password_hash(password):
