@@ -133,7 +133,7 @@ def test_slow_strangers_of_all_kinds(house, sources):
     with house.connect() as x:
         before = descriptors(house)
         p = subprocess.Popen([os.path.join(BUILD, "bench", "floodload"), "127.0.0.1", str(house.port),
-                              str(house.port), "1500", "3000", sources],
+                              str(house.port), "1500", "500", sources],
                              stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         assert p.stdout.readline() == "ready\n"
         for _ in range(5):
