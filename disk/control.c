@@ -53,14 +53,25 @@ void control_end(struct control *ctl)
     control_go_on_ending(ctl);
 }
 
-/* At the end of the program: the ring does not run any more. */
+void control_hang_up(struct control *ctl)
+{
+    ctl->has_hung_up = true;
+    if (ctl->listen_fd >= 0)
+        (void)shutdown(ctl->listen_fd, SHUT_RDWR);
+    for (struct conn *c = ctl->conns, *next; c; c = next) {
+        next = c->next;
+        conn_close(c);
+    }
+    vec_each (e, &ctl->entries)
+        entry_free(*e);
+    vec_done(&ctl->entries);
+}
+
 void control_free(struct control *ctl)
 {
     if (!ctl)
         return;
-    vec_each (e, &ctl->entries)
-        entry_free(*e);
-    vec_done(&ctl->entries);
+    control_hang_up(ctl);
     vec_each (t, &ctl->tasks)
         task_free(*t);
     vec_done(&ctl->tasks);
@@ -80,6 +91,10 @@ void control_free(struct control *ctl)
 static void on_accept(struct ring_op *op, int res)
 {
     struct control *ctl = CONTAINER(struct control, accept, op);
+    if (ctl->has_hung_up) {
+        fd_close(res);
+        return;
+    }
     if (res >= 0)
         conn_new(ctl, res);
     else

@@ -7,6 +7,8 @@
  *
  *     control_new(ring, jobs, backend, listen_fd, &ctl);
  *     ring_run(ring);                  // until `quit` or control_end()
+ *     control_hang_up(ctl);
+ *     ring_settle(ring);               // what was on the way ends
  *     control_free(ctl);
  */
 #pragma once
@@ -20,6 +22,9 @@ struct control *control_new(struct ring *ring, struct jobs *jobs, struct backend
                             int listen_fd);
 /* Drains and closes every disk, then stops the ring. */
 void control_end(struct control *ctl);
+/* After the ring has stopped: closes the connections and forgets the disks; what is on the way ends
+ * with the ring's next rounds. */
+void control_hang_up(struct control *ctl);
 void control_free(struct control *ctl);
 
 /* One line for the control protocol without a socket, for tests and the fuzzer: returns the answer

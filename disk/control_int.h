@@ -58,7 +58,7 @@ struct control {
     VEC(struct task *) tasks;
     struct waiter *room_waiters; /* of `wants` */
     unsigned n_growing;          /* jobs of `grow` */
-    bool is_ending;
+    bool is_ending, has_hung_up;
 };
 
 struct failure {

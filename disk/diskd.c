@@ -170,8 +170,9 @@ static int run_daemon(const struct args *a)
     r = ring_run(d.ring);
     (void)unlink(a->control);
     jobs_stop(d.jobs);
-    control_free(d.control);
+    control_hang_up(d.control);
     (void)ring_settle(d.ring);
+    control_free(d.control);
     ring_free(d.ring);
     jobs_free(d.jobs);
     uring_backend_free(d.backend);

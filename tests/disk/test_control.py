@@ -269,3 +269,17 @@ def test_profile(tmp_path):
     assert p["split"] in [0] + [x["block"] for x in p["points"][1:]]
     assert "best" in run(DISKD, "profile", path, "--seconds=1").stdout
     assert "No such file" in run(DISKD, "profile", path + "x", check=False).stderr
+
+
+def test_who_says_quit_and_hangs_up_leaves_a_tidy_end(tmp_path):
+    """Clients that go while the program ends, before or after it closes their connections."""
+    for i in range(10):
+        d = Diskd(tmp_path)
+        idle, late = Control(d.path("ctl")), Control(d.path("ctl"))
+        d.disk("a%d.vhd" % i, "vhd", 4 << 20)
+        late.send(op="wants", id="a%d.vhd" % i)
+        d.ok("quit", force=True)
+        d.control.close()
+        late.close()
+        assert d.process.wait(20) == 0, open(d.path("diskd.log")).read()
+        idle.close()
