@@ -178,10 +178,14 @@ static void set_dirty(struct mirror *m, uint64_t unit, bool on)
     m->n_dirty += on ? 1 : UINT64_MAX;
 }
 
-static void clear(struct mirror *m, uint64_t at, uint64_t size)
+/* Out of the set. The search goes on behind it: what is changed again is met the next time around,
+ * when the target is not taken for empty there. */
+static void take(struct mirror *m, uint64_t at, uint64_t size)
 {
-    for (uint64_t u = at / MIRROR_UNIT; u * MIRROR_UNIT < at + size; u++)
+    uint64_t u = at / MIRROR_UNIT;
+    for (; u * MIRROR_UNIT < at + size; u++)
         set_dirty(m, u, false);
+    m->at = u;
 }
 
 /* Once around: from now on the guest is held to half of what is copied. */
@@ -265,7 +269,7 @@ static void start_copy(struct mirror *m, uint64_t at, uint64_t size)
         fail(m, -ENOMEM, "cannot copy to");
         return;
     }
-    clear(m, at, size);
+    take(m, at, size);
     c->m = m;
     c->at = at;
     c->size = size;
@@ -375,7 +379,7 @@ static bool pass_hole(struct mirror *m, uint64_t at, uint64_t size)
     uint64_t hole = m->is_past_first || !m->is_fresh ? 0 : hole_at(m, at, size);
     if (!hole)
         return false;
-    clear(m, at, hole);
+    take(m, at, hole);
     return true;
 }
 

@@ -10,6 +10,7 @@ from vhost import DISCARD, OK, OUT, Vhost
 
 MIB = 1 << 20
 SIZE = UNITS * UNIT
+MIRROR_UNIT = 64 << 10
 
 
 def start(d, name, to, fmt, **more):
@@ -115,6 +116,27 @@ def test_writes_at_one_place_at_the_same_time(diskd):
         tokens = [v.submit(OUT, i % 3, bytes([i]) * 8192) for i in range(32)]
         complete(diskd, "b")
         wait_for(lambda: v.poll() or all(v.done[t[0]] for t in tokens))
+        close(diskd, "a")
+        assert ended(diskd, "b")["ok"]
+    same(diskd, "a", "vhd", "b", "vhd")
+
+
+def test_zeroes_where_data_was_a_moment_ago(diskd):
+    """The first round takes a new target for empty, which it is not where a piece was copied: the
+    guest wipes what is being copied."""
+    size = 64 * MIB
+    diskd.disk("a", "vhd", size, ("vu",))
+    diskd.create("b", "vhd", size)
+    with Vhost(diskd.path("a.vu")) as v:
+        for at in range(0, size, 256 << 10):
+            assert v.write(at // 512, b"\1" * (256 << 10)) == OK
+        start(diskd, "a", "b", "vhd")
+        while not is_ready(diskd, "b"):
+            at = job(diskd, "b")["result"].get("done", 0) & -MIRROR_UNIT
+            tokens = [v.submit(OUT, piece // 512, bytes(MIRROR_UNIT))
+                      for piece in range(at, min(at + MIB, size), MIRROR_UNIT)]
+            assert v.wait(tokens) == [OK] * len(tokens)
+        complete(diskd, "b")
         close(diskd, "a")
         assert ended(diskd, "b")["ok"]
     same(diskd, "a", "vhd", "b", "vhd")
