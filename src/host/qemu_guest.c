@@ -207,9 +207,13 @@ static struct err *read_state(struct guest *g, const struct verb *v)
 struct err *guest_connect(struct guest *g, const struct verb *v)
 {
     int fd = -1;
+    struct qmp *qmp = NULL;
     struct errand d = {.g = g, .serial = -1, .agent = -1};
     TRY(connect_socket(g, v, "qmp.sock", &fd));
-    TRY(qmp_open(mon(g), fd, on_event, NULL, g, verb_deadline(v), &g->qmp));
+    TRY(qmp_open(mon(g), fd, on_event, NULL, g, verb_deadline(v), &qmp));
+    pthread_mutex_lock(&g->qemu->lock);
+    g->qmp = qmp;
+    pthread_mutex_unlock(&g->qemu->lock);
     struct err *e = connect_socket(g, v, "serial.sock", &d.serial);
     if (!e)
         e = connect_socket(g, v, "agent.sock", &d.agent);
@@ -480,9 +484,12 @@ static void on_end(void *arg, const struct child_exit *how)
 {
     struct guest *g = arg;
     struct qemu *q = g->qemu;
-    if (g->qmp) {
-        qmp_drain(g->qmp);
-        qmp_hangup(g->qmp, "QEMU has ended");
+    pthread_mutex_lock(&q->lock);
+    struct qmp *qmp = g->qmp;
+    pthread_mutex_unlock(&q->lock);
+    if (qmp) {
+        qmp_drain(qmp);
+        qmp_hangup(qmp, "QEMU has ended");
     }
     do_let_go(g);
     pthread_mutex_lock(&q->lock);

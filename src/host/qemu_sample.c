@@ -125,9 +125,9 @@ void qemu_sample(void *hv, const char *vm, struct guest_sample *s)
         return;
     pthread_mutex_lock(&q->lock);
     pid_t pid = g->gone ? 0 : g->pid;
-    bool running = g->state == GUEST_RUNNING || g->state == GUEST_PAUSED;
+    bool answers = g->qmp && (g->state == GUEST_RUNNING || g->state == GUEST_PAUSED);
     pthread_mutex_unlock(&q->lock);
-    if (!running)
+    if (!answers)
         return;
     for (size_t i = 0; i < s->n_nics; i++)
         s->nics[i].known = true; /* without a link nothing has come or gone */

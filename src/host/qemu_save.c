@@ -100,8 +100,7 @@ static struct err *give_pipe(struct guest *g, const struct verb *v, const char *
     if (pipe2(ends, O_CLOEXEC) < 0)
         return err_errno(errno, "cannot make a pipe");
     int theirs = ends[qemu_writes ? 1 : 0];
-    struct err *e =
-        qmp_call(g->qmp, "getfd", one("fdname", fd_name), theirs, verb_deadline(v), NULL);
+    struct err *e = guest_qmp_fd(g, v, "getfd", one("fdname", fd_name), theirs, NULL);
     fd_close(theirs);
     if (e)
         fd_close(ends[qemu_writes ? 0 : 1]);

@@ -58,13 +58,27 @@ struct guest *guest_find(struct qemu *q, const char *vm)
     return g;
 }
 
+/* NULL while it has none. */
+static struct qmp *monitor_of(const struct guest *g)
+{
+    pthread_mutex_lock(&g->qemu->lock);
+    struct qmp *qmp = g->qmp;
+    pthread_mutex_unlock(&g->qemu->lock);
+    return qmp;
+}
+
+static struct err *does_not_answer(const struct guest *g)
+{
+    return err_internal("guest '%s' does not answer", g->vm);
+}
+
 struct err *guest_get(struct qemu *q, const char *vm, struct guest **ret)
 {
     _cleanup_(guest_unrefp) struct guest *g = guest_find(q, vm);
     if (!g || guest_state(g) == GUEST_ABSENT)
         return err_internal("guest '%s' is absent", vm);
-    if (!g->qmp)
-        return err_internal("guest '%s' does not answer", vm);
+    if (!monitor_of(g))
+        return does_not_answer(g);
     *ret = steal(&g);
     return NULL;
 }
@@ -135,7 +149,17 @@ struct err *guest_write_record(struct guest *g)
 struct err *guest_qmp(struct guest *g, const struct verb *v, const char *command, struct val *args,
                       struct val **ret)
 {
-    return qmp_call(g->qmp, command, args, -1, verb_deadline(v), ret);
+    return guest_qmp_fd(g, v, command, args, -1, ret);
+}
+
+struct err *guest_qmp_fd(struct guest *g, const struct verb *v, const char *command,
+                         struct val *args, int fd, struct val **ret)
+{
+    struct qmp *qmp = monitor_of(g);
+    if (qmp)
+        return qmp_call(qmp, command, args, fd, verb_deadline(v), ret);
+    val_unref(args);
+    return does_not_answer(g);
 }
 
 struct err *guest_wait(struct guest *g, const struct verb *v, const char *what,

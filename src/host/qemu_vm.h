@@ -37,8 +37,7 @@ struct guest {
     char *shutdown;        /* reason of the SHUTDOWN event, NULL before one */
     VEC(char *) deleted;   /* ids of devices that DEVICE_DELETED has named */
     unsigned unplugging;   /* calls that wait for one */
-
-    struct qmp *qmp; /* set once before the guest is listed; NULL when it does not answer */
+    struct qmp *qmp;       /* set once; NULL before it answers, and when it does not */
 
     /* of the thread that samples */
     struct {
@@ -73,6 +72,9 @@ struct err *guest_write_record(struct guest *g) _must_use_;
 /* A monitor command by the verb's deadline; `args` is taken over. */
 struct err *guest_qmp(struct guest *g, const struct verb *v, const char *command, struct val *args,
                       struct val **ret) _must_use_;
+/* The same with a descriptor for QEMU, which stays the caller's. */
+struct err *guest_qmp_fd(struct guest *g, const struct verb *v, const char *command,
+                         struct val *args, int fd, struct val **ret) _must_use_;
 /* Waits until fn(g) holds; checks the verb meanwhile. fn runs with qemu->lock held. */
 struct err *guest_wait(struct guest *g, const struct verb *v, const char *what,
                        bool (*fn)(const struct guest *g, const void *arg), const void *arg)

@@ -10,7 +10,9 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,6 +27,7 @@
 #include "host/host_impl.h"
 #include "host/nbdio.h"
 #include "host/proc.h"
+#include "host/sample.h"
 #include "host/sr.h"
 
 #define VM       "11111111-2222-4333-8444-555555555555"
@@ -256,6 +259,40 @@ static void a_guest_boots_from_its_vhd_and_powers_off(void **state)
     must(host_disks_list(x->h, &owners, &n));
     assert_int_equal(n, 0);
     free(owners);
+}
+
+struct sampler {
+    struct fixture *x;
+    pthread_t thread;
+    atomic_bool ending;
+    unsigned rounds;
+};
+
+static void *sample_on(void *arg)
+{
+    struct sampler *p = arg;
+    while (!atomic_load(&p->ending)) {
+        double cpu;
+        struct disk_sample disk = {.device = 0};
+        struct guest_sample s = {.n_cpus = 1, .cpu_s = &cpu, .n_disks = 1, .disks = &disk};
+        host_sample_guest(p->x->h, VM, &s);
+        p->rounds++;
+    }
+    return NULL;
+}
+
+static void a_guest_is_measured_while_it_comes_and_goes(void **state)
+{
+    struct sampler p = {.x = *state};
+    assert_int_equal(pthread_create(&p.thread, NULL, sample_on, &p), 0);
+    for (unsigned i = 0; i < 3; i++) {
+        start(p.x);
+        must(host_vm_kill(p.x->h, &p.x->v, VM));
+        must(host_disks_detach(p.x->h, &p.x->v, VM));
+    }
+    atomic_store(&p.ending, true);
+    assert_int_equal(pthread_join(p.thread, NULL), 0);
+    assert_true(p.rounds > 3);
 }
 
 static void a_reboot_is_told_or_ends_the_guest(void **state)
@@ -608,6 +645,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         TEST(a_guest_boots_from_its_vhd_and_powers_off),
         TEST_EMULATED(a_guest_boots_from_its_vhd_and_powers_off),
+        TEST(a_guest_is_measured_while_it_comes_and_goes),
         TEST(a_reboot_is_told_or_ends_the_guest),
         TEST(a_killed_qemu_is_noticed_within_a_second),
         TEST(guests_outlive_the_host_and_are_found),
