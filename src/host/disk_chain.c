@@ -21,6 +21,7 @@
 #include "base/str.h"
 #include "host/disk_format.h"
 #include "host/diskctl.h"
+#include "host/lvm_group.h"
 
 #define LEVELS_MAX 64 /* more are no chain but a mistake */
 #define LOOKS      8
@@ -76,10 +77,16 @@ struct err *disk_below(struct diskctl *dc, const struct verb *v, const struct im
 
 /* --- who may open --- */
 
+/* A volume may have other extents than when it was paused. */
+static bool is_same(const char *a, const char *b)
+{
+    return lvm_group_is_same(view_of(a), view_of(b));
+}
+
 static bool has(char *const *list, size_t n, const char *path)
 {
     for (size_t i = 0; i < n; i++)
-        if (str_eq(list[i], path))
+        if (is_same(list[i], path))
             return true;
     return false;
 }
@@ -108,7 +115,7 @@ static void leave(struct diskctl *dc, const char *path)
 {
     pthread_mutex_lock(&dc->lock);
     for (size_t i = 0; i < dc->opening.n; i++) {
-        if (!str_eq(dc->opening.v[i], path))
+        if (!is_same(dc->opening.v[i], path))
             continue;
         free(dc->opening.v[i]);
         vec_remove(&dc->opening, i);
@@ -155,6 +162,30 @@ static struct err *note_below(struct disk_set *s, const struct boot_disk *d)
     return diskctl_write_record(s);
 }
 
+/* A volume's name may be another volume's now, or it may have grown. */
+static struct err *find_again(struct disk_set *s, struct boot_disk *d)
+{
+    _cleanup_(freep) char *now = NULL;
+    if (!lvm_group_is_path(d->image.path))
+        return NULL;
+    int r = lvm_group_beside(d->image.path, NULL, &now);
+    if (r < 0)
+        return err_errno(-r, "cannot find '%s'", d->image.path);
+    if (str_eq(now, d->image.path))
+        return NULL;
+    free(d->image.path);
+    d->image.path = steal(&now);
+    return note_below(s, d);
+}
+
+void disk_look_again(struct disk_set *s)
+{
+    for (size_t i = 0; i < s->record->n_disks; i++) {
+        _cleanup_(boot_disk_freep) struct boot_disk *d = boot_disk_copy(&s->record->disks[i]);
+        err_free(find_again(s, d)); /* opening it says what is wrong */
+    }
+}
+
 /* An image may have grown while it was closed. */
 static struct err *tell_size(struct disk_set *s, const struct verb *v, struct boot_disk *d,
                              uint64_t size)
@@ -176,6 +207,7 @@ static struct err *open_once(struct disk_set *s, const struct verb *v, unsigned 
     *ret_same = true;
     if (!d)
         return NULL;
+    TRY(find_again(s, d));
     TRY(find_below(s->dc, v, &d->image, &below, &size));
     if (!str_eq(below, d->image.parents)) {
         free(d->image.parents);
@@ -251,8 +283,7 @@ static bool is_below(const struct image *image, const char *path)
     for (bool more = rest.size > 0; more;) {
         more = view_split(&rest, '\n', &line);
         struct view own = line, format;
-        if (view_split(&own, ' ', &format) && own.size == strlen(path) &&
-            memcmp(own.p, path, own.size) == 0)
+        if (view_split(&own, ' ', &format) && lvm_group_is_same(own, view_of(path)))
             return true;
     }
     return false;
@@ -267,7 +298,7 @@ static void find_users(struct diskctl *dc, const char *path, bool below, struct 
         for (size_t i = 0; i < b->n_disks; i++) {
             const struct image *image = &b->disks[i].image;
             struct user u = {.device = b->disks[i].device};
-            if (below ? !is_below(image, path) : !str_eq(image->path, path))
+            if (below ? !is_below(image, path) : !is_same(image->path, path))
                 continue;
             u.owner = mem_strdup((*s)->owner);
             vec_push(ret, u);
@@ -318,7 +349,7 @@ struct err *disk_resume(void *data, const struct verb *v, const char *path)
     TRY(each_user(dc, v, path, false, open_disk));
     pthread_mutex_lock(&dc->lock);
     for (size_t i = 0; i < dc->paused.n; i++) {
-        if (!str_eq(dc->paused.v[i], path))
+        if (!is_same(dc->paused.v[i], path))
             continue;
         free(dc->paused.v[i]);
         vec_remove(&dc->paused, i);

@@ -8,6 +8,7 @@
 
 #include "base/str.h"
 
+#define VOLUME     "lv:"
 #define PART       ".part"
 #define PREFERENCE "vhd,qcow2"
 
@@ -30,8 +31,20 @@ static const struct format *find(const char *name, size_t size)
     return NULL;
 }
 
+/* "lv:VHD-<uuid>:…" */
+static const char *format_of_volume(const char *name)
+{
+    static const char *const prefixes[][2] = {{"VHD-", "vhd"}, {"LV-", "raw"}};
+    for (size_t i = 0; i < ARRAY_LEN(prefixes); i++)
+        if (str_starts(name, prefixes[i][0]))
+            return prefixes[i][1];
+    return NULL;
+}
+
 const char *disk_format_of(const char *name)
 {
+    if (str_starts(name, VOLUME))
+        return format_of_volume(name + strlen(VOLUME));
     size_t size = strlen(name);
     if (str_ends(name, PART))
         size -= strlen(PART);

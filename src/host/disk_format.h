@@ -3,6 +3,7 @@
  * its content. Pure; any thread.
  *
  *     <uuid>.vhd, <uuid>.qcow2, <uuid>.raw     a file, also with ".part" behind it
+ *     lv:VHD-<uuid>:…, lv:LV-<uuid>:…          a path to a logical volume: VHD, raw
  */
 #pragma once
 

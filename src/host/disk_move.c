@@ -18,6 +18,7 @@
 
 #include "base/str.h"
 #include "host/diskctl.h"
+#include "host/lvm_group.h"
 
 #define POLL_US    20000
 #define BEGIN_WAIT (10 * USEC_PER_SEC)
@@ -42,7 +43,7 @@ static bool find_place(struct diskctl *dc, const char *path, struct place *ret)
     vec_each (s, &dc->sets) {
         const struct boot *b = (*s)->record;
         for (size_t i = 0; !ret->owner && i < b->n_disks; i++) {
-            if (!str_eq(b->disks[i].image.path, path))
+            if (!lvm_group_is_same(view_of(b->disks[i].image.path), view_of(path)))
                 continue;
             ret->owner = mem_strdup((*s)->owner);
             ret->device = b->disks[i].device;

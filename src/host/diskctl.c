@@ -26,6 +26,7 @@
 #include "base/str.h"
 #include "codec/json.h"
 #include "host/disk_format.h"
+#include "host/lvm_group.h"
 #include "host/mon.h"
 #include "host/proc.h"
 #include "host/sr_cbt.h"
@@ -552,13 +553,18 @@ static int64_t number(const struct val *map, const char *key)
     return v && val_kind(v) == VAL_INT ? val_get_int(v) : -1;
 }
 
-/* The images of a chain stand side by side. */
-static char *beside(const char *path, const char *name)
+/* The images of a chain stand side by side: in a folder, or in a volume group. */
+static struct err *beside(const char *path, const char *name, char **ret)
 {
     const char *slash = strrchr(path, '/');
+    int r = 0;
     if (!name[0] || strchr(name, '/') || !slash)
-        return mem_strdup("");
-    return mem_printf("%.*s/%s", (int)(slash - path), path, name);
+        *ret = mem_strdup("");
+    else if (lvm_group_is_path(path))
+        r = lvm_group_beside(path, name, ret);
+    else
+        *ret = mem_printf("%.*s/%s", (int)(slash - path), path, name);
+    return r < 0 ? err_errno(-r, "its parent '%s' cannot be found", name) : NULL;
 }
 
 struct err *diskctl_info(void *data, const struct verb *v, const char *path, struct disk_info *ret)
@@ -575,15 +581,17 @@ struct err *diskctl_info(void *data, const struct verb *v, const char *path, str
     int64_t size = number(result, "size"), blocks = number(result, "blocks_allocated");
     int64_t allocated = number(result, "allocated");
     const struct val *hidden = val_map_get(result, "hidden");
+    _cleanup_(freep) char *parent = NULL;
     if (size < 0)
         return err_internal("cairn-diskd tells no size of '%s'", path);
+    TRY(beside(path, val_map_str(result, "parent_name", ""), &parent));
     *ret = (struct disk_info){
         .image = {.vdi = mem_strdup(val_map_str(result, "uuid", "")),
                   .path = mem_strdup(path),
                   .format = mem_strdup(val_map_str(result, "format", "raw")),
                   .size_bytes = (uint64_t)size,
                   .parents = mem_strdup("")},
-        .parent = beside(path, val_map_str(result, "parent_name", "")),
+        .parent = steal(&parent),
         .hidden = hidden && val_kind(hidden) == VAL_BOOL && val_get_bool(hidden),
         .is_written = blocks != 0,
         .allocated_bytes = allocated > 0 ? (uint64_t)allocated : 0,
@@ -652,6 +660,7 @@ static void take_up(struct diskctl *dc, const char *owner)
     if (record) {
         boot_free(s->record);
         s->record = steal(&record);
+        disk_look_again(s);
     }
     s->needs = s->has = disk_needs_of(s);
     _cleanup_(freep) char *socket = set_path(dc, owner, "ctl.sock");

@@ -71,6 +71,8 @@ struct err *disk_below(struct diskctl *dc, const struct verb *v, const struct im
                        char **ret) _must_use_;
 /* Opens the image of a disk that is attached, with all below it; waits while it is paused. */
 struct err *disk_open(struct disk_set *s, const struct verb *v, unsigned device) _must_use_;
+/* Where volumes are that may have been renamed since the record was written. Blocks. */
+void disk_look_again(struct disk_set *s);
 /* Must it stay closed? Under dc->lock. */
 bool disk_is_paused(const struct diskctl *dc, const char *path);
 void disk_chain_done(struct diskctl *dc);

@@ -4,10 +4,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/buf.h"
 #include "base/fd.h"
 
+#define PREFIX    "lv:"
+#define DISK      "VHD-"
+#define SWAP      "swap-"
 #define PATH_MAX_ 4000u /* what cairn-diskd takes, with room */
 
 static int read_at(int fd, void *p, size_t size, uint64_t at)
@@ -67,13 +71,14 @@ int lvm_group_read(const char *device, struct lvm_vg *ret, const char **ret_why)
     return r;
 }
 
-char *lvm_group_path(const struct lvm_vg *vg, const struct lvm_lv *lv, const char *device)
+char *lvm_group_path(const struct lvm_vg *vg, const struct lvm_lv *lv, const char *as,
+                     const char *device)
 {
     _cleanup_(buf_done) struct buf b;
     buf_init(&b, PATH_MAX_);
     if (!lv->is_plain || vg->pvs.n != 1)
         return NULL;
-    buf_printf(&b, "lv:%s:", lv->name);
+    buf_printf(&b, PREFIX "%s:", as);
     for (size_t i = 0; i < lv->segments.n; i++) {
         const struct lvm_segment *seg = &lv->segments.v[i];
         if (seg->stripes.n != 1)
@@ -84,4 +89,59 @@ char *lvm_group_path(const struct lvm_vg *vg, const struct lvm_lv *lv, const cha
             (unsigned long long)(seg->extents * vg->extent_size));
     }
     return buf_ok(&b) ? mem_strdup(buf_str(&b)) : NULL;
+}
+
+/* ---- paths ---- */
+
+const struct lvm_lv *lvm_group_find(const struct lvm_vg *vg, const char *name)
+{
+    const struct lvm_lv *lv = lvm_vg_find(vg, name);
+    if (lv || !str_starts(name, DISK))
+        return lv;
+    _cleanup_(freep) char *swap = mem_printf(SWAP "%s", name + strlen(DISK));
+    return lvm_vg_find(vg, swap);
+}
+
+bool lvm_group_is_path(const char *path)
+{
+    return str_starts(path, PREFIX);
+}
+
+/* What comes before the first place: name and device. */
+static struct view head_of(struct view path)
+{
+    struct view head = path;
+    if (view_starts(path, PREFIX))
+        (void)view_split(&path, '@', &head);
+    return head;
+}
+
+bool lvm_group_is_same(struct view a, struct view b)
+{
+    struct view x = head_of(a), y = head_of(b);
+    return x.size == y.size && memcmp(x.p, y.p, x.size) == 0;
+}
+
+static void vg_done(struct lvm_vg *vg)
+{
+    lvm_vg_done(vg);
+}
+
+int lvm_group_beside(const char *path, const char *name, char **ret)
+{
+    _cleanup_(vg_done) struct lvm_vg vg = {0};
+    struct view device = head_of(view_of(path)), own;
+    const char *why;
+    if (!lvm_group_is_path(path) || !view_split(&device, ':', &own) ||
+        !view_split(&device, ':', &own))
+        return -EINVAL;
+    _cleanup_(freep) char *device_text = view_dup(device);
+    _cleanup_(freep) char *own_text = view_dup(own);
+    name = name ? name : own_text;
+    int r = lvm_group_read(device_text, &vg, &why);
+    const struct lvm_lv *lv = r < 0 ? NULL : lvm_group_find(&vg, name);
+    if (!lv)
+        return r < 0 ? r : -ENOENT;
+    *ret = lvm_group_path(&vg, lv, name, device_text);
+    return *ret ? 0 : -EFBIG;
 }

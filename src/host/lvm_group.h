@@ -12,6 +12,19 @@
 /* -ENODEV: no physical volume, or one without a group. The group: lvm_vg_done(). */
 int lvm_group_read(const char *device, struct lvm_vg *ret, const char **ret_why);
 
-/* The path of a volume for cairn-diskd: the caller's. NULL: a volume that is neither linear nor
- * striped by whole extents, lies on other devices, or in too many pieces. */
-char *lvm_group_path(const struct lvm_vg *vg, const struct lvm_lv *lv, const char *device);
+/* The path of a volume for cairn-diskd, under its own name or another: the caller's. NULL: a volume
+ * that is neither linear nor striped by whole extents, lies on other devices, or in too many
+ * pieces. */
+char *lvm_group_path(const struct lvm_vg *vg, const struct lvm_lv *lv, const char *as,
+                     const char *device);
+
+/* ---- paths: "lv:NAME:DEVICE@PLACE+SIZE,…" ---- */
+
+/* The volume that has the name now, or is between two of which it is one (sr_lvm_chain.c). */
+const struct lvm_lv *lvm_group_find(const struct lvm_vg *vg, const char *name); /* NULL */
+bool lvm_group_is_path(const char *path);
+/* The path of the volume of a name in the group which the one at `path` is in, as it is now: the
+ * caller's. `name` NULL: its own. -ENOENT: there is none of it. */
+int lvm_group_beside(const char *path, const char *name, char **ret);
+/* Are both the path of one volume, if with the extents it had at different times; or the same? */
+bool lvm_group_is_same(struct view a, struct view b);

@@ -177,10 +177,9 @@ char *sr_chain_location(const char *type, const char *uuid, const char *like)
 {
     const struct sr_kind *k = sr_kind(type);
     const char *format = disk_format_of(like);
-    if (!k || !k->chain_suffix)
+    if (!k || !k->location_of)
         return NULL;
-    bool is_other = format && disk_has_chain(format);
-    return mem_printf("%s%s", uuid, is_other ? disk_suffix_of(format) : k->chain_suffix);
+    return k->location_of(uuid, format && disk_has_chain(format) ? format : "vhd");
 }
 
 struct err *sr_chain_too_long(const char *uuid, unsigned levels)

@@ -59,7 +59,12 @@ struct sr_kind {
 
     /* Where the files are, for kinds whose volumes are files: a path or a URL, the caller's. */
     char *(*folder)(struct host *h, const struct sr_ref *sr);
-    const char *chain_suffix; /* a volume of a chain is at its uuid and this; NULL: no chains */
+    /* Names of image formats that its disks can have, NULL-terminated: SM.supported_image_formats.
+     * NULL: its disks are no images. */
+    const char *const *formats;
+    /* Where a volume of a chain is, by its uuid and format ("vhd" …): the caller's. NULL: the kind
+     * has no chains. */
+    char *(*location_of)(const char *uuid, const char *format);
 
     /* What could be (or is) a repository there, as XenAPI's probe XML; owned by the caller. */
     struct err *(*probe)(struct host *h, const struct verb *v, const struct sr_ref *sr, char **ret);

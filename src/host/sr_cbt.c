@@ -58,7 +58,7 @@ static struct err *shelf_of(struct host *h, const struct sr_ref *sr, struct shel
 {
     const struct sr_kind *k = sr_kind(sr->type);
     ret->h = h;
-    ret->folder = k && k->folder && k->chain_suffix ? k->folder(h, sr) : NULL;
+    ret->folder = k && k->folder && k->location_of ? k->folder(h, sr) : NULL;
     return ret->folder ? NULL : err_SR_OPERATION_NOT_SUPPORTED(sr->uuid);
 }
 

@@ -15,6 +15,13 @@
 #include "host/sr_chain.h"
 #include "host/sr_store.h"
 
+const char *const sr_file_formats[] = {"vhd", "qcow2", "raw", NULL};
+
+char *sr_file_location(const char *uuid, const char *format)
+{
+    return mem_printf("%s%s", uuid, disk_suffix_of(format));
+}
+
 /* The two names of a volume and its base, or of any two volumes. */
 struct pair {
     char *dir, *path, *other, *part;

@@ -8,6 +8,9 @@
 #include "host/host_impl.h"
 #include "host/sr_impl.h"
 
+extern const char *const sr_file_formats[];
+char *sr_file_location(const char *uuid, const char *format);
+
 #define SR_FILE_PART ".part" /* ends the name of what is not whole yet; goes at attach */
 
 /* sr_file.c: the folder of the repository and the file of a volume, both the caller's. A location
@@ -35,7 +38,7 @@ struct err *sr_file_reopen(struct host *h, const struct verb *v, const struct sr
                            const char *location) _must_use_;
 
 #define SR_FILE_CHAINS                                                                             \
-    .chain_suffix = ".vhd", .vdi_split = sr_file_split, .vdi_unsplit = sr_file_unsplit,            \
-    .vdi_child = sr_file_child, .vdi_relink = sr_file_relink, .vdi_replace = sr_file_replace,      \
-    .vdi_coalesce = sr_file_coalesce, .vdi_pause = sr_file_pause, .vdi_resume = sr_file_resume,    \
-    .vdi_reopen = sr_file_reopen
+    .formats = sr_file_formats, .location_of = sr_file_location, .vdi_split = sr_file_split,       \
+    .vdi_unsplit = sr_file_unsplit, .vdi_child = sr_file_child, .vdi_relink = sr_file_relink,      \
+    .vdi_replace = sr_file_replace, .vdi_coalesce = sr_file_coalesce, .vdi_pause = sr_file_pause,  \
+    .vdi_resume = sr_file_resume, .vdi_reopen = sr_file_reopen

@@ -15,16 +15,13 @@
 #include "base/str.h"
 #include "base/vec.h"
 #include "host/disk_format.h"
-#include "host/host_impl.h"
-#include "host/lvm_group.h"
 #include "host/priv.h"
-#include "host/sr_impl.h"
+#include "host/sr_lvm.h"
 #include "host/sr_net.h"
 
 #define GROUP     "VG_XenStorage-"
 #define VHD       "VHD-"
 #define RAW       "LV-"
-#define NEW       "new-"
 #define MIB       (UINT64_C(1) << 20)
 #define EXTENT    (4 * MIB)
 #define BLOCK     (2 * MIB)
@@ -62,12 +59,7 @@ static struct err *device_of(const struct sr_ref *sr, char **ret)
 
 /* ---- the group ---- */
 
-struct group {
-    char *device, *name;
-    struct lvm_vg vg;
-};
-
-static void group_done(struct group *g)
+void sr_lvm_done(struct sr_lvm *g)
 {
     lvm_vg_done(&g->vg);
     free(g->device);
@@ -75,7 +67,7 @@ static void group_done(struct group *g)
 }
 
 /* Reads it anew. */
-static struct err *look(struct group *g)
+struct err *sr_lvm_look(struct sr_lvm *g)
 {
     const char *why = "";
     lvm_vg_done(&g->vg);
@@ -92,26 +84,26 @@ static struct err *look(struct group *g)
     return NULL;
 }
 
-static struct err *group_name(const struct sr_ref *sr, struct group *ret)
+static struct err *group_name(const struct sr_ref *sr, struct sr_lvm *ret)
 {
     TRY(device_of(sr, &ret->device));
     ret->name = mem_printf(GROUP "%s", sr->uuid);
     return NULL;
 }
 
-static struct err *open_group(const struct sr_ref *sr, struct group *ret)
+struct err *sr_lvm_open(const struct sr_ref *sr, struct sr_lvm *ret)
 {
     TRY(group_name(sr, ret));
-    return look(ret);
+    return sr_lvm_look(ret);
 }
 
 static struct err *lvm_create(struct host *h, const struct verb *v, const struct sr_ref *sr)
 {
-    _cleanup_(group_done) struct group g = {0};
+    _cleanup_(sr_lvm_done) struct sr_lvm g = {0};
     _cleanup_(freep) char *found = NULL;
     bool force = str_eq(config(sr, "force"), "true");
     TRY(group_name(sr, &g));
-    _cleanup_(err_freep) struct err *none = look(&g);
+    _cleanup_(err_freep) struct err *none = sr_lvm_look(&g);
     if (!none)
         return NULL; /* made by an earlier try */
     TRY(sr_wrap(priv_examine(h->privd, g.device, &found), SR_DEVICE_INVALID,
@@ -126,21 +118,21 @@ static struct err *lvm_create(struct host *h, const struct verb *v, const struct
 
 static struct err *lvm_destroy(struct host *h, const struct verb *v, const struct sr_ref *sr)
 {
-    _cleanup_(group_done) struct group g = {0};
-    TRY(open_group(sr, &g));
+    _cleanup_(sr_lvm_done) struct sr_lvm g = {0};
+    TRY(sr_lvm_open(sr, &g));
     return sr_wrap(priv_vg_remove(h->privd, g.device, g.name), SR_VDI_DELETE,
                    "The volume group cannot be removed");
 }
 
 static struct err *lvm_attach(struct host *h, const struct verb *v, const struct sr_ref *sr)
 {
-    _cleanup_(group_done) struct group g = {0};
-    TRY(open_group(sr, &g));
+    _cleanup_(sr_lvm_done) struct sr_lvm g = {0};
+    TRY(sr_lvm_open(sr, &g));
     vec_each (lv, &g.vg.lvs)
-        if (str_starts(lv->name, NEW))
+        if (str_starts(lv->name, SR_LVM_NEW))
             TRY(sr_wrap(priv_lv_remove(h->privd, g.device, g.name, lv->name), SR_VDI_DELETE,
                         "What is left of a disk cannot be removed"));
-    return NULL;
+    return sr_wrap(sr_lvm_settle(h, &g), SR_GENERAL, "What is left of a disk cannot be settled");
 }
 
 static struct err *lvm_detach(struct host *h, const struct verb *v, const struct sr_ref *sr)
@@ -150,8 +142,8 @@ static struct err *lvm_detach(struct host *h, const struct verb *v, const struct
 
 static struct err *lvm_stat(struct host *h, const struct sr_ref *sr, struct sr_stat *ret)
 {
-    _cleanup_(group_done) struct group g = {0};
-    TRY(open_group(sr, &g));
+    _cleanup_(sr_lvm_done) struct sr_lvm g = {0};
+    TRY(sr_lvm_open(sr, &g));
     *ret = (struct sr_stat){0};
     vec_each (pv, &g.vg.pvs)
         ret->size_bytes += pv->extents * g.vg.extent_size;
@@ -162,10 +154,10 @@ static struct err *lvm_stat(struct host *h, const struct sr_ref *sr, struct sr_s
 static struct err *lvm_probe(struct host *h, const struct verb *v, const struct sr_ref *sr,
                              char **ret)
 {
-    _cleanup_(group_done) struct group g = {0};
+    _cleanup_(sr_lvm_done) struct sr_lvm g = {0};
     struct sr_xml x;
     TRY(device_of(sr, &g.device));
-    _cleanup_(err_freep) struct err *none = look(&g);
+    _cleanup_(err_freep) struct err *none = sr_lvm_look(&g);
     sr_xml_begin(&x, "SRlist");
     if (!none && str_starts(g.vg.name, GROUP)) {
         char size[24];
@@ -185,7 +177,7 @@ static struct err *lvm_probe(struct host *h, const struct verb *v, const struct 
 
 /* ---- volumes ---- */
 
-static const char *uuid_in(const char *name)
+const char *sr_lvm_uuid_in(const char *name)
 {
     return str_starts(name, VHD)   ? name + strlen(VHD)
            : str_starts(name, RAW) ? name + strlen(RAW)
@@ -198,55 +190,65 @@ static const char *format_in(const char *name)
 }
 
 /* Full: with room for every block that the disk will ever have. */
-static uint64_t room_for(const char *format, uint64_t size)
+uint64_t sr_lvm_full_size(const char *format, uint64_t size)
 {
     uint64_t blocks = (size + BLOCK - 1) / BLOCK;
     uint64_t bytes = str_eq(format, "raw") ? size : size + TABLES + blocks * A_BITMAP;
     return (bytes + EXTENT - 1) / EXTENT * EXTENT;
 }
 
-static void read_volume(struct host *h, const struct verb *v, const struct group *g,
-                        const struct lvm_lv *lv, struct sr_volume *ret)
+/* Of what is below it only the name is of use to others. */
+static char *parent_of(const struct disk_info *info)
+{
+    struct view rest = view_of(info->parent ? info->parent : ""), name;
+    if (!view_split(&rest, ':', &name) || !view_split(&rest, ':', &name))
+        return mem_strdup("");
+    return view_dup(name);
+}
+
+/* `as`: its location, which may be another name than it has at the moment. */
+static void read_volume(struct host *h, const struct verb *v, const struct sr_lvm *g,
+                        const struct lvm_lv *lv, const char *as, struct sr_volume *ret)
 {
     struct disk_info info = {0};
     uint64_t bytes = lv->extents * g->vg.extent_size;
-    bool is_raw = str_eq(format_in(lv->name), "raw");
-    char *path = lvm_group_path(&g->vg, lv, g->device);
+    bool is_raw = str_eq(format_in(as), "raw");
+    char *path = lvm_group_path(&g->vg, lv, as, g->device);
     _cleanup_(err_freep) struct err *e =
         path && !is_raw ? h->disks->info(h->disks_data, v, path, &info) : NULL;
     const char *problem = !path ? "it is not linear on one device" : e ? err_param(e, 0) : "";
-    *ret = (struct sr_volume){
-        .uuid = mem_strdup(uuid_in(lv->name)),
-        .location = mem_strdup(lv->name),
-        .name = mem_strdup(""),
-        .path = path ? path : mem_strdup(""),
-        .format = mem_strdup(format_in(lv->name)),
-        .problem = mem_strdup(info.parent && info.parent[0] ? "it has a parent" : problem),
-        .virtual_bytes = is_raw ? bytes : info.image.size_bytes,
-        .physical_bytes = bytes,
-        .readonly = !lv->is_writable,
-        .parent = mem_strdup(""),
-        .hidden = info.hidden,
-        .is_written = true};
+    *ret = (struct sr_volume){.uuid = mem_strdup(sr_lvm_uuid_in(as)),
+                              .location = mem_strdup(as),
+                              .name = mem_strdup(""),
+                              .path = path ? path : mem_strdup(""),
+                              .format = mem_strdup(format_in(as)),
+                              .problem = mem_strdup(problem),
+                              .virtual_bytes = is_raw ? bytes : info.image.size_bytes,
+                              .physical_bytes = bytes,
+                              .readonly = !lv->is_writable,
+                              .parent = parent_of(&info),
+                              .hidden = info.hidden,
+                              .is_written = is_raw || e || info.is_written};
     disk_info_done(&info);
 }
 
 static struct err *lvm_scan(struct host *h, const struct verb *v, const struct sr_ref *sr,
                             struct sr_volume **ret, size_t *ret_n)
 {
-    _cleanup_(group_done) struct group g = {0};
+    _cleanup_(sr_lvm_done) struct sr_lvm g = {0};
     VEC(struct sr_volume) found = {0};
-    TRY(open_group(sr, &g));
+    TRY(sr_lvm_open(sr, &g));
     vec_each (lv, &g.vg.lvs) {
         struct sr_volume vol;
-        if (!str_is_uuid(uuid_in(lv->name)))
+        _cleanup_(freep) char *as = sr_lvm_name_of(&g, lv);
+        if (!as)
             continue;
         struct err *e = verb_check(v, "scanning the repository");
         if (e) {
             sr_volumes_free(found.v, found.n);
             return e;
         }
-        read_volume(h, v, &g, lv, &vol);
+        read_volume(h, v, &g, lv, as, &vol);
         vec_push(&found, vol);
     }
     *ret = found.v;
@@ -254,26 +256,25 @@ static struct err *lvm_scan(struct host *h, const struct verb *v, const struct s
     return NULL;
 }
 
-static struct err *find_volume(const struct group *g, const char *location,
-                               const struct lvm_lv **ret)
+struct err *sr_lvm_find(const struct sr_lvm *g, const char *location, const struct lvm_lv **ret)
 {
-    *ret = str_is_uuid(uuid_in(location)) ? lvm_vg_find(&g->vg, location) : NULL;
+    *ret = str_is_uuid(sr_lvm_uuid_in(location)) ? lvm_group_find(&g->vg, location) : NULL;
     return *ret ? NULL : sr_error(SR_VDI_UNAVAILABLE, "The VDI is not available", location);
 }
 
 static struct err *lvm_vdi_info(struct host *h, const struct sr_ref *sr, const char *location,
                                 struct sr_volume *ret)
 {
-    _cleanup_(group_done) struct group g = {0};
+    _cleanup_(sr_lvm_done) struct sr_lvm g = {0};
     const struct lvm_lv *lv = NULL;
     struct verb v = {0};
-    TRY(open_group(sr, &g));
-    TRY(find_volume(&g, location, &lv));
-    read_volume(h, &v, &g, lv, ret);
+    TRY(sr_lvm_open(sr, &g));
+    TRY(sr_lvm_find(&g, location, &lv));
+    read_volume(h, &v, &g, lv, location, ret);
     return NULL;
 }
 
-static struct err *check_room(const struct group *g, uint64_t need)
+struct err *sr_lvm_need(const struct sr_lvm *g, uint64_t need)
 {
     uint64_t left = lvm_vg_free(&g->vg) * g->vg.extent_size;
     if (need <= left)
@@ -284,96 +285,99 @@ static struct err *check_room(const struct group *g, uint64_t need)
     return sr_error(SR_NO_SPACE, "There is insufficient space", text);
 }
 
+struct err *sr_lvm_path(const struct sr_lvm *g, const struct lvm_lv *lv, const char *as, char **ret)
+{
+    *ret = lv ? lvm_group_path(&g->vg, lv, as, g->device) : NULL;
+    return *ret ? NULL : err_internal("the volume '%s' is in too many pieces", as);
+}
+
 /* A volume under the name `new`, with an empty image in it. */
-static struct err *fill_new(struct host *h, const struct verb *v, struct group *g, const char *new,
+static struct err *fill_new(struct host *h, const struct verb *v, struct sr_lvm *g, const char *new,
                             const char *format, uint64_t size)
 {
     if (lvm_vg_find(&g->vg, new)) {
         TRY(priv_lv_remove(h->privd, g->device, g->name, new));
-        TRY(look(g));
+        TRY(sr_lvm_look(g));
     }
-    TRY(check_room(g, room_for(format, size)));
-    TRY(priv_lv_create(h->privd, g->device, g->name, new, room_for(format, size)));
-    TRY(look(g));
-    const struct lvm_lv *lv = lvm_vg_find(&g->vg, new);
-    _cleanup_(freep) char *path = lv ? lvm_group_path(&g->vg, lv, g->device) : NULL;
-    if (!path)
-        return err_internal("the new volume '%s' is in too many pieces", new);
+    TRY(sr_lvm_need(g, sr_lvm_full_size(format, size)));
+    TRY(priv_lv_create(h->privd, g->device, g->name, new, sr_lvm_full_size(format, size)));
+    TRY(sr_lvm_look(g));
+    _cleanup_(freep) char *path = NULL;
+    TRY(sr_lvm_path(g, lvm_vg_find(&g->vg, new), new, &path));
     return h->disks->create(h->disks_data, v, path, format, size);
 }
 
-static struct err *make_volume(struct host *h, const struct verb *v, struct group *g,
+static struct err *make_volume(struct host *h, const struct verb *v, struct sr_lvm *g,
                                const char *name, const char *new, uint64_t size)
 {
     struct err *e = fill_new(h, v, g, new, "vhd", size);
     if (!e)
         e = priv_lv_rename(h->privd, g->device, g->name, new, name);
-    if (e && !look(g) && lvm_vg_find(&g->vg, new))
+    if (e && !sr_lvm_look(g) && lvm_vg_find(&g->vg, new))
         e = err_first(e, priv_lv_remove(h->privd, g->device, g->name, new));
-    return e ? e : look(g);
+    return e ? e : sr_lvm_look(g);
 }
 
 static struct err *lvm_vdi_create(struct host *h, const struct verb *v, const struct sr_ref *sr,
                                   const char *uuid, uint64_t size, const struct val *sm_config,
                                   struct sr_volume *ret)
 {
-    _cleanup_(group_done) struct group g = {0};
+    _cleanup_(sr_lvm_done) struct sr_lvm g = {0};
     _cleanup_(freep) char *name = mem_printf(VHD "%s", uuid);
-    _cleanup_(freep) char *new = mem_printf(NEW "%s", uuid);
+    _cleanup_(freep) char *new = mem_printf(SR_LVM_NEW "%s", uuid);
     const char *format = disk_format_for(sm_config, sr->device_config, size);
     if (!size || size > disk_size_max("vhd"))
         return sr_error(SR_VDI_SIZE, "VDI Invalid size", SIZES);
     if (!format || !str_eq(format, "vhd"))
         return sr_error(SR_VDI_CREATE, "VDI Creation failed", "image-format is vhd");
-    TRY(open_group(sr, &g));
+    TRY(sr_lvm_open(sr, &g));
     if (!lvm_vg_find(&g.vg, name))
         TRY(sr_wrap(make_volume(h, v, &g, name, new, size), SR_VDI_CREATE, "VDI Creation failed"));
     const struct lvm_lv *lv = NULL;
-    TRY(find_volume(&g, name, &lv));
-    read_volume(h, v, &g, lv, ret);
+    TRY(sr_lvm_find(&g, name, &lv));
+    read_volume(h, v, &g, lv, name, ret);
     return NULL;
 }
 
 static struct err *lvm_vdi_delete(struct host *h, const struct verb *v, const struct sr_ref *sr,
                                   const char *location)
 {
-    _cleanup_(group_done) struct group g = {0};
-    TRY(open_group(sr, &g));
-    if (!str_is_uuid(uuid_in(location)) || !lvm_vg_find(&g.vg, location))
+    _cleanup_(sr_lvm_done) struct sr_lvm g = {0};
+    TRY(sr_lvm_open(sr, &g));
+    if (!str_is_uuid(sr_lvm_uuid_in(location)) || !lvm_vg_find(&g.vg, location))
         return NULL;
     return sr_wrap(priv_lv_remove(h->privd, g.device, g.name, location), SR_VDI_DELETE,
                    "VDI Deletion failed");
 }
 
 /* The volume first, then the image in it: a larger volume around a smaller image does no harm. */
-static struct err *grow(struct host *h, const struct verb *v, struct group *g, const char *name,
+static struct err *grow(struct host *h, const struct verb *v, struct sr_lvm *g, const char *name,
                         uint64_t size)
 {
     const struct lvm_lv *lv = NULL;
-    TRY(find_volume(g, name, &lv));
+    TRY(sr_lvm_find(g, name, &lv));
     const char *format = format_in(name);
-    uint64_t has = lv->extents * g->vg.extent_size, need = room_for(format, size);
+    uint64_t has = lv->extents * g->vg.extent_size, need = sr_lvm_full_size(format, size);
     if (need > has) {
-        TRY(check_room(g, need - has));
+        TRY(sr_lvm_need(g, need - has));
         TRY(priv_lv_extend(h->privd, g->device, g->name, name, need));
-        TRY(look(g));
-        TRY(find_volume(g, name, &lv));
+        TRY(sr_lvm_look(g));
+        TRY(sr_lvm_find(g, name, &lv));
     }
-    _cleanup_(freep) char *path = lvm_group_path(&g->vg, lv, g->device);
-    if (!path)
-        return err_internal("'%s' is in too many pieces", name);
+    _cleanup_(freep) char *path = NULL;
+    TRY(sr_lvm_path(g, lv, name, &path));
     return str_eq(format, "raw") ? NULL : h->disks->resize(h->disks_data, v, path, format, size);
 }
 
 static struct err *lvm_vdi_resize(struct host *h, const struct verb *v, const struct sr_ref *sr,
                                   const char *location, uint64_t size, struct sr_volume *ret)
 {
-    _cleanup_(group_done) struct group g = {0};
+    _cleanup_(sr_lvm_done) struct sr_lvm g = {0};
     const struct lvm_lv *lv = NULL;
     struct sr_volume now = {0};
-    TRY(open_group(sr, &g));
-    TRY(find_volume(&g, location, &lv));
-    read_volume(h, v, &g, lv, &now);
+    TRY(sr_lvm_open(sr, &g));
+    TRY(sr_lvm_find(&g, location, &lv));
+    read_volume(h, v, &g, lv, location, &now);
     struct err *e = NULL;
     if (size < now.virtual_bytes || size > disk_size_max(now.format))
         e = sr_error(SR_VDI_SIZE, "VDI Invalid size", "a disk grows only; " SIZES);
@@ -382,14 +386,16 @@ static struct err *lvm_vdi_resize(struct host *h, const struct verb *v, const st
     sr_volume_done(&now);
     if (e)
         return sr_wrap(e, SR_VDI_RESIZE, "VDI Resize failed");
-    TRY(find_volume(&g, location, &lv));
-    read_volume(h, v, &g, lv, ret);
+    TRY(sr_lvm_find(&g, location, &lv));
+    read_volume(h, v, &g, lv, location, ret);
     return NULL;
 }
 
-static const char *const features[] = {"SR_PROBE",     "SR_UPDATE",      "VDI_CREATE", "VDI_DELETE",
-                                       "VDI_ATTACH",   "VDI_DETACH",     "VDI_RESIZE", "VDI_UPDATE",
-                                       "VDI_ACTIVATE", "VDI_DEACTIVATE", NULL};
+static const char *const features[] = {
+    "SR_PROBE",   "SR_UPDATE",    "VDI_CREATE",        "VDI_DELETE",          "VDI_ATTACH",
+    "VDI_DETACH", "VDI_RESIZE",   "VDI_UPDATE",        "VDI_ACTIVATE",        "VDI_DEACTIVATE",
+    "VDI_CLONE",  "VDI_SNAPSHOT", "VDI_RESIZE_ONLINE", "VDI_RESET_ON_BOOT/2", NULL};
+static const char *const formats[] = {"vhd", NULL};
 static const char *const lvm_config[][2] = {{"device", "block device to make a volume group of"},
                                             {"force", "true: whatever the device carries"},
                                             {NULL, NULL}};
@@ -402,7 +408,7 @@ static const char *const hba_config[][2] = {
     .content_type = "user", .features = features, .probe = lvm_probe, .create = lvm_create,        \
     .destroy = lvm_destroy, .attach = lvm_attach, .detach = lvm_detach, .scan = lvm_scan,          \
     .stat = lvm_stat, .vdi_create = lvm_vdi_create, .vdi_delete = lvm_vdi_delete,                  \
-    .vdi_resize = lvm_vdi_resize, .vdi_info = lvm_vdi_info
+    .vdi_resize = lvm_vdi_resize, .vdi_info = lvm_vdi_info, .formats = formats, SR_LVM_CHAINS
 
 const struct sr_kind sr_kind_lvm = {
     .type = "lvm",

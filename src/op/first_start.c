@@ -211,9 +211,6 @@ static struct rec_SM *sm_of(struct txn *t, const char *type)
     return txn_add_SM(t);
 }
 
-/* Of repositories with chains. */
-static const char *const image_formats[] = {"vhd", "qcow2", "raw"};
-
 /* "VDI_RESET_ON_BOOT/2": a feature and its version, 1 where none is named. */
 static void put_feature(struct val *caps, struct val *features, const char *text)
 {
@@ -231,8 +228,8 @@ static void put_sm(struct txn *t, const struct ops *ops, const struct sr_kind *k
     struct rec_SM *sm = sm_of(t, k->type);
     struct val *caps = val_set(), *features = val_map(), *config = val_map();
     struct val *formats = val_set();
-    for (size_t i = 0; k->chain_suffix && i < ARRAY_LEN(image_formats); i++)
-        val_add_str(formats, image_formats[i]);
+    for (const char *const *f = k->formats; f && *f; f++)
+        val_add_str(formats, *f);
     for (const char *const *f = k->features; f && *f; f++)
         put_feature(caps, features, *f);
     for (const char *const(*c)[2] = k->config; c && (*c)[0]; c++)

@@ -116,7 +116,7 @@ void tidy_next(const struct snap *s, const struct rec_SR *sr, struct tidy_step *
 {
     struct parents p = {0};
     *ret = (struct tidy_step){0};
-    if (!sr_kind(sr->type) || !sr_kind(sr->type)->chain_suffix)
+    if (!sr_kind(sr->type) || !sr_kind(sr->type)->location_of)
         return;
     collect(s, sr, &p);
     val_each (ref, sr->VDIs) {

@@ -23,7 +23,7 @@ struct add_arg {
 void vdi_note_format(struct rec_VDI *v, const struct rec_SR *sr, const char *format)
 {
     const struct sr_kind *k = sr_kind(sr->type);
-    if (!k || !k->chain_suffix || !disk_suffix_of(format)[0])
+    if (!k || !k->formats || !disk_suffix_of(format)[0])
         return;
     const char *name = str_starts(format, "vhd") ? "vhd" : format;
     if (str_eq(val_map_str(v->sm_config, "image-format", ""), name))
