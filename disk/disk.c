@@ -10,7 +10,11 @@
 #include <string.h>
 #include <time.h>
 
+#define LOG_MODULE "disk"
+
+#include "base/log.h"
 #include "base/mem.h"
+#include "disk/backend/lcache.h"
 #include "disk/backend/pace.h"
 #include "disk/gate.h"
 #include "disk/keeper.h"
@@ -31,7 +35,9 @@ struct disk_job {
     char *cbt_path;      /* open: a copy, or NULL */
     struct cbt *cbt;     /* as chain */
     enum cbt_state cbt_state;
-    int held; /* as chain */
+    char *copy_path;       /* open: likewise */
+    struct lcache *lcache; /* as chain */
+    int held;              /* as chain */
     int err;
     struct image_why why;
 };
@@ -98,6 +104,7 @@ void disk_free(struct disk *d)
     free(d->vdi);
     free(d->path);
     free(d->cbt_path);
+    free(d->copy_path);
     free(d);
 }
 
@@ -121,6 +128,7 @@ int disk_activate(struct disk *d, const struct chain_item *items, unsigned n, di
     j->d = d;
     j->is_readonly = d->is_readonly;
     j->cbt_path = d->cbt_path ? mem_strdup(d->cbt_path) : NULL;
+    j->copy_path = d->copy_path ? mem_strdup(d->copy_path) : NULL;
     j->n = n;
     for (unsigned i = 0; i < n; i++)
         j->items[i] = (struct chain_item){mem_strdup(items[i].path), items[i].format};
@@ -144,6 +152,16 @@ static void open_log(struct disk_job *j)
     j->cbt_state = r == 0 ? CBT_TRACKING : r == -ENOENT ? CBT_NONE : CBT_LOST;
 }
 
+/* Of a parent that has none itself: then nobody may change it while we have it open. */
+static void open_copy(struct disk_job *j)
+{
+    if (!j->copy_path || j->n != 2)
+        return;
+    int r = lcache_open(j->copy_path, j->chain->image[1]->file, j->d->backend, &j->lcache);
+    if (r < 0)
+        log_warn("event=no-copy disk=%s path=%s why=\"%s\"", j->d->id, j->copy_path, strerror(-r));
+}
+
 static void open_work(struct job *job)
 {
     struct disk_job *j = (struct disk_job *)job;
@@ -152,6 +170,7 @@ static void open_work(struct job *job)
     if (j->err == 0 && j->chain->size == j->d->size) {
         chain_cache(j->chain, !j->d->is_uncached);
         open_log(j);
+        open_copy(j);
         if (!chain_leaf(j->chain)->is_readonly && chain_leaf(j->chain)->has_parent)
             j->held = keeper_hold(chain_leaf(j->chain)->file);
     }
@@ -181,6 +200,7 @@ static void open_done(struct job *job)
         d->chain = j->chain;
         d->cbt = j->cbt;
         d->cbt_state = j->cbt_state;
+        d->lcache = j->lcache;
         chain_leaf(d->chain)->file->split = d->split;
         if (d->budget)
             d->pace = pace_new(d->backend, steal(&d->budget), clock_of, d->ring);
@@ -195,6 +215,7 @@ static void open_done(struct job *job)
     for (unsigned i = 0; i < j->n; i++)
         free((char *)j->items[i].path);
     free(j->cbt_path);
+    free(j->copy_path);
     free(j);
     struct blk_req *req = d->engine ? d->waiting : NULL;
     if (!d->engine)
@@ -253,16 +274,24 @@ static void drained(struct disk *d)
         ring_later(d->ring, &d->drain);
 }
 
+static void on_copied(void *arg)
+{
+    struct disk *d = arg;
+    ring_later(d->ring, &d->drain);
+}
+
 static void on_drained(struct ring_op *op, int res)
 {
     struct disk *d = (struct disk *)((char *)op - offsetof(struct disk, drain));
-    if (settles(d))
+    if (settles(d) || (d->lcache && lcache_settles(d->lcache, on_copied, d)))
         return;
     d->last_flush.done = NULL;
     struct disk_job *j = mem_new(struct disk_job);
     j->job = (struct job){.work = close_work, .done = close_done};
     j->d = d;
     d->cache_stats = disk_get_cache_stats(d);
+    d->copy_stats = disk_get_copy_stats(d);
+    j->lcache = steal(&d->lcache);
     j->chain = steal(&d->chain);
     j->cbt = steal(&d->cbt);
     j->held = d->held;
@@ -281,6 +310,7 @@ static void close_work(struct job *job)
     struct disk_job *j = (struct disk_job *)job;
     keeper_drop(j->held);
     int r = chain_close(j->chain, j->err < 0 ? NULL : &j->why);
+    lcache_close(j->lcache);
     if (j->err < 0)
         why_set(&j->why, "'%s' could not be made whole: %s", j->d->path, strerror(-j->err));
     else
@@ -504,6 +534,18 @@ struct disk_cache_stats disk_get_cache_stats(const struct disk *d)
         chain_cache_bytes(d->chain, &now.hit, &now.miss);
     s.hit += now.hit;
     s.miss += now.miss;
+    return s;
+}
+
+struct lcache_stats disk_get_copy_stats(const struct disk *d)
+{
+    struct lcache_stats s = d->copy_stats;
+    if (d->lcache) {
+        struct lcache_stats now = lcache_get_stats(d->lcache);
+        s.hit += now.hit;
+        s.miss += now.miss;
+        s.unkept += now.unkept;
+    }
     return s;
 }
 

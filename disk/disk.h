@@ -17,6 +17,7 @@
 #include <stdint.h>
 
 #include "base/vec.h"
+#include "disk/backend/lcache.h"
 #include "disk/cbt.h"
 #include "disk/chain.h"
 #include "disk/engine.h"
@@ -78,6 +79,8 @@ struct disk {
     char *cbt_path; /* where a log of changed blocks would be; NULL: nowhere */
     struct cbt *cbt;
     enum cbt_state cbt_state; /* of the last activation */
+    char *copy_path;          /* where a copy of the parent is kept on this host; NULL: nowhere */
+    struct lcache *lcache;
     unsigned in_flight, n_waiting;
     uint64_t moved_us; /* when a request was done, or the first one begun */
     struct blk_req *waiting, **waiting_end;
@@ -93,6 +96,7 @@ struct disk {
     struct disk_op_stats stats[BLK_OPS];
     struct engine_stats engine_stats; /* of earlier activations */
     struct disk_cache_stats cache_stats;
+    struct lcache_stats copy_stats;
     struct disk_error last_error;
 
     struct ring *ring;
@@ -161,3 +165,4 @@ void disk_status(struct disk *d, uint64_t at, uint64_t size, uint64_t *ret_size,
 /* Allocation and metadata counters since attach. */
 struct engine_stats disk_engine_stats(const struct disk *d);
 struct disk_cache_stats disk_get_cache_stats(const struct disk *d);
+struct lcache_stats disk_get_copy_stats(const struct disk *d);

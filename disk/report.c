@@ -222,6 +222,10 @@ json_t *report_stats(const struct disk *d)
     (void)json_object_set_new(
         j, "cache",
         json_pack("{s:I, s:I}", "hit", (json_int_t)cache.hit, "miss", (json_int_t)cache.miss));
+    struct lcache_stats copy = disk_get_copy_stats(d);
+    (void)json_object_set_new(j, "copy",
+                              json_pack("{s:I, s:I, s:I}", "hit", (json_int_t)copy.hit, "miss",
+                                        (json_int_t)copy.miss, "unkept", (json_int_t)copy.unkept));
     bool is_silent = false;
     for (size_t i = 0; i < d->fronts.n; i++) {
         const struct front *f = d->fronts.v[i];

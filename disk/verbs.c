@@ -253,14 +253,14 @@ static bool set_budget(struct call *c, struct disk *d, json_t *j)
 
 static json_t *verb_activate(struct call *c)
 {
-    const char *id, *path, *format, *cbt = NULL;
+    const char *id, *path, *format, *cbt = NULL, *copy = NULL;
     json_t *parents = NULL, *budget = NULL;
     int split = 0, is_cached = true;
     json_int_t low = 0;
-    if (!unpack(c, "{s:s, s:s, s:s, s?o, s?i, s?s, s?o, s?I, s?b}", "id", &id, "path", &path,
+    if (!unpack(c, "{s:s, s:s, s:s, s?o, s?i, s?s, s?o, s?I, s?b, s?s}", "id", &id, "path", &path,
                 "format", &format, "parents", &parents, "split", &split, "cbt", &cbt, "budget",
-                &budget, "low_water", &low, "read_cache", &is_cached) ||
-        (cbt && !check_path(c, cbt, 4095)))
+                &budget, "low_water", &low, "read_cache", &is_cached, "copy", &copy) ||
+        (cbt && !check_path(c, cbt, 4095)) || (copy && !check_path(c, copy, 4095)))
         return NULL;
     struct entry *e = find(c, id);
     struct chain_item items[CHAIN_MAX];
@@ -288,6 +288,8 @@ static json_t *verb_activate(struct call *c)
         e->d->is_uncached = !is_cached;
         free(e->d->cbt_path);
         e->d->cbt_path = cbt ? mem_strdup(cbt) : NULL;
+        free(e->d->copy_path);
+        e->d->copy_path = copy ? mem_strdup(copy) : NULL;
         int r = disk_activate(e->d, items, n, on_disk_end, e);
         if (r < 0)
             return fail(c, r, "the disk '%s' cannot be activated", id);
