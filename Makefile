@@ -54,7 +54,7 @@ fuzz: ## each fuzz target for 60 s (clang)
 	@tools/fuzz 60
 
 torture-real: build ## break every step of every operation on real guests
-	@CAIRN_TORTURE=all /usr/bin/python3 -m pytest -q -p no:cacheprovider tests/real/test_torture.py
+	@CAIRN_TORTURE=all /usr/bin/python3 -m pytest -q -p no:cacheprovider tests/real/test_torture.py tests/real/test_volume_kills.py
 
 docs: ## check the documentation and generate its generated pages
 	@tools/docs

@@ -579,7 +579,7 @@ struct err *diskctl_info(void *data, const struct verb *v, const char *path, str
     _cleanup_(val_unrefp) struct val *result = NULL;
     TRY(run_tool(dc, argv, &result));
     int64_t size = number(result, "size"), blocks = number(result, "blocks_allocated");
-    int64_t allocated = number(result, "allocated");
+    int64_t allocated = number(result, "allocated"), block = number(result, "block_size");
     const struct val *hidden = val_map_get(result, "hidden");
     _cleanup_(freep) char *parent = NULL;
     if (size < 0)
@@ -595,6 +595,9 @@ struct err *diskctl_info(void *data, const struct verb *v, const char *path, str
         .hidden = hidden && val_kind(hidden) == VAL_BOOL && val_get_bool(hidden),
         .is_written = blocks != 0,
         .allocated_bytes = allocated > 0 ? (uint64_t)allocated : 0,
+        .own_bytes = blocks >= 0 && block > 0 ? (uint64_t)blocks * (uint64_t)block
+                     : allocated > 0          ? (uint64_t)allocated
+                                              : 0,
     };
     return NULL;
 }

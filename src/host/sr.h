@@ -36,6 +36,7 @@ struct sr_volume {
     char *format;
     char *problem; /* "" or why it cannot be read */
     uint64_t virtual_bytes, physical_bytes;
+    uint64_t own_bytes; /* of data, as far as it may have a parent: what merging it moves */
     bool readonly;
     char *parent;    /* location of the volume below it, "" if none */
     bool hidden;     /* a base copy: nobody's disk, others are built on it */

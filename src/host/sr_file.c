@@ -227,6 +227,7 @@ static struct err *read_listed(struct host *h, const struct verb *v, const char 
         .problem = mem_strdup(e ? err_param(e, 0) : ""),
         .virtual_bytes = e ? 0 : info.image.size_bytes,
         .physical_bytes = taken,
+        .own_bytes = taken,
         .parent = e ? mem_strdup("") : location_of(info.parent),
         .hidden = !e && info.hidden,
         .is_written = e || info.is_written};

@@ -225,6 +225,7 @@ static void read_volume(struct host *h, const struct verb *v, const struct sr_lv
                               .problem = mem_strdup(problem),
                               .virtual_bytes = is_raw ? bytes : info.image.size_bytes,
                               .physical_bytes = bytes,
+                              .own_bytes = info.own_bytes,
                               .readonly = !lv->is_writable,
                               .parent = parent_of(&info),
                               .hidden = info.hidden,

@@ -20,6 +20,7 @@
 #include "gen/error.h"
 #include "host/priv.h"
 #include "host/sr_lvm.h"
+#include "task/fault.h"
 
 #define VHD  "VHD-"
 #define SWAP "swap-"
@@ -69,6 +70,7 @@ static bool has(const struct sr_lvm *g, const char *name)
 
 static struct err *renamed(struct host *h, struct sr_lvm *g, const char *from, const char *to)
 {
+    TRY(fault_point("volume rename"));
     TRY(priv_lv_rename(h->privd, g->device, g->name, from, to));
     return sr_lvm_look(g);
 }
@@ -78,6 +80,7 @@ static struct err *removed(struct host *h, struct sr_lvm *g, const char *name)
 {
     if (!has(g, name))
         return NULL;
+    TRY(fault_point("volume remove"));
     TRY(priv_lv_remove(h->privd, g->device, g->name, name));
     return sr_lvm_look(g);
 }

@@ -281,7 +281,7 @@ static bool sheds(struct op *op, const struct sr_volume *vol)
     if (str_i64(view_of(text), 0, INT32_MAX, &n) < 0)
         n = 0;
     op_put_int(op, "shed", n + 1);
-    return vol->physical_bytes > JOIN_MAX && n < SHED_MAX;
+    return vol->own_bytes > JOIN_MAX && n < SHED_MAX;
 }
 
 static struct err *note_disk(struct op *op)
