@@ -324,7 +324,7 @@ static struct err *each_user(struct diskctl *dc, const struct verb *v, const cha
     struct err *e = NULL;
     find_users(dc, path, below, &list);
     vec_each (u, &list) {
-        struct disk_set *s = diskctl_find(dc, u->owner);
+        _cleanup_(disk_set_unrefp) struct disk_set *s = diskctl_find(dc, u->owner);
         if (s)
             e = err_first(e, fn(s, v, u->device));
     }

@@ -234,7 +234,7 @@ struct err *disk_switch(void *data, const struct verb *v, const char *from, cons
     _cleanup_(place_done) struct place p = {0};
     if (!find_place(dc, from, &p))
         return NULL; /* it has been done before, or the guest has gone */
-    struct disk_set *s = diskctl_find(dc, p.owner);
+    _cleanup_(disk_set_unrefp) struct disk_set *s = diskctl_find(dc, p.owner);
     if (!s)
         return NULL;
     pthread_mutex_lock(&dc->lock);
@@ -251,7 +251,9 @@ struct err *disk_go_on(void *data, const struct verb *v, const char *path)
 {
     struct diskctl *dc = data;
     _cleanup_(place_done) struct place p = {0};
-    struct disk_set *s = find_place(dc, path, &p) ? diskctl_find(dc, p.owner) : NULL;
+    if (!find_place(dc, path, &p))
+        return NULL;
+    _cleanup_(disk_set_unrefp) struct disk_set *s = diskctl_find(dc, p.owner);
     if (!s)
         return NULL;
     pthread_mutex_lock(&dc->lock);

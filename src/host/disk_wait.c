@@ -134,12 +134,20 @@ static bool all_settled(const struct val *answer)
     return settled;
 }
 
+static bool has_disks(struct diskctl *dc, const char *owner)
+{
+    pthread_mutex_lock(&dc->lock);
+    bool has = find_locked(dc, owner);
+    pthread_mutex_unlock(&dc->lock);
+    return has;
+}
+
 struct err *disk_settled(void *data, const struct verb *v, const char *owner, int64_t *ret_pid)
 {
     struct diskctl *dc = data;
     usec_t end = clock_now() + SETTLE_WAIT;
     *ret_pid = 0;
-    while (diskctl_find(dc, owner)) {
+    while (has_disks(dc, owner)) {
         _cleanup_(val_unrefp) struct val *answer = NULL;
         _cleanup_(err_freep) struct err *e = query(dc, owner, &answer);
         *ret_pid = e ? 0 : number(result_of(answer, "pid"));

@@ -62,10 +62,28 @@ struct disk_set *diskctl_find(struct diskctl *dc, const char *owner)
 {
     pthread_mutex_lock(&dc->lock);
     struct disk_set *s = find_locked(dc, owner);
+    if (s)
+        s->refs++;
     pthread_mutex_unlock(&dc->lock);
     return s;
 }
 
+void disk_set_unrefp(struct disk_set **slot)
+{
+    struct disk_set *s = steal(slot);
+    if (!s)
+        return;
+    pthread_mutex_lock(&s->dc->lock);
+    bool last = --s->refs == 0;
+    pthread_mutex_unlock(&s->dc->lock);
+    if (!last)
+        return;
+    boot_free(s->record);
+    free(s->owner);
+    free(s);
+}
+
+/* With a reference. */
 static struct disk_set *find_or_make(struct diskctl *dc, const char *owner)
 {
     pthread_mutex_lock(&dc->lock);
@@ -73,20 +91,15 @@ static struct disk_set *find_or_make(struct diskctl *dc, const char *owner)
     if (!s) {
         s = mem_new(struct disk_set);
         s->dc = dc;
+        s->refs = 1;
         s->owner = mem_strdup(owner);
         s->record = boot_new(owner, owner);
         s->record->memory_bytes = 1 << 20; /* what a record must have; it is no guest's */
         vec_push(&dc->sets, s);
     }
+    s->refs++;
     pthread_mutex_unlock(&dc->lock);
     return s;
-}
-
-static void set_free(struct disk_set *s)
-{
-    boot_free(s->record);
-    free(s->owner);
-    free(s);
 }
 
 struct err *diskctl_write_record(struct disk_set *s)
@@ -94,10 +107,9 @@ struct err *diskctl_write_record(struct disk_set *s)
     struct diskctl *dc = s->dc;
     _cleanup_(freep) char *path = set_path(dc, s->owner, "disks.json");
     pthread_mutex_lock(&dc->lock);
-    char *json = boot_format(s->record);
+    _cleanup_(freep) char *json = s->is_gone ? NULL : boot_format(s->record);
     pthread_mutex_unlock(&dc->lock);
-    int r = fd_replace_file(path, json, strlen(json), 0600);
-    free(json);
+    int r = json ? fd_replace_file(path, json, strlen(json), 0600) : 0;
     return r < 0 ? err_errno(-r, "cannot write '%s'", path) : NULL;
 }
 
@@ -163,11 +175,23 @@ struct errand {
     struct err *e;
 };
 
+static bool is_gone(struct disk_set *s)
+{
+    pthread_mutex_lock(&s->dc->lock);
+    bool gone = s->is_gone;
+    pthread_mutex_unlock(&s->dc->lock);
+    return gone;
+}
+
 /* A process cannot be given more modules: another takes its place, while its guest waits. */
 static void do_spawn(void *arg)
 {
     struct errand *d = arg;
     struct disk_set *s = d->s;
+    if (is_gone(s)) {
+        d->e = err_errno(ENOENT, "the disks of '%s' have been detached", s->owner);
+        return;
+    }
     s->ending = false;
     if (!s->child && !s->renewing)
         d->e = diskctl_spawn(s);
@@ -237,7 +261,7 @@ static struct err *ensure_running(struct diskctl *dc, const struct verb *v, stru
 struct err *diskctl_need_modules(struct diskctl *dc, const struct verb *v, const char *owner,
                                  const char *path)
 {
-    struct disk_set *s = diskctl_find(dc, owner);
+    _cleanup_(disk_set_unrefp) struct disk_set *s = diskctl_find(dc, owner);
     unsigned needs = disk_needs(path);
     if (!s || !(needs & ~s->needs))
         return NULL;
@@ -364,7 +388,7 @@ static struct err *dc_attach(void *data, const struct verb *v, const char *owner
                              const struct boot_disk *d)
 {
     struct diskctl *dc = data;
-    struct disk_set *s = find_or_make(dc, owner);
+    _cleanup_(disk_set_unrefp) struct disk_set *s = find_or_make(dc, owner);
     s->needs |= disk_needs(d->image.path);
     TRY(ensure_running(dc, v, s));
     pthread_mutex_lock(&dc->lock);
@@ -396,19 +420,27 @@ static void quit_process(struct diskctl *dc, struct disk_set *s)
     }
 }
 
+/* Who still has it cannot start a process for it any more. */
+static void list_remove(struct diskctl *dc, struct disk_set *s)
+{
+    struct disk_set *listed = NULL;
+    pthread_mutex_lock(&dc->lock);
+    s->is_gone = true;
+    for (size_t i = 0; !listed && i < dc->sets.n; i++) {
+        if (dc->sets.v[i] != s)
+            continue;
+        listed = s;
+        vec_remove(&dc->sets, i);
+    }
+    pthread_mutex_unlock(&dc->lock);
+    disk_set_unrefp(&listed);
+}
+
 static struct err *end_process(struct diskctl *dc, struct disk_set *s)
 {
     quit_process(dc, s);
-    pthread_mutex_lock(&dc->lock);
-    for (size_t i = 0; i < dc->sets.n; i++) {
-        if (dc->sets.v[i] == s) {
-            vec_remove(&dc->sets, i);
-            break;
-        }
-    }
-    pthread_mutex_unlock(&dc->lock);
+    list_remove(dc, s);
     _cleanup_(freep) char *dir = mem_printf("%s/disk/%s", dc->host->run_dir, s->owner);
-    set_free(s);
     int r = fd_remove_tree(dir);
     return r < 0 ? err_errno(-r, "cannot remove '%s'", dir) : NULL;
 }
@@ -459,7 +491,7 @@ static struct err *detach_or_kill(struct diskctl *dc, const struct verb *v, stru
 static struct err *dc_detach(void *data, const struct verb *v, const char *owner, unsigned device)
 {
     struct diskctl *dc = data;
-    struct disk_set *s = diskctl_find(dc, owner);
+    _cleanup_(disk_set_unrefp) struct disk_set *s = diskctl_find(dc, owner);
     if (!s || !boot_disk(s->record, device))
         return NULL;
     TRY(detach_one(dc, v, s, device));
@@ -473,7 +505,7 @@ static struct err *dc_detach(void *data, const struct verb *v, const char *owner
 static struct err *dc_detach_all(void *data, const struct verb *v, const char *owner)
 {
     struct diskctl *dc = data;
-    struct disk_set *s = diskctl_find(dc, owner);
+    _cleanup_(disk_set_unrefp) struct disk_set *s = diskctl_find(dc, owner);
     if (!s) {
         _cleanup_(freep) char *dir = mem_printf("%s/disk/%s", dc->host->run_dir, owner);
         int r = fd_remove_tree(dir);
@@ -606,7 +638,7 @@ struct err *diskctl_alone(struct diskctl *dc, const struct verb *v, struct val *
 {
     char owner[UUID_SIZE];
     str_uuid(owner);
-    struct disk_set *s = find_or_make(dc, owner);
+    _cleanup_(disk_set_unrefp) struct disk_set *s = find_or_make(dc, owner);
     _cleanup_(buf_done) struct buf text;
     buf_init(&text, 65536);
     json_put_val(&text, request_taken);
@@ -659,7 +691,7 @@ static void take_up(struct diskctl *dc, const char *owner)
 {
     _cleanup_(boot_freep) struct boot *record = NULL;
     err_free(load_record(dc, owner, &record));
-    struct disk_set *s = find_or_make(dc, owner);
+    _cleanup_(disk_set_unrefp) struct disk_set *s = find_or_make(dc, owner);
     if (record) {
         boot_free(s->record);
         s->record = steal(&record);
@@ -700,8 +732,7 @@ static void dc_free(void *data)
     while (dc->sets.n) {
         struct errand d = {.s = dc->sets.v[0]};
         mon_run(dc->host->mon, do_forget, &d);
-        vec_remove(&dc->sets, 0);
-        set_free(d.s);
+        list_remove(dc, d.s);
     }
     vec_done(&dc->sets);
     disk_chain_done(dc);

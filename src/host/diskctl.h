@@ -12,6 +12,8 @@ struct disk_set {
     struct diskctl *dc;
     char *owner;
     struct boot *record; /* its disks are those of this set; under dc->lock */
+    unsigned refs;       /* the list has one; under dc->lock */
+    bool is_gone;        /* off the list; likewise */
 
     /* of the mon loop */
     struct child *child; /* NULL: no process */
@@ -59,7 +61,10 @@ struct err *diskctl_complete(struct diskctl *dc, const struct verb *v, const cha
 struct err *diskctl_alone(struct diskctl *dc, const struct verb *v, struct val *request_taken)
     _must_use_;
 struct val *diskctl_request(const char *op, unsigned device);
-struct disk_set *diskctl_find(struct diskctl *dc, const char *owner); /* NULL: there is none */
+/* With a reference; NULL: there is none. Its disks may go at any time, and it with the last. */
+struct disk_set *diskctl_find(struct diskctl *dc, const char *owner);
+void disk_set_unrefp(struct disk_set **s);
+/* Of a set that is gone nothing is written. */
 struct err *diskctl_write_record(struct disk_set *s) _must_use_;
 struct err *diskctl_info(void *dc, const struct verb *v, const char *path, struct disk_info *ret)
     _must_use_;
