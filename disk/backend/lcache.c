@@ -51,8 +51,8 @@ struct fill {
     struct io io;
     struct lcache *lc;
     struct io *of;
-    uint64_t offset, size;
-    uint8_t *data; /* NULL: from the copy */
+    uint64_t offset, size; /* with a read from below: of whole units */
+    uint8_t *data;         /* NULL: from the copy */
     struct iovec iov[];
 };
 
@@ -212,16 +212,6 @@ static void set_all(struct lcache *lc, uint64_t offset, uint64_t size)
         (void)__atomic_fetch_or(byte_of(lc, u), (uint8_t)(1u << u % 8), __ATOMIC_RELEASE);
 }
 
-/* The whole units within a range. */
-static uint64_t whole(const struct lcache *lc, uint64_t offset, uint64_t size, uint64_t *ret_size)
-{
-    uint64_t from = (offset + UNIT - 1) / UNIT, to = (offset + size) / UNIT;
-    if (to > lc->n_units)
-        to = lc->n_units;
-    *ret_size = to > from ? (to - from) * UNIT : 0;
-    return from * UNIT;
-}
-
 /* ---- reads ---- */
 
 static struct fill *fill_new(struct lcache *lc, struct io *of, int n_iov)
@@ -296,64 +286,68 @@ static void on_kept(struct io *io, int err)
 {
     struct fill *x = (struct fill *)io;
     struct lcache *lc = x->lc;
-    uint64_t size, at = whole(lc, x->offset, x->size, &size);
     lc->filling -= x->size;
     if (err) {
         lc->is_full = true;
         lc->stats.unkept += x->size;
     } else {
-        set_all(lc, at, size);
+        set_all(lc, x->offset, x->size);
     }
     fill_free(x);
 }
 
+/* What is around the request may not be readable when that is. */
 static void on_read(struct io *io, int err)
 {
     struct fill *x = (struct fill *)io;
     struct lcache *lc = x->lc;
     struct io *of = x->of;
-    if (!err)
-        iov_copy_in(of->iov, of->n_iov, x->data, x->size);
-    of->done(of, err);
     if (err) {
         lc->filling -= x->size;
+        lc->below->ops->submit(lc->below, of);
         fill_free(x);
         return;
     }
-    uint64_t size, at = whole(lc, x->offset, x->size, &size);
-    x->iov[0] = (struct iovec){x->data + (at - x->offset), (size_t)size};
+    iov_copy_in(of->iov, of->n_iov, x->data + (of->offset - x->offset), of->size);
+    of->done(of, 0);
+    x->iov[0] = (struct iovec){x->data, (size_t)x->size};
     x->io = (struct io){.op = IO_WRITE,
                         .file = lc->file,
-                        .offset = lc->map_size + at,
-                        .size = size,
+                        .offset = lc->map_size + x->offset,
+                        .size = x->size,
                         .iov = x->iov,
                         .n_iov = 1,
                         .done = on_kept};
     backend_submit(lc->local, &x->io);
 }
 
+static bool may_keep(struct lcache *lc, uint64_t end, uint64_t size)
+{
+    if (!lc->is_full && !lc->is_broken)
+        return end <= lc->n_units * UNIT && size <= FILL_MAX && lc->filling + size <= FILLING_MAX;
+    lc->stats.unkept += size;
+    return false;
+}
+
 static bool read_and_keep(struct lcache *lc, struct io *io)
 {
-    uint64_t size;
-    (void)whole(lc, io->offset, io->size, &size);
-    if (lc->is_full || lc->is_broken) {
-        lc->stats.unkept += io->size;
-        return false;
-    }
-    if (!size || io->size > FILL_MAX || lc->filling + io->size > FILLING_MAX)
-        return false;
-    struct fill *x = fill_new(lc, io, 1);
+    uint64_t at = io->offset / UNIT * UNIT;
+    uint64_t end = (io->offset + io->size + UNIT - 1) / UNIT * UNIT;
+    struct fill *x = may_keep(lc, end, end - at) ? fill_new(lc, io, 1) : NULL;
     if (!x)
         return false;
-    x->data = aligned_alloc(UNIT, (size_t)((io->size + UNIT - 1) / UNIT * UNIT));
+    x->data = aligned_alloc(UNIT, (size_t)(end - at));
     if (!x->data) {
         fill_free(x);
         return false;
     }
-    x->iov[0] = (struct iovec){x->data, (size_t)io->size};
+    x->io.offset = x->offset = at;
+    x->io.size = x->size = end - at;
+    x->iov[0] = (struct iovec){x->data, (size_t)x->size};
     x->io.done = on_read;
-    lc->filling += io->size;
-    pass(lc, &x->io);
+    lc->filling += x->size;
+    lc->stats.miss += io->size;
+    lc->below->ops->submit(lc->below, &x->io);
     return true;
 }
 

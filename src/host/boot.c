@@ -45,6 +45,7 @@ static const struct member image_members[] = {
     {AT(struct image, uncached), M_BOOL, 0, 0, NULL},
     {AT(struct image, serial), M_TEXT, 0, 0, NULL},
     {AT(struct image, held), M_BOOL, 0, 0, NULL},
+    {AT(struct image, copies), M_TEXT, 0, 0, NULL},
 };
 #define IMAGE_NEEDED 5u /* the others came later */
 

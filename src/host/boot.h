@@ -49,6 +49,7 @@ struct image {
     bool uncached; /* what is only read goes around the page cache */
     char *serial;  /* of a disk that has moved: what its guest knows it by; "": as `vdi` says */
     bool held;     /* nobody may open it, while it moves */
+    char *copies;  /* folder where what is read of its parent is kept, see disk_copy.h; "": none */
 };
 static inline const char *image_serial(const struct image *image)
 {

@@ -25,6 +25,7 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "codec/json.h"
+#include "host/disk_copy.h"
 #include "host/disk_format.h"
 #include "host/lvm_group.h"
 #include "host/mon.h"
@@ -348,6 +349,7 @@ struct val *disk_activate_request(const struct boot_disk *d)
     else
         val_unref(parents);
     sr_tune_request(&d->image, v);
+    disk_copy_request(&d->image, v);
     _cleanup_(freep) char *log = d->image.readonly || d->cd ? NULL : sr_cbt_beside(d->image.path);
     if (log)
         val_put_str(v, "cbt", log);

@@ -419,8 +419,12 @@ static struct err *file_probe(struct host *h, const struct verb *v, const struct
     return NULL;
 }
 
-static const char *const features[] = {SR_FILE_FEATURES, "SR_PROBE", "VDI_CONFIG_CBT",
-                                       "VDI_READ_CACHING", NULL};
+static const char *const features[] = {SR_FILE_FEATURES,
+                                       "SR_PROBE",
+                                       "VDI_CONFIG_CBT",
+                                       "VDI_READ_CACHING",
+                                       "SR_SUPPORTS_LOCAL_CACHING",
+                                       NULL};
 static const char *const file_config[][2] = {{"location", "folder that holds the disks"},
                                              {NULL, NULL}};
 static const char *const ext_config[][2] = {

@@ -194,7 +194,8 @@ static struct err *nfs_destroy(struct host *h, const struct verb *v, const struc
     return NULL;
 }
 
-static const char *const features[] = {SR_FILE_FEATURES, "SR_PROBE", "VDI_CONFIG_CBT", NULL};
+static const char *const features[] = {SR_FILE_FEATURES, "SR_PROBE", "SR_CACHING", "VDI_CONFIG_CBT",
+                                       NULL};
 static const char *const config_keys[][2] = {
     {"server", "name or address of the NFS server"},
     {"serverpath", "path that the server exports"},

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "host/sr_tune.h"
+#include "op/local_cache.h"
 #include "op/read_cache.h"
 #include "op/vdi_cbt.h"
 #include "op/vdi_on_boot.h"
@@ -154,6 +155,7 @@ struct err *boot_build_disk(struct op *op, const struct snap *s, const struct re
         const struct rec_VDI *vdi;
         TRY(need_VDI(s, vbd->VDI, &vdi));
         TRY(boot_build_image(op, s, vdi, cd || vbd->mode == VBD_MODE_RO, &image));
+        local_cache_choose(op, s, vdi, &image);
     }
     struct boot_disk tmp = {.id = (char *)vbd->uuid,
                             .device = number,

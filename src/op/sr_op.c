@@ -8,6 +8,7 @@
 #include <stdio.h>
 
 #include "gen/msg.h"
+#include "op/local_cache.h"
 #include "op/sr_ops.h"
 #include "op/tidy.h"
 #include "op/vdi_chain.h"
@@ -580,7 +581,7 @@ static struct err *check_unused(struct op *op, const char *sr_name)
         if (vdi && str_eq(vdi->SR, sr_name))
             return err_VDI_IN_USE(vdi->row.ref, "unplug");
     }
-    return NULL;
+    return local_cache_check_unused(s, sr_name);
 }
 
 struct err *msg_PBD_unplug(struct op *op, const struct args_PBD_unplug *a, struct val **ret)

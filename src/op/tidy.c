@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "base/vec.h"
+#include "op/local_cache.h"
 #include "op/tidy_work.h"
 #include "op/vdi_chain.h"
 #include "op/vm_ops.h"
@@ -297,6 +298,7 @@ struct err *ops_tidy(struct ops *ops)
         t->idle_at = snap_token(s); /* the next look begins here */
         return NULL;
     }
+    local_cache_tidy(ops, s);
     snap_each (row, s, CLASS_SR)
         more = look_at(ops, s, rec_SR(row)) || more;
     t->idle_at = more ? (struct token){0} : snap_token(s);

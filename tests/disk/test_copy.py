@@ -49,6 +49,8 @@ def test_what_was_read_is_kept(diskd):
     assert look(diskd) == (READ, 0, 0)
     assert look(diskd, "read -P 2 8M 4k", "read -P 1 8384512 4k", "read -P 1 512 512") == \
         (4096 + 512, 4096, 0)
+    kept(diskd)
+    assert look(diskd, "read -P 2 8M 512") == (512, 0, 0)
     assert look(diskd, "write -P 7 64k 64k", "read -P 7 64k 64k", "read -P 1 0 64k",
                 "read -P 1 128k 64k") == (128 << 10, 0, 0)
 

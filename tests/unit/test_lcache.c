@@ -27,11 +27,14 @@ struct world {
     struct lcache *lc;
     const struct file *broken; /* not this one: its transfers fail */
     enum io_op broken_op;
+    const struct file *refused; /* it has a bad sector at its start, behind that not */
 };
 
 static int fault(const struct io *io, void *arg)
 {
     struct world *w = arg;
+    if (w->refused && io->file == w->refused && io->offset == 0)
+        return -EIO;
     return w->broken && io->file != w->broken && io->op == w->broken_op ? -ENOSPC : 0;
 }
 
@@ -125,11 +128,13 @@ static uint64_t look(struct world *w, uint64_t at, uint64_t size)
 static void test_whole_units_are_kept(void **state)
 {
     struct world *w = *state;
-    assert_int_equal(look(w, 512, 12288), 0); /* of four units two */
-    assert_int_equal(look(w, 512, 512), 0);
-    assert_int_equal(look(w, 4096, 8192), 8192);
-    assert_int_equal(look(w, 4608, 512), 512);
-    assert_int_equal(look(w, 4096, 8704), 0);
+    assert_int_equal(look(w, 512, 4096), 0); /* of two units */
+    assert_int_equal(look(w, 0, 8192), 8192);
+    assert_int_equal(look(w, 7680, 512), 512);
+    assert_int_equal(look(w, 4096, 8192), 0);
+    assert_int_equal(look(w, 0, 12288), 12288);
+    assert_int_equal(look(w, SIZE - 512, 512), 0);
+    assert_int_equal(look(w, SIZE - 4096, 4096), 4096);
 }
 
 static void test_a_bit_waits_for_its_data(void **state)
@@ -208,6 +213,20 @@ static void test_a_broken_one_is_left_alone(void **state)
     assert_int_equal(look(w, 0, 8192), 0);
 }
 
+static void test_what_the_parent_refuses_is_asked_for_as_it_was(void **state)
+{
+    struct world *w = *state;
+    static struct call c;
+    w->refused = w->parent;
+    begin(w, &c, 512, 512);
+    assert_true(c.is_done);
+    assert_int_equal(c.err, 0);
+    assert_int_equal(c.data[0], 1);
+    w->refused = NULL;
+    assert_int_equal(look(w, 512, 512), 0);
+    assert_int_equal(look(w, 512, 512), 512);
+}
+
 static void test_it_is_there_the_next_time(void **state)
 {
     struct world *w = *state;
@@ -255,6 +274,7 @@ int main(void)
         TEST(test_the_end_waits_for_what_is_kept),
         TEST(test_a_full_one_still_gives),
         TEST(test_a_broken_one_is_left_alone),
+        TEST(test_what_the_parent_refuses_is_asked_for_as_it_was),
         TEST(test_it_is_there_the_next_time),
         TEST(test_others_use_it_and_a_removed_one_is_made_again),
     };
