@@ -60,6 +60,7 @@ struct image_info {
     bool has_parent, is_hidden;
     uint32_t block_size; /* dynamic images, as all below */
     uint32_t n_blocks, n_allocated;
+    uint64_t data_end; /* bytes from the start behind which nothing is but the footer */
     uint8_t parent_uuid[16];
     char parent_name[sizeof(((struct vhd_header *)0)->parent_name)];
     char parent_path[512]; /* as the image has it, mostly relative to its folder; "": none */

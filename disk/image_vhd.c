@@ -269,13 +269,9 @@ static int check_overlap(const struct blockmap *m, const char **ret_why)
     return 0;
 }
 
-/*
- * Where the next block goes. Behind everything the metadata names, and behind the footer's place
- * when the image was closed properly: a gap in front of that footer may hold anything.
- */
-static int find_end(struct image *im, uint64_t file_size, uint64_t footer_at, const char **ret_why)
+uint64_t image_vhd_data_end(const struct image *im, uint64_t file_size)
 {
-    struct blockmap *m = &im->map;
+    const struct blockmap *m = &im->map;
     uint64_t stride = (uint64_t)vhd_bitmap_sectors(m->block_size) * VHD_SECTOR + m->block_size;
     uint64_t end = m->table_offset + vhd_bat_size(im->header.max_bat_size);
     if (im->batmap_at)
@@ -290,6 +286,17 @@ static int find_end(struct image *im, uint64_t file_size, uint64_t footer_at, co
         if (l->code && l->data_offset < file_size && l->data_offset + l->space > end)
             end = l->data_offset + l->space;
     }
+    return end;
+}
+
+/*
+ * Where the next block goes. Behind everything the metadata names, and behind the footer's place
+ * when the image was closed properly: a gap in front of that footer may hold anything.
+ */
+static int find_end(struct image *im, uint64_t file_size, uint64_t footer_at, const char **ret_why)
+{
+    struct blockmap *m = &im->map;
+    uint64_t end = image_vhd_data_end(im, file_size);
     if (end % VHD_SECTOR || end > 1ull << 42)
         FAIL("the metadata ends nowhere sensible");
     im->is_footer_at_end = im->is_footer_at_end && im->is_footer_same && footer_at >= end;

@@ -15,6 +15,8 @@ int image_vhd_open_dynamic(struct image *im, uint64_t file_size, const char **re
 /* Batmap and primary footer of a dynamic image that is open for writing. */
 int image_vhd_finish(struct image *im);
 
+/* Where everything ends that the metadata names. */
+uint64_t image_vhd_data_end(const struct image *im, uint64_t file_size);
 /* Where its primary footer belongs. */
 uint64_t image_vhd_footer_at(const struct image *im);
 

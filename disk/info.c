@@ -59,6 +59,8 @@ static int inspect(struct image *im, struct image_info *info, const char **ret_w
     info->block_size = im->map.block_size;
     info->n_blocks = im->map.n_blocks;
     info->n_allocated = im->map.n_allocated;
+    if (im->format == IMAGE_VHD)
+        info->data_end = image_vhd_data_end(im, info->file_size);
     memcpy(info->parent_uuid, im->header.parent_uuid, 16);
     memcpy(info->parent_name, im->header.parent_name, sizeof(info->parent_name));
     info->has_parent = im->has_parent;

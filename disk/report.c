@@ -35,6 +35,7 @@ static void add_dynamic(json_t *j, const struct image_info *info)
     (void)json_object_set_new(j, "block_size", json_integer(info->block_size));
     (void)json_object_set_new(j, "blocks", json_integer(info->n_blocks));
     (void)json_object_set_new(j, "blocks_allocated", json_integer(info->n_allocated));
+    (void)json_object_set_new(j, "data_end", json_integer((json_int_t)info->data_end));
     if (info->footer.type != VHD_DIFFERENCING)
         return;
     (void)json_object_set_new(j, "parent_uuid", uuid_of(info->parent_uuid));

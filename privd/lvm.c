@@ -112,6 +112,28 @@ struct err *verb_lv_extend(const struct place *p, const struct request *r, struc
     return LVM_DO(d.path, "lvextend", "-qq", "-L", size, name);
 }
 
+/* What is behind the new end is somebody else's from now on: the caller knows that it can go. */
+struct err *verb_lv_reduce(const struct place *p, const struct request *r, struct val *answer,
+                           int *ret_fd)
+{
+    (void)p, (void)answer, (void)ret_fd;
+    _cleanup_(device_done) struct device d = {0};
+    _cleanup_(freep) char *size = mem_printf("%llub", (unsigned long long)request_int(r, "size"));
+    _cleanup_(freep) char *name = full_name(r, "volume");
+    TRY(device_find(request_str(r, "device"), &d));
+    return LVM_DO(d.path, "lvreduce", "-qq", "-f", "-y", "-L", size, name);
+}
+
+struct err *verb_lv_writable(const struct place *p, const struct request *r, struct val *answer,
+                             int *ret_fd)
+{
+    (void)p, (void)answer, (void)ret_fd;
+    _cleanup_(device_done) struct device d = {0};
+    _cleanup_(freep) char *name = full_name(r, "volume");
+    TRY(device_find(request_str(r, "device"), &d));
+    return LVM_DO(d.path, "lvchange", "-qq", "-y", "-p", "rw", name);
+}
+
 struct err *verb_lv_rename(const struct place *p, const struct request *r, struct val *answer,
                            int *ret_fd)
 {

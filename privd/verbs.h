@@ -50,8 +50,10 @@ struct err *verb_listen(const struct place *p, const struct request *r, struct v
                             int *ret_fd)
 VERB(lv_create);
 VERB(lv_extend);
+VERB(lv_reduce);
 VERB(lv_remove);
 VERB(lv_rename);
+VERB(lv_writable);
 VERB(vg_create);
 VERB(vg_remove);
 VERB(set_hostname);

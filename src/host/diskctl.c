@@ -607,12 +607,13 @@ struct err *diskctl_info(void *data, const struct verb *v, const char *path, str
     const char *format = disk_format_of(path);
     /* Of what the name says to be VHD the footer says of which kind; the content of others is a
      * guest's, and not to be looked at for that. */
-    bool is_certain = format && !str_eq(format, "vhd");
+    bool is_certain = format && (!str_eq(format, "vhd") || lvm_group_is_path(path));
     _cleanup_(freep) char *format_arg = is_certain ? mem_printf("--format=%s", format) : NULL;
     const char *argv[] = {dc->program, "info", path, format_arg, NULL};
     _cleanup_(val_unrefp) struct val *result = NULL;
     TRY(run_tool(dc, argv, &result));
     int64_t size = number(result, "size"), blocks = number(result, "blocks_allocated");
+    int64_t end = number(result, "data_end");
     int64_t allocated = number(result, "allocated"), block = number(result, "block_size");
     const struct val *hidden = val_map_get(result, "hidden");
     _cleanup_(freep) char *parent = NULL;
@@ -629,6 +630,7 @@ struct err *diskctl_info(void *data, const struct verb *v, const char *path, str
         .hidden = hidden && val_kind(hidden) == VAL_BOOL && val_get_bool(hidden),
         .is_written = blocks != 0,
         .allocated_bytes = allocated > 0 ? (uint64_t)allocated : 0,
+        .data_end = end > 0 ? (uint64_t)end : 0,
         .own_bytes = blocks >= 0 && block > 0 ? (uint64_t)blocks * (uint64_t)block
                      : allocated > 0          ? (uint64_t)allocated
                                               : 0,

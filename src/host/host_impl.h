@@ -19,6 +19,7 @@ struct disk_info {
     bool hidden;     /* nobody's disk: others are built on it */
     bool is_written; /* it has data of its own, and is more than a window to its parent */
     uint64_t allocated_bytes;
+    uint64_t data_end;  /* bytes from its start behind which only a footer is; 0: not known */
     uint64_t own_bytes; /* of data in it, about: what merging it has to move */
 };
 void disk_info_done(struct disk_info *info);

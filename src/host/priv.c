@@ -173,6 +173,20 @@ struct err *priv_lv_extend(const char *socket, const char *device, const char *g
     return call(socket, v, NULL, NULL);
 }
 
+struct err *priv_lv_reduce(const char *socket, const char *device, const char *group,
+                           const char *volume, uint64_t size)
+{
+    struct val *v = about_group("lv-reduce", device, group, volume);
+    val_put_int(v, "size", (int64_t)size);
+    return call(socket, v, NULL, NULL);
+}
+
+struct err *priv_lv_writable(const char *socket, const char *device, const char *group,
+                             const char *volume)
+{
+    return call(socket, about_group("lv-writable", device, group, volume), NULL, NULL);
+}
+
 struct err *priv_lv_rename(const char *socket, const char *device, const char *group,
                            const char *volume, const char *to)
 {

@@ -37,6 +37,11 @@ struct err *priv_lv_create(const char *socket, const char *device, const char *g
                            const char *volume, uint64_t size) _must_use_;
 struct err *priv_lv_extend(const char *socket, const char *device, const char *group,
                            const char *volume, uint64_t size) _must_use_;
+struct err *priv_lv_reduce(const char *socket, const char *device, const char *group,
+                           const char *volume, uint64_t size) _must_use_;
+/* Others may write to it, whatever was said before. */
+struct err *priv_lv_writable(const char *socket, const char *device, const char *group,
+                             const char *volume) _must_use_;
 struct err *priv_lv_rename(const char *socket, const char *device, const char *group,
                            const char *volume, const char *to) _must_use_;
 struct err *priv_lv_remove(const char *socket, const char *device, const char *group,

@@ -253,3 +253,13 @@ struct err *sr_vdi_reopen(struct host *h, const struct verb *v, const struct sr_
     FIND(k, sr, vdi_reopen);
     SR_VERB(h, v, "vdi reopen", location, k->vdi_reopen(h, v, sr, location));
 }
+
+struct err *sr_vdi_shrink(struct host *h, const struct verb *v, const struct sr_ref *sr,
+                          const char *location)
+{
+    const struct sr_kind *k;
+    TRY(find(sr, &k));
+    if (!k->vdi_shrink)
+        return NULL;
+    SR_VERB(h, v, "vdi shrink", location, k->vdi_shrink(h, v, sr, location));
+}

@@ -98,6 +98,7 @@ struct sr_kind {
      *     replace  the volume at `from` takes the place of the one at `location`, which goes
      *     coalesce what is in the volume goes into its parent; long, cancellable, tells progress
      *     reopen   whoever reads through the volume opens his chain anew
+     *     shrink   a base copy gives back what it does not need; NULL: there is nothing to give
      */
     struct err *(*vdi_split)(struct host *h, const struct verb *v, const struct sr_ref *sr,
                              const char *location, const char *base);
@@ -116,6 +117,8 @@ struct sr_kind {
     struct err *(*vdi_resume)(struct host *h, const struct verb *v, const struct sr_ref *sr,
                               const char *location);
     struct err *(*vdi_reopen)(struct host *h, const struct verb *v, const struct sr_ref *sr,
+                              const char *location);
+    struct err *(*vdi_shrink)(struct host *h, const struct verb *v, const struct sr_ref *sr,
                               const char *location);
 };
 
@@ -162,6 +165,8 @@ struct err *sr_vdi_pause(struct host *h, const struct verb *v, const struct sr_r
 struct err *sr_vdi_resume(struct host *h, const struct verb *v, const struct sr_ref *sr,
                           const char *location) _must_use_;
 struct err *sr_vdi_reopen(struct host *h, const struct verb *v, const struct sr_ref *sr,
+                          const char *location) _must_use_;
+struct err *sr_vdi_shrink(struct host *h, const struct verb *v, const struct sr_ref *sr,
                           const char *location) _must_use_;
 /* Where a volume of a chain is, in repositories of that type, beside one at `like`, whose format it
  * has: the caller's; NULL: there are no chains. */

@@ -197,10 +197,9 @@ uint64_t sr_lvm_full_size(const char *format, uint64_t size)
     return (bytes + EXTENT - 1) / EXTENT * EXTENT;
 }
 
-/* Of what is below it only the name is of use to others. */
-static char *parent_of(const struct disk_info *info)
+char *sr_lvm_name_in(const char *path)
 {
-    struct view rest = view_of(info->parent ? info->parent : ""), name;
+    struct view rest = view_of(path ? path : ""), name;
     if (!view_split(&rest, ':', &name) || !view_split(&rest, ':', &name))
         return mem_strdup("");
     return view_dup(name);
@@ -227,7 +226,7 @@ static void read_volume(struct host *h, const struct verb *v, const struct sr_lv
                               .physical_bytes = bytes,
                               .own_bytes = info.own_bytes,
                               .readonly = !lv->is_writable,
-                              .parent = parent_of(&info),
+                              .parent = sr_lvm_name_in(info.parent),
                               .hidden = info.hidden,
                               .is_written = is_raw || e || info.is_written};
     disk_info_done(&info);

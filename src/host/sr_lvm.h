@@ -34,6 +34,8 @@ struct err *sr_lvm_find(const struct sr_lvm *g, const char *location, const stru
 /* For cairn-diskd, under the volume's own name or another: the caller's. */
 struct err *sr_lvm_path(const struct sr_lvm *g, const struct lvm_lv *lv, const char *as, char **ret)
     _must_use_;
+/* The name in a path; "" if it is none of a volume. */
+char *sr_lvm_name_in(const char *path);
 /* How large a volume is that has room for every block which the disk will ever have. */
 uint64_t sr_lvm_full_size(const char *format, uint64_t size);
 /* SR_NO_SPACE: the group has not so many bytes left. */
@@ -60,6 +62,8 @@ struct err *sr_lvm_replace(struct host *h, const struct verb *v, const struct sr
                            const char *location, const char *from) _must_use_;
 struct err *sr_lvm_coalesce(struct host *h, const struct verb *v, const struct sr_ref *sr,
                             const char *location, uint64_t rate) _must_use_;
+struct err *sr_lvm_shrink(struct host *h, const struct verb *v, const struct sr_ref *sr,
+                          const char *location) _must_use_;
 struct err *sr_lvm_pause(struct host *h, const struct verb *v, const struct sr_ref *sr,
                          const char *location) _must_use_;
 struct err *sr_lvm_resume(struct host *h, const struct verb *v, const struct sr_ref *sr,
@@ -71,4 +75,4 @@ struct err *sr_lvm_reopen(struct host *h, const struct verb *v, const struct sr_
     .location_of = sr_lvm_location, .vdi_split = sr_lvm_split, .vdi_unsplit = sr_lvm_unsplit,      \
     .vdi_child = sr_lvm_child, .vdi_relink = sr_lvm_relink, .vdi_replace = sr_lvm_replace,         \
     .vdi_coalesce = sr_lvm_coalesce, .vdi_pause = sr_lvm_pause, .vdi_resume = sr_lvm_resume,       \
-    .vdi_reopen = sr_lvm_reopen
+    .vdi_reopen = sr_lvm_reopen, .vdi_shrink = sr_lvm_shrink

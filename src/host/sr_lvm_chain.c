@@ -22,8 +22,9 @@
 #include "host/sr_lvm.h"
 #include "task/fault.h"
 
-#define VHD  "VHD-"
-#define SWAP "swap-"
+#define VHD    "VHD-"
+#define SWAP   "swap-"
+#define FOOTER 512u
 
 /* The names that are between a disk and another one. */
 struct pair {
@@ -149,6 +150,9 @@ static struct err *take_place(struct host *h, struct pair *p)
     }
     if (there)
         TRY(renamed(h, &p->g, p->other, p->at));
+    const struct lvm_lv *lv = lvm_vg_find(&p->g.vg, p->at);
+    if (lv && !lv->is_writable)
+        TRY(priv_lv_writable(h->privd, p->g.device, p->g.name, p->at));
     return has(&p->g, p->at) ? removed(h, &p->g, p->swap) : NULL;
 }
 
@@ -247,6 +251,68 @@ struct err *sr_lvm_replace(struct host *h, const struct verb *v, const struct sr
     return sr_wrap(replace(h, v, &p), SR_GENERAL, "A disk cannot take the place of another");
 }
 
+/* ---- sizes: a base copy is as large as what is in it, until something is written to it ---- */
+
+static struct err *resized(struct host *h, const struct verb *v, struct sr_lvm *g, const char *name,
+                           uint64_t bytes, bool hidden)
+{
+    const struct lvm_lv *lv = lvm_vg_find(&g->vg, name);
+    uint64_t has_bytes = lv->extents * g->vg.extent_size;
+    if (bytes == has_bytes)
+        return NULL;
+    TRY(fault_point("volume resize"));
+    if (bytes > has_bytes)
+        TRY(sr_lvm_need(g, bytes - has_bytes));
+    TRY((bytes > has_bytes ? priv_lv_extend : priv_lv_reduce)(h->privd, g->device, g->name, name,
+                                                              bytes));
+    TRY(sr_lvm_look(g));
+    return hide(h, v, g, name, hidden); /* which also writes the footer at the new end */
+}
+
+static struct err *info_of(struct host *h, const struct verb *v, const struct sr_lvm *g,
+                           const char *name, struct disk_info *ret)
+{
+    _cleanup_(freep) char *path = NULL;
+    TRY(path_of(g, name, name, &path));
+    return h->disks->info(h->disks_data, v, path, ret);
+}
+
+static struct err *shrink(struct host *h, const struct verb *v, struct sr_lvm *g, const char *name)
+{
+    struct disk_info info = {0};
+    TRY(info_of(h, v, g, name, &info));
+    uint64_t extent = g->vg.extent_size, end = info.data_end + FOOTER;
+    uint64_t bytes = (end + extent - 1) / extent * extent;
+    const struct lvm_lv *lv = lvm_vg_find(&g->vg, name);
+    bool may = info.hidden && info.data_end && lv && bytes < lv->extents * extent;
+    disk_info_done(&info);
+    return may ? resized(h, v, g, name, bytes, true) : NULL;
+}
+
+struct err *sr_lvm_shrink(struct host *h, const struct verb *v, const struct sr_ref *sr,
+                          const char *location)
+{
+    _cleanup_(sr_lvm_done) struct sr_lvm g = {0};
+    TRY(sr_lvm_open(sr, &g));
+    return sr_wrap(shrink(h, v, &g, location), SR_GENERAL, "A base copy cannot give back space");
+}
+
+/* As large as a disk of its own, or as its child, which may have grown. */
+static struct err *make_room(struct host *h, const struct verb *v, struct sr_lvm *g,
+                             const char *name, uint64_t size)
+{
+    struct disk_info info = {0};
+    const struct lvm_lv *lv = lvm_vg_find(&g->vg, name);
+    if (!lv || !str_starts(name, VHD))
+        return sr_error(SR_GENERAL, "Coalesce failed", "what is below is no VHD");
+    TRY(info_of(h, v, g, name, &info));
+    uint64_t full =
+        sr_lvm_full_size("vhd", size > info.image.size_bytes ? size : info.image.size_bytes);
+    bool hidden = info.hidden;
+    disk_info_done(&info);
+    return full > lv->extents * g->vg.extent_size ? resized(h, v, g, name, full, hidden) : NULL;
+}
+
 /* ---- through the data path ---- */
 
 static struct err *path_at(const struct sr_ref *sr, const char *location, char **ret)
@@ -258,12 +324,26 @@ static struct err *path_at(const struct sr_ref *sr, const char *location, char *
     return sr_lvm_path(&g, lv, location, ret);
 }
 
+static struct err *coalesce(struct host *h, const struct verb *v, struct sr_lvm *g,
+                            const char *location, uint64_t rate)
+{
+    struct disk_info info = {0};
+    _cleanup_(freep) char *path = NULL;
+    TRY(path_of(g, location, location, &path));
+    TRY(h->disks->info(h->disks_data, v, path, &info));
+    _cleanup_(freep) char *parent = sr_lvm_name_in(info.parent);
+    uint64_t size = info.image.size_bytes;
+    disk_info_done(&info);
+    TRY(make_room(h, v, g, parent, size));
+    return h->disks->coalesce(h->disks_data, v, path, rate);
+}
+
 struct err *sr_lvm_coalesce(struct host *h, const struct verb *v, const struct sr_ref *sr,
                             const char *location, uint64_t rate)
 {
-    _cleanup_(freep) char *path = NULL;
-    TRY(path_at(sr, location, &path));
-    return sr_wrap(h->disks->coalesce(h->disks_data, v, path, rate), SR_GENERAL, "Coalesce failed");
+    _cleanup_(sr_lvm_done) struct sr_lvm g = {0};
+    TRY(sr_lvm_open(sr, &g));
+    return sr_wrap(coalesce(h, v, &g, location, rate), SR_GENERAL, "Coalesce failed");
 }
 
 struct err *sr_lvm_pause(struct host *h, const struct verb *v, const struct sr_ref *sr,

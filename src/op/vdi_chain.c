@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "gen/msg.h"
 #include "op/read_cache.h"
 #include "op/vdi_cbt.h"
@@ -345,9 +346,32 @@ static struct err *add_records(struct op *op)
     return op_commit(op, "VDI snapshot", records_txn, op);
 }
 
+/* Nothing fails because a base copy keeps what it could give. */
+static struct err *shrink_one(struct op *op, size_t i, struct disk *d)
+{
+    struct verb v = op_verb(op, VERB_TIME);
+    const struct rec_VDI *base = snap_VDI_by_uuid(d->s, chain_get(op, i, "base"));
+    const struct sr_kind *k = sr_kind(d->sr.type);
+    if (!base || !k || !k->vdi_shrink)
+        return NULL;
+    struct err *e = sr_vdi_shrink(op->host, &v, &d->sr, d->base_at);
+    if (!e)
+        e = vdi_note_size(op, base->row.ref);
+    if (e)
+        log_warn("event=not-shrunk vdi=%s error=\"%s\"", chain_get(op, i, "base"), err_param(e, 0));
+    err_free(e);
+    return NULL;
+}
+
+struct err *chain_go_on(struct op *op)
+{
+    TRY(each(op, shrink_one));
+    return chain_resume(op);
+}
+
 struct err *chain_finish(struct op *op)
 {
-    TRY(chain_resume(op));
+    TRY(chain_go_on(op));
     for (size_t i = 0; i < chain_count(op); i++) {
         TRY(vdi_note_size(op, chain_get(op, i, "vdi")));
         if (!is_alone(op, i))

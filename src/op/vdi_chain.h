@@ -45,7 +45,9 @@ struct err *chain_pause(struct op *op) _must_use_;
 struct err *chain_resume(struct op *op) _must_use_;
 struct err *chain_split(struct op *op) _must_use_;
 struct err *chain_unsplit(struct op *op) _must_use_;
-/* Resumes, and reads sizes into the records: behind the commit. */
+/* Base copies give back what they need no more while nobody reads them, then all go on: behind the
+ * commit. chain_finish also reads sizes into the records. */
+struct err *chain_go_on(struct op *op) _must_use_;
 struct err *chain_finish(struct op *op) _must_use_;
 /* In the transaction that commits: base copies and new VDIs; of CHAIN_BACK with an "old" VDI, that
  * its content is now built on the same. */

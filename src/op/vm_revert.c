@@ -192,7 +192,7 @@ static const struct step revert_steps[] = {
     {"pause disks", chain_pause, chain_resume, .weight = 1},
     {"split volumes", chain_split, chain_unsplit, .weight = 4},
     {"change records", change_records, NULL, .weight = 1, .commit = true},
-    {"resume disks", chain_resume, NULL, .weight = 1},
+    {"resume disks", chain_go_on, NULL, .weight = 1},
     {"take guest away", take_guest_away, NULL, .weight = 1},
     {"swap disks", swap_disks, NULL, .weight = 2},
     {"delete image", delete_suspend_image, NULL, .weight = 1},
@@ -246,7 +246,7 @@ static const struct step vdi_steps[] = {
     {"pause disk", chain_pause, chain_resume, .weight = 1},
     {"split volume", chain_split, chain_unsplit, .weight = 4},
     {"change records", change_vdi, NULL, .weight = 1, .commit = true},
-    {"resume disk", chain_resume, NULL, .weight = 1},
+    {"resume disk", chain_go_on, NULL, .weight = 1},
     {"swap disks", swap_disks, NULL, .weight = 2},
 };
 const struct op_kind kind_vdi_revert = OP_KIND("VDI.revert", vdi_steps);

@@ -7,6 +7,7 @@
 """
 import os
 import struct
+import subprocess
 import uuid as uuids
 import xmlrpc.client
 
@@ -36,11 +37,13 @@ class Image:
 class Tree:
     """Dynamic images of blktap: batmap, data on 4 KiB, locators relative to the folder."""
 
+    blocks = 0  # that the tables have room for at least
+
     def __init__(self, folder):
         self.folder = str(folder)
         os.makedirs(self.folder, exist_ok=True)
 
-    def image(self, content, parent=None, hidden=False, name=None):
+    def image(self, content, parent=None, hidden=False, name=None, small=False):
         im = Image(name or str(uuids.uuid4()), content, parent)
         with open(os.path.join(self.folder, im.file), "wb") as f:
             f.write(self.bytes_of(im, hidden))
@@ -88,20 +91,21 @@ class Tree:
     def bytes_of(self, im, hidden):
         old = im.parent.content if im.parent else b""
         old = old.ljust(len(im.content), b"\0")
-        count = (len(im.content) + BLOCK - 1) // BLOCK
+        used = (len(im.content) + BLOCK - 1) // BLOCK
+        count = max(used, self.blocks)
         table, blocks = [0xffffffff] * count, []
         map_size = (count + 7) // 8 + 511 & ~511
         at = 1536 + len(padded(bytes(4 * count))) + 512 + map_size
         entries, sectors = self.locators(im, at)
         first = (at + len(sectors)) // 512
         first += (7 - first) % 8
-        for n in range(count):
+        for n in range(used):
             new = im.content[n * BLOCK:(n + 1) * BLOCK]
             if new == old[n * BLOCK:(n + 1) * BLOCK]:
                 continue
             table[n] = first + SLOT * len(blocks)
             blocks.append(self.block(new, old[n * BLOCK:(n + 1) * BLOCK], im.parent is None))
-        bat = b"".join(struct.pack(">I", s) for s in table).ljust(-(-4 * count // 512) * 512, b"\xff")
+        bat = struct.pack(f">{count}I", *table).ljust(-(-4 * count // 512) * 512, b"\xff")
         batmap = bytes(map_size)
         head = bytearray(b"tdbatmap" + struct.pack(">QIII", 1536 + len(bat) + 512, map_size // 512,
                                                    0x10002, ~sum(batmap) & 0xffffffff)).ljust(512, b"\0")
@@ -127,6 +131,58 @@ class Tree:
                      f".journal-{uuids.uuid4()}"):
             with open(os.path.join(self.folder, name), "wb") as f:
                 f.write(b"x" * 100)
+
+
+class VolumeImage(Image):
+    @property
+    def file(self):
+        return "VHD-" + self.uuid
+
+
+class VolumeTree(Tree):
+    """The same on logical volumes, made with lvm2's tools: tables for 2 TiB, the footer at the
+    volume's end. Disks have their full size; base copies, what they need, and nobody may write to
+    them; snapshots, 8 MiB at least."""
+
+    blocks = 1 << 20
+
+    def __init__(self, device, sr_uuid):
+        self.device, self.group = device, "VG_XenStorage-" + sr_uuid
+        self.lvm("pvcreate", "-qq", "-y", "-ff", "--metadatasize", "10M", device)
+        self.lvm("vgcreate", "-qq", "-s", "4M", self.group, device)
+        self.lvm("lvcreate", "-qq", "-an", "-Zn", "-Wn", "-y", "-L", "4M", "-n", "MGT", self.group)
+
+    def lvm(self, *words):
+        config = ('devices { use_devicesfile=0 filter=["a|^%s$|","r|.*|"] } global { activation=0 } '
+                  'backup { backup=0 archive=0 }' % self.device)
+        return subprocess.run(["lvm", *words, "--config", config], check=True, text=True,
+                              capture_output=True).stdout
+
+    def image(self, content, parent=None, hidden=False, name=None, small=False):
+        im = VolumeImage(name or str(uuids.uuid4()), content, parent)
+        body = self.bytes_of(im, hidden)
+        full = len(content) + 4329472 + 4096 * -(-len(content) // BLOCK)
+        size = -(-(len(body) if hidden or small else full) // (4 * MIB)) * 4 * MIB
+        self.lvm("lvcreate", "-qq", "-an", "-Zn", "-Wn", "-y", "-L", f"{size}b", "-n", im.file, self.group)
+        self.write(im.file, body[:-512].ljust(size - 512, b"\xa5") + body[-512:])
+        if hidden:
+            self.lvm("lvchange", "-qq", "-p", "r", f"{self.group}/{im.file}")
+        return im
+
+    def write(self, name, body):
+        start = int(self.lvm("pvs", "--noheadings", "--nosuffix", "--units", "b", "-o", "pe_start"))
+        out = self.lvm("lvs", "--noheadings", "--segments", "-o", "seg_pe_ranges", f"{self.group}/{name}")
+        for line in out.split():
+            first, last = map(int, line.rsplit(":", 1)[1].split("-"))
+            size = (last - first + 1) * 4 * MIB
+            with open(self.device, "r+b") as f:
+                f.seek(start + first * 4 * MIB)
+                f.write(body[:size])
+            body = body[size:]
+
+    def litter(self):
+        for name in (f"{uuids.uuid4()}.cbtlog", "hostRef-free"):
+            self.lvm("lvcreate", "-qq", "-an", "-Zn", "-Wn", "-y", "-L", "4M", "-n", name, self.group)
 
 
 def metadata(name, disks, **fields):

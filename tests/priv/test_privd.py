@@ -190,12 +190,12 @@ def test_other_names_are_refused(privd, name):
 GROUP = "VG_XenStorage-11111111-2222-3333-4444-555555555555"
 
 
-def lvs(device):
+def lvs(device, what="lv_size"):
     config = f'devices {{ use_devicesfile=0 filter=["a|^{device}$|","r|.*|"] }} global {{ activation=0 }}'
-    out = subprocess.run(["lvm", "lvs", "--noheadings", "--units", "m", "--nosuffix", "-o", "lv_name,lv_size",
+    out = subprocess.run(["lvm", "lvs", "--noheadings", "--units", "m", "--nosuffix", "-o", "lv_name," + what,
                           "--config", config], text=True, check=True, stdout=subprocess.PIPE,
                          stderr=subprocess.DEVNULL).stdout
-    return {name: float(size) for name, size in map(str.split, out.splitlines())}
+    return {name: float(text) if what == "lv_size" else text for name, text in map(str.split, out.splitlines())}
 
 
 def test_volumes_of_a_group(privd, loop):
@@ -206,6 +206,14 @@ def test_volumes_of_a_group(privd, loop):
     assert privd.ask("lv-extend", **about, volume="new-a", size=16 << 20) == {"ok": True}
     assert privd.ask("lv-rename", **about, volume="new-a", to="VHD-a") == {"ok": True}
     assert lvs(loop) == {"VHD-a": 16}
+    assert privd.ask("lv-reduce", **about, volume="VHD-a", size=12 << 20) == {"ok": True}
+    assert lvs(loop) == {"VHD-a": 12}
+    subprocess.run(["lvm", "lvchange", "-qq", "-p", "r", GROUP + "/VHD-a", "--config",
+                    f'devices {{ use_devicesfile=0 filter=["a|^{loop}$|","r|.*|"] }} global {{ activation=0 }}'],
+                   check=True)
+    assert lvs(loop, "lv_attr")["VHD-a"][1] == "r"
+    assert privd.ask("lv-writable", **about, volume="VHD-a") == {"ok": True}
+    assert lvs(loop, "lv_attr")["VHD-a"][1] == "w"
     privd.refused("lv-create", "insufficient free space", **about, volume="b", size=1 << 30)
     assert privd.ask("lv-remove", **about, volume="VHD-a") == {"ok": True}
     assert lvs(loop) == {}

@@ -16,6 +16,7 @@ import xcpng  # noqa: E402
 from realhost import run_host, wait_for  # noqa: E402
 from storageserver import Network, Nfs, available  # noqa: E402
 from transfers import Client, pattern  # noqa: E402
+from volumes import loop_device, report, vhdcheck, volumes  # noqa: E402
 
 host = pytest.fixture(scope="module")(run_host)
 MIB = 1 << 20
@@ -30,7 +31,7 @@ def grow(tree):
     leaf[5 * MIB:5 * MIB + 512] = pattern("leaf", 512)
     leaf[4 * MIB:4 * MIB + 1024] = bytes(1024)
     images = {"base": base, "leaf": tree.image(bytes(leaf), parent=base),
-              "snapshot": tree.image(bytes(first), parent=base),
+              "snapshot": tree.image(bytes(first), parent=base, small=True),
               "alone": tree.image(pattern("alone", 2 * MIB))}
     tree.litter()
     return images
@@ -138,6 +139,35 @@ def test_a_tree_on_a_server(host, tmp_path_factory):
         check_disks(host, sr, images)
         vm = import_metadata(host, xcpng.metadata("adopted", [images["leaf"].uuid]))
         boot(host, vm)
+        leave(host, sr, vm)
+
+
+def test_a_tree_on_volumes(host, tmp_path):
+    """When its snapshot goes, the disk becomes one with the base copy: a volume of full size, which
+    may be written again."""
+    with loop_device(tmp_path / "device", 128 * MIB) as device:
+        sr_uuid = str(uuid.uuid4())
+        tree = xcpng.VolumeTree(device, sr_uuid)
+        images = grow(tree)
+        before = volumes(device)
+        sr = introduce(host, "lvm", sr_uuid, {"device": device})
+        host.x.SR.add_to_other_config(sr, "gc", "false")
+        found = check_disks(host, sr, images)
+        assert volumes(device) == before, "looking changes nothing"
+        vm = import_metadata(host, xcpng.metadata("adopted", [images["leaf"].uuid]))
+        boot(host, vm)
+        host.x.VDI.destroy(found[images["snapshot"].uuid])
+        host.x.SR.add_to_other_config(sr, "gc-delay", "0")
+        host.x.SR.remove_from_other_config(sr, "gc")
+        leaf = found[images["leaf"].uuid]
+        wait_for(lambda: len(host.x.SR.get_VDIs(sr)) == 2 and not host.x.VDI.get_current_operations(leaf))
+        status, _, body = Client(host, host.x).get("/export_raw_vdi", vdi=leaf)
+        assert status == 200 and body == images["leaf"].content
+        name = images["leaf"].file
+        assert volumes(device)[name] == before[name] and images["base"].file not in volumes(device)
+        (bits,) = [v["lv_attr"] for v in report(device, "lvs", "lv_name,lv_attr") if v["lv_name"] == name]
+        assert bits[1] == "w"
+        vhdcheck(device, [name], tmp_path)
         leave(host, sr, vm)
 
 

@@ -72,6 +72,12 @@ def chain(host, vdi):
     return names
 
 
+def bottom(host, vdi):
+    while "vhd-parent" in host.x.VDI.get_sm_config(vdi):
+        vdi = host.x.VDI.get_by_uuid(host.x.VDI.get_sm_config(vdi)["vhd-parent"])
+    return vdi
+
+
 def test_snapshots_and_clones(host, device, sr, quiet, tmp_path):
     vdi = make_disk(host, sr, DISK)
     first, second = pattern("first", DISK), pattern("second", DISK)
@@ -81,7 +87,8 @@ def test_snapshots_and_clones(host, device, sr, quiet, tmp_path):
     assert name == "VHD-" + host.x.VDI.get_uuid(vdi) and snap_name == "VHD-" + host.x.VDI.get_uuid(snapshot)
     base = chain(host, vdi)[1]
     assert chain(host, vdi) == [name, base] and chain(host, snapshot) == [snap_name, base]
-    assert set(volumes(device)) == {name, snap_name, base} and volumes(device)[name] == FULL
+    assert volumes(device) == {name: FULL, snap_name: FULL, base: FULL - 4 * MIB}, "it grows no more"
+    assert host.x.VDI.get_physical_utilisation(bottom(host, vdi)) == str(FULL - 4 * MIB)
     check(host, device, sr)
     fill(host, vdi, second)
     clone = host.x.VDI.clone(snapshot)
@@ -108,7 +115,7 @@ def test_tidied(host, device, sr, tmp_path):
     for one in snapshots:
         host.x.VDI.destroy(one)
     tidy(host, device, sr)
-    assert chain(host, vdi) == [host.x.VDI.get_location(vdi)]
+    assert volumes(device) == {chain(host, vdi)[0]: FULL} and len(chain(host, vdi)) == 1
     assert read(host, vdi) == data
     vhdcheck(device, chain(host, vdi), tmp_path)
     host.x.VDI.destroy(vdi)
