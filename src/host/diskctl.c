@@ -137,6 +137,8 @@ static void on_end(void *arg, const struct child_exit *how)
         log_warn("event=died owner=%s code=%d signal=%d", s->owner, how->code, how->signal);
         diskctl_post(s, FACT_DISK_ERROR, reason);
         disk_revive(s);
+    } else if (how->known && how->code != 0 && !s->killed) {
+        log_warn("event=ended-badly owner=%s code=%d signal=%d", s->owner, how->code, how->signal);
     }
     host_poke(s->dc->host);
 }
@@ -160,6 +162,7 @@ struct err *diskctl_spawn(struct disk_set *s)
     struct child_spec spec = {.argv = argv, .log_file = log, .new_session = true};
     (void)unlink(socket);
     s->spawned = clock_now();
+    s->killed = false;
     s->has = s->needs;
     pthread_mutex_lock(&s->dc->lock);
     s->roused = false;
@@ -220,8 +223,10 @@ static void do_end(void *arg)
     struct errand *d = arg;
     d->s->ending = true;
     disk_revive_stop(d->s);
-    if (d->s->child && d->sig)
+    if (d->s->child && d->sig) {
+        d->s->killed = true;
         (void)child_kill(d->s->child, d->sig);
+    }
     d->alive = d->s->child != NULL;
 }
 

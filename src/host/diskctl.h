@@ -18,6 +18,7 @@ struct disk_set {
     /* of the mon loop */
     struct child *child; /* NULL: no process */
     bool ending;         /* its end is wanted */
+    bool killed;         /* and was not waited for */
     usec_t spawned;
     unsigned needs, has;   /* modules: bits by disk_schemes; has: those of the process */
     bool renewing;         /* it was ended for one with more of them */

@@ -13,7 +13,7 @@ import tempfile
 import time
 import uuid
 
-from simhost import TOP, Daemon
+from simhost import TOP, Daemon, crashes
 
 MIB = 1 << 20
 GUEST = os.path.join(TOP, "tests", "disk", "guest.S")
@@ -174,6 +174,7 @@ def run_host(*settings):
             h.x.VM.hard_shutdown(vm)
     assert wait_for(lambda: not h.leftovers()), h.leftovers()
     assert h.stop() == 0
+    assert not crashes(h.log), crashes(h.log)
     shutil.rmtree(folder)
 
 

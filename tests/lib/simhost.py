@@ -45,6 +45,18 @@ class CheckedSession(xapi.Session):
 xapi.Session = CheckedSession  # whoever connects by xapi.connect, too
 
 
+CRASHES = {signal.SIGILL, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGSEGV,
+           signal.SIGSYS}
+
+
+def crashes(log):
+    """What the daemon says of programs that ended as nobody wanted."""
+    with open(log, encoding="utf-8", errors="replace") as f:
+        text = f.read()
+    signals = "|".join(str(int(s)) for s in CRASHES)
+    return re.findall(rf".*\b(?:event=ended-badly|signal(?:=| )(?:{signals})\b).*", text)
+
+
 class Daemon:
     """A running cairnd in a folder of its own."""
 
@@ -98,7 +110,9 @@ class Daemon:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
-        return self.process.returncode if self.process else 0
+        code = self.process.returncode if self.process else 0
+        assert -code not in CRASHES, f"the daemon died of signal {-code}; its log is {self.log}"
+        return code
 
     @property
     def url(self):
@@ -146,9 +160,11 @@ def run_daemon(*settings):
     finally:
         code = d.stop() if d else 0
         undeclared = conform.undeclared(d.log) if d else []
+        crashed = crashes(d.log) if d else []
         if code == 0:
             shutil.rmtree(folder, ignore_errors=True)
     assert code == 0, f"the daemon ended with {code}; its log is in {folder}"
+    assert not crashed, crashed
     assert not undeclared, f"neither 'errors' nor 'raises' of the model: {undeclared}"
 
 
