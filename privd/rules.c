@@ -6,6 +6,8 @@
 #include <string.h>
 
 #define PATH_SIZE_MAX     4095
+#define DEVICES_MAX       8
+#define DEVICE_SIZE_MAX   255
 #define NAME_SIZE_MAX     128
 #define USER_SIZE_MAX     256
 #define PASSWORD_SIZE_MAX 1024
@@ -60,6 +62,23 @@ const char *rule_device(const char *text)
     if (complaint)
         return complaint;
     return strncmp(text, "/dev/", 5) == 0 ? NULL : "must be a path below /dev/";
+}
+
+const char *rule_devices(const char *text)
+{
+    char one[DEVICE_SIZE_MAX + 1];
+    for (unsigned n = 0; n < DEVICES_MAX; n++) {
+        size_t size = strcspn(text, ",");
+        if (size > DEVICE_SIZE_MAX)
+            return "must be shorter";
+        memcpy(one, text, size);
+        one[size] = '\0';
+        const char *complaint = rule_device(one);
+        if (complaint || !text[size])
+            return complaint;
+        text += size + 1;
+    }
+    return "must be at most 8 devices";
 }
 
 const char *rule_label(const char *text)

@@ -9,6 +9,8 @@
 
 typedef const char *(*rule_fn)(const char *text);
 
+/* One such path, or at most 8 with commas between them. */
+const char *rule_devices(const char *text);
 const char *rule_device(const char *text);   /* a canonical path below /dev/ */
 const char *rule_folder(const char *text);   /* a canonical absolute path */
 const char *rule_label(const char *text);    /* of an ext4 file system: at most 16 bytes */

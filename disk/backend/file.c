@@ -199,7 +199,9 @@ static int host_take(int fd, struct file **ret)
     f->fd = fd;
     f->direct_fd = -1;
     struct statfs fs;
-    f->is_memory = fstatfs(fd, &fs) == 0 && fs.f_type == TMPFS_MAGIC;
+    struct stat st; /* a device's node is in a tmpfs, its data is not */
+    f->is_memory = fstatfs(fd, &fs) == 0 && fs.f_type == TMPFS_MAGIC && fstat(fd, &st) == 0 &&
+                   S_ISREG(st.st_mode);
     *ret = f;
     return 0;
 }

@@ -60,7 +60,8 @@ struct file_ops {
     int (*reserve)(struct file *f, uint64_t at, uint64_t size); /* -EOPNOTSUPP is fine */
     int (*stat)(struct file *f, struct file_stat *ret);
     int (*lock)(struct file *f, enum file_lock how); /* -EBUSY after some seconds */
-    void (*go_direct)(struct file *f); /* as file_go_direct(); NULL: by `fd`, or not at all */
+    void (*go_direct)(struct file *f);   /* as file_go_direct(); NULL: by `fd`, or not at all */
+    void (*read_direct)(struct file *f); /* as file_read_direct(); NULL: the same */
     /* It is as large as `other` from now on, the same volume opened anew; engine's thread. NULL: it
      * is by itself. */
     int (*extend)(struct file *f, const struct file *other);

@@ -70,6 +70,10 @@ void file_read_cached(struct file *f)
 
 void file_read_direct(struct file *f, const char *path)
 {
+    if (f->ops->read_direct) {
+        f->ops->read_direct(f);
+        return;
+    }
     uint32_t align = is_kernels(f) ? file_direct_align(f->fd) : 0;
     if (!align)
         return;

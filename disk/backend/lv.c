@@ -279,10 +279,10 @@ static int lv_lock(struct file *f, enum file_lock how)
 }
 
 /* All devices or none. The first one's descriptor has a part of the writer's lock. */
-static void lv_go_direct(struct file *f)
+static void open_direct(struct lv *lv, enum file_mode mode)
 {
-    struct lv *lv = of(f);
     const struct part *first = &lv->parts.v[0];
+    bool writes = mode == FILE_WRITE;
     uint32_t align = 0;
     vec_each (d, &lv->devices) {
         uint32_t one = file_direct_align(d->file->fd);
@@ -292,16 +292,27 @@ static void lv_go_direct(struct file *f)
     }
     for (size_t i = 0; i < lv->devices.n; i++) {
         struct file *dev = lv->devices.v[i].file;
-        _cleanup_(fd_closep) int fd =
-            open(lv->devices.v[i].path, O_RDWR | O_DIRECT | O_CLOEXEC | O_NOCTTY);
+        _cleanup_(fd_closep) int fd = open(
+            lv->devices.v[i].path, (writes ? O_RDWR : O_RDONLY) | O_DIRECT | O_CLOEXEC | O_NOCTTY);
         if (fd < 0)
             continue;
-        if (i == first->device && (set_lock(dev->fd, F_UNLCK, first->place + DIRECT_BYTE, 1) < 0 ||
-                                   set_lock(fd, F_WRLCK, first->place + DIRECT_BYTE, 1) < 0))
+        if (writes && i == first->device &&
+            (set_lock(dev->fd, F_UNLCK, first->place + DIRECT_BYTE, 1) < 0 ||
+             set_lock(fd, F_WRLCK, first->place + DIRECT_BYTE, 1) < 0))
             continue;
         dev->direct_fd = fd_take(&fd);
         dev->memory_align = align;
     }
+}
+
+static void lv_go_direct(struct file *f)
+{
+    open_direct(of(f), FILE_WRITE);
+}
+
+static void lv_read_direct(struct file *f)
+{
+    open_direct(of(f), FILE_READ);
 }
 
 /* ---- growing ---- */
@@ -352,6 +363,7 @@ static const struct file_ops lv_ops = {
     .stat = lv_stat,
     .lock = lv_lock,
     .go_direct = lv_go_direct,
+    .read_direct = lv_read_direct,
     .extend = lv_extend,
     .close = lv_close,
 };

@@ -31,27 +31,32 @@ static int read_text(int fd, const struct lvm_place *place, char *text)
                : read_at(fd, text + first, (size_t)(place->size - first), place->wraps_to);
 }
 
-static int find_text(int fd, struct lvm_place *ret, const char **ret_why)
+static int read_label(int fd, struct lvm_label *ret, const char **ret_why)
 {
     uint8_t head[LVM_LABEL_BYTES];
-    struct lvm_label label;
     int r = read_at(fd, head, LVM_LABEL_BYTES, 0);
     if (r < 0)
         return r;
-    if (lvm_label_parse(head, &label, ret_why) < 0)
-        return -ENODEV;
+    return lvm_label_parse(head, ret, ret_why) < 0 ? -ENODEV : 0;
+}
+
+static int find_text(int fd, struct lvm_place *ret, const char **ret_why)
+{
+    uint8_t head[LVM_MDA_BYTES];
+    struct lvm_label label;
     *ret = (struct lvm_place){0};
-    if (!label.mda.size)
-        return 0;
+    int r = read_label(fd, &label, ret_why);
+    if (r < 0 || !label.mda.size)
+        return r;
     r = read_at(fd, head, LVM_MDA_BYTES, label.mda.at);
     return r < 0 ? r : lvm_mda_parse(head, &label.mda, ret, ret_why);
 }
 
-int lvm_group_read(const char *device, struct lvm_vg *ret, const char **ret_why)
+/* Its text, from one device. */
+static int read_group(const char *device, struct lvm_vg *ret, const char **ret_why)
 {
     _cleanup_(fd_closep) int fd = open(device, O_RDONLY | O_CLOEXEC | O_NOCTTY);
     struct lvm_place place;
-    *ret = (struct lvm_vg){0};
     *ret_why = "the device cannot be read";
     if (fd < 0)
         return -errno;
@@ -64,29 +69,64 @@ int lvm_group_read(const char *device, struct lvm_vg *ret, const char **ret_why)
     }
     _cleanup_(freep) char *text = mem_new_n(char, place.size);
     r = read_text(fd, &place, text);
-    if (r == 0)
-        r = lvm_vg_parse((struct view){text, place.size}, place.sum, ret, ret_why);
-    if (r < 0)
-        lvm_vg_done(ret);
-    return r;
+    return r < 0 ? r : lvm_vg_parse((struct view){text, place.size}, place.sum, ret, ret_why);
 }
 
-char *lvm_group_path(const struct lvm_vg *vg, const struct lvm_lv *lv, const char *as,
-                     const char *device)
+/* Devices change their names: what counts is the id in the label. */
+static bool is_pv(const struct lvm_pv *pv, const char *device)
+{
+    _cleanup_(fd_closep) int fd = open(device, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+    struct lvm_label label;
+    const char *why;
+    return fd >= 0 && read_label(fd, &label, &why) == 0 && str_eq(pv->id, label.id);
+}
+
+static char *find_pv(const struct lvm_pv *pv, const char *devices)
+{
+    struct view rest = view_of(devices), item;
+    for (bool more = true; more;) {
+        more = view_split(&rest, ',', &item);
+        _cleanup_(freep) char *device = view_dup(item);
+        if (is_pv(pv, device))
+            return steal(&device);
+    }
+    return mem_strdup(is_pv(pv, pv->device) ? pv->device : "");
+}
+
+int lvm_group_read(const char *devices, struct lvm_vg *ret, const char **ret_why)
+{
+    struct view rest = view_of(devices), item;
+    *ret = (struct lvm_vg){0};
+    (void)view_split(&rest, ',', &item);
+    _cleanup_(freep) char *first = view_dup(item);
+    int r = read_group(first, ret, ret_why);
+    if (r < 0) {
+        lvm_vg_done(ret);
+        return r;
+    }
+    vec_each (pv, &ret->pvs) {
+        char *device = find_pv(pv, devices);
+        free(pv->device);
+        pv->device = device;
+    }
+    return 0;
+}
+
+char *lvm_group_path(const struct lvm_vg *vg, const struct lvm_lv *lv, const char *as)
 {
     _cleanup_(buf_done) struct buf b;
     buf_init(&b, PATH_MAX_);
-    if (!lv->is_plain || vg->pvs.n != 1)
+    if (!lv->is_plain)
         return NULL;
     buf_printf(&b, PREFIX "%s:", as);
     for (size_t i = 0; i < lv->segments.n; i++) {
         const struct lvm_segment *seg = &lv->segments.v[i];
-        if (seg->stripes.n != 1)
+        const struct lvm_pv *pv = seg->stripes.n == 1 ? &vg->pvs.v[seg->stripes.v[0].pv] : NULL;
+        if (!pv || !pv->device[0])
             return NULL;
-        buf_printf(
-            &b, "%s%s@%llu+%llu", i ? "," : "", device,
-            (unsigned long long)(vg->pvs.v[0].start + seg->stripes.v[0].extent * vg->extent_size),
-            (unsigned long long)(seg->extents * vg->extent_size));
+        buf_printf(&b, "%s%s@%llu+%llu", i ? "," : "", pv->device,
+                   (unsigned long long)(pv->start + seg->stripes.v[0].extent * vg->extent_size),
+                   (unsigned long long)(seg->extents * vg->extent_size));
     }
     return buf_ok(&b) ? mem_strdup(buf_str(&b)) : NULL;
 }
@@ -142,6 +182,6 @@ int lvm_group_beside(const char *path, const char *name, char **ret)
     const struct lvm_lv *lv = r < 0 ? NULL : lvm_group_find(&vg, name);
     if (!lv)
         return r < 0 ? r : -ENOENT;
-    *ret = lvm_group_path(&vg, lv, name, device_text);
+    *ret = lvm_group_path(&vg, lv, name);
     return *ret ? 0 : -EFBIG;
 }

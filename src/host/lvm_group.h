@@ -1,5 +1,5 @@
 /*
- * lvm_group.h: the volume group of a repository, read from its device.
+ * lvm_group.h: the volume group of a repository, read from its devices.
  *
  * Read anew whenever it is asked for: other tools change it, too. What changes it is cairn-privd's
  * (priv.h); extents are looked up here and handed to the data path as a path (disk/backend/lv.h).
@@ -9,14 +9,17 @@
 
 #include "codec/lvm.h"
 
-/* -ENODEV: no physical volume, or one without a group. The group: lvm_vg_done(). */
-int lvm_group_read(const char *device, struct lvm_vg *ret, const char **ret_why);
+#define LVM_DEVICES_MAX 8
+
+/* `devices`: one, or several with commas between them, of which the first is read. Where a PV is
+ * neither of them nor where lvm2 saw it last, its member `device` is "". -ENODEV: no physical
+ * volume, or one without a group. The group: lvm_vg_done(). */
+int lvm_group_read(const char *devices, struct lvm_vg *ret, const char **ret_why);
 
 /* The path of a volume for cairn-diskd, under its own name or another: the caller's. NULL: a volume
  * that is neither linear nor striped by whole extents, lies on other devices, or in too many
  * pieces. */
-char *lvm_group_path(const struct lvm_vg *vg, const struct lvm_lv *lv, const char *as,
-                     const char *device);
+char *lvm_group_path(const struct lvm_vg *vg, const struct lvm_lv *lv, const char *as);
 
 /* ---- paths: "lv:NAME:DEVICE@PLACE+SIZE,…" ---- */
 

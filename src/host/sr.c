@@ -117,6 +117,13 @@ struct err *sr_destroy(struct host *h, const struct verb *v, const struct sr_ref
     SR_VERB(h, v, "sr destroy", sr->uuid, k->destroy(h, v, sr));
 }
 
+struct err *sr_check_destroy(struct host *h, const struct verb *v, const struct sr_ref *sr)
+{
+    const struct sr_kind *k = NULL;
+    TRY(find(sr, &k));
+    return k->check_destroy ? k->check_destroy(h, v, sr) : NULL;
+}
+
 struct err *sr_attach(struct host *h, const struct verb *v, const struct sr_ref *sr)
 {
     FIND(k, sr, attach);

@@ -71,6 +71,9 @@ struct sr_kind {
     struct err *(*probe)(struct host *h, const struct verb *v, const struct sr_ref *sr, char **ret);
     struct err *(*create)(struct host *h, const struct verb *v, const struct sr_ref *sr);
     struct err *(*destroy)(struct host *h, const struct verb *v, const struct sr_ref *sr);
+    /* Asked before, while records are still there: an error if what is not the repository's would
+     * go with it. NULL: nothing would. */
+    struct err *(*check_destroy)(struct host *h, const struct verb *v, const struct sr_ref *sr);
     struct err *(*attach)(struct host *h, const struct verb *v, const struct sr_ref *sr);
     struct err *(*detach)(struct host *h, const struct verb *v, const struct sr_ref *sr);
     struct err *(*scan)(struct host *h, const struct verb *v, const struct sr_ref *sr,
@@ -132,6 +135,8 @@ struct err *sr_probe(struct host *h, const struct verb *v, const struct sr_ref *
     _must_use_;
 struct err *sr_create(struct host *h, const struct verb *v, const struct sr_ref *sr) _must_use_;
 struct err *sr_destroy(struct host *h, const struct verb *v, const struct sr_ref *sr) _must_use_;
+struct err *sr_check_destroy(struct host *h, const struct verb *v, const struct sr_ref *sr)
+    _must_use_;
 struct err *sr_attach(struct host *h, const struct verb *v, const struct sr_ref *sr) _must_use_;
 struct err *sr_detach(struct host *h, const struct verb *v, const struct sr_ref *sr) _must_use_;
 struct err *sr_scan(struct host *h, const struct verb *v, const struct sr_ref *sr,

@@ -7,6 +7,7 @@
 
 enum sr_code {
     SR_IN_USE = 16,
+    SR_NOT_EMPTY = 39,
     SR_SCAN = 40,
     SR_EXISTS = 42,
     SR_VDI_EXISTS = 43,

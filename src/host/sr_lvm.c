@@ -22,6 +22,7 @@
 #define GROUP     "VG_XenStorage-"
 #define VHD       "VHD-"
 #define RAW       "LV-"
+#define NAMES     "MGT"
 #define MIB       (UINT64_C(1) << 20)
 #define EXTENT    (4 * MIB)
 #define BLOCK     (2 * MIB)
@@ -33,6 +34,21 @@
 static const char *config(const struct sr_ref *sr, const char *key)
 {
     return val_map_str(sr->device_config, key, "");
+}
+
+static struct err *check_paths(const char *text)
+{
+    struct view rest = view_of(text), item;
+    unsigned n = 0;
+    for (bool more = true; more;) {
+        more = view_split(&rest, ',', &item);
+        if (!view_starts(item, "/"))
+            return sr_error(SR_DEVICE_INVALID, "The device parameter is not an absolute path",
+                            text);
+        if (++n > LVM_DEVICES_MAX)
+            return sr_error(SR_DEVICE_INVALID, "There are more than 8 devices", text);
+    }
+    return NULL;
 }
 
 /* lvmohba names a unit by its SCSI id: a device path stands in for it, or is found by it. */
@@ -49,10 +65,10 @@ static struct err *device_of(const struct sr_ref *sr, char **ret)
                         "The device parameter holds a character that is no "
                         "part of a device's name",
                         text);
-    if (strchr(text, ','))
-        return sr_error(SR_DEVICE_INVALID, "One device is supported, not several", text);
-    if (text[0] != '/' && !is_hba)
-        return sr_error(SR_DEVICE_INVALID, "The device parameter is not an absolute path", text);
+    if (strchr(text, ',') && is_hba)
+        return sr_error(SR_DEVICE_INVALID, "One unit is supported, not several", text);
+    if (!is_hba)
+        TRY(check_paths(text));
     *ret = text[0] == '/' ? mem_strdup(text) : mem_printf("/dev/disk/by-id/scsi-%s", text);
     return NULL;
 }
@@ -81,6 +97,9 @@ struct err *sr_lvm_look(struct sr_lvm *g)
             mem_printf("'%s' has the volume group '%s', not '%s'", g->device, g->vg.name, g->name);
         return sr_error(SR_UNAVAILABLE, "The device is another repository's", text);
     }
+    vec_each (pv, &g->vg.pvs)
+        if (g->name && !pv->device[0])
+            return sr_error(SR_UNAVAILABLE, "A device of the volume group is not there", g->device);
     return NULL;
 }
 
@@ -97,29 +116,75 @@ struct err *sr_lvm_open(const struct sr_ref *sr, struct sr_lvm *ret)
     return sr_lvm_look(ret);
 }
 
+/* Refuses devices that carry anything. */
+static struct err *check_blank(struct host *h, const char *devices)
+{
+    struct view rest = view_of(devices), item;
+    for (bool more = true; more;) {
+        _cleanup_(freep) char *found = NULL;
+        more = view_split(&rest, ',', &item);
+        _cleanup_(freep) char *device = view_dup(item);
+        TRY(sr_wrap(priv_examine(h->privd, device, &found), SR_DEVICE_INVALID,
+                    "The device cannot be examined"));
+        if (found[0]) {
+            _cleanup_(freep) char *text = mem_printf("'%s' %s", device, found);
+            return sr_error(SR_IN_USE, "The device is in use or not empty", text);
+        }
+    }
+    return NULL;
+}
+
 static struct err *lvm_create(struct host *h, const struct verb *v, const struct sr_ref *sr)
 {
     _cleanup_(sr_lvm_done) struct sr_lvm g = {0};
-    _cleanup_(freep) char *found = NULL;
     bool force = str_eq(config(sr, "force"), "true");
     TRY(group_name(sr, &g));
     _cleanup_(err_freep) struct err *none = sr_lvm_look(&g);
     if (!none)
         return NULL; /* made by an earlier try */
-    TRY(sr_wrap(priv_examine(h->privd, g.device, &found), SR_DEVICE_INVALID,
-                "The device cannot be examined"));
-    if (found[0] && !force) {
-        _cleanup_(freep) char *text = mem_printf("'%s' %s", g.device, found);
-        return sr_error(SR_IN_USE, "The device is in use or not empty", text);
-    }
+    if (!force)
+        TRY(check_blank(h, g.device));
     return sr_wrap(priv_vg_create(h->privd, g.device, g.name, force), SR_FILESYSTEM,
                    "The volume group cannot be made");
+}
+
+static void read_volume(struct host *h, const struct verb *v, const struct sr_lvm *g,
+                        const struct lvm_lv *lv, const char *as, struct sr_volume *ret);
+
+/* Goes with the repository: what is left of disks, and XenServer's list of names. */
+static bool is_left_over(struct host *h, const struct verb *v, const struct sr_lvm *g,
+                         const struct lvm_lv *lv)
+{
+    struct sr_volume vol;
+    if (str_starts(lv->name, SR_LVM_NEW) || str_eq(lv->name, NAMES))
+        return true;
+    if (!str_is_uuid(sr_lvm_uuid_in(lv->name)))
+        return false;
+    read_volume(h, v, g, lv, lv->name, &vol);
+    bool is_hidden = vol.hidden;
+    sr_volume_done(&vol);
+    return is_hidden;
+}
+
+static struct err *lvm_check_destroy(struct host *h, const struct verb *v, const struct sr_ref *sr)
+{
+    _cleanup_(sr_lvm_done) struct sr_lvm g = {0};
+    TRY(sr_lvm_open(sr, &g));
+    vec_each (lv, &g.vg.lvs)
+        if (!is_left_over(h, v, &g, lv))
+            return sr_error(SR_NOT_EMPTY, "The volume group holds a volume of somebody else",
+                            lv->name);
+    return NULL;
 }
 
 static struct err *lvm_destroy(struct host *h, const struct verb *v, const struct sr_ref *sr)
 {
     _cleanup_(sr_lvm_done) struct sr_lvm g = {0};
     TRY(sr_lvm_open(sr, &g));
+    vec_each (lv, &g.vg.lvs)
+        if (is_left_over(h, v, &g, lv))
+            TRY(sr_wrap(priv_lv_remove(h->privd, g.device, g.name, lv->name), SR_VDI_DELETE,
+                        "What is left of a disk cannot be removed"));
     return sr_wrap(priv_vg_remove(h->privd, g.device, g.name), SR_VDI_DELETE,
                    "The volume group cannot be removed");
 }
@@ -212,10 +277,12 @@ static void read_volume(struct host *h, const struct verb *v, const struct sr_lv
     struct disk_info info = {0};
     uint64_t bytes = lv->extents * g->vg.extent_size;
     bool is_raw = str_eq(format_in(as), "raw");
-    char *path = lvm_group_path(&g->vg, lv, as, g->device);
+    char *path = lvm_group_path(&g->vg, lv, as);
     _cleanup_(err_freep) struct err *e =
         path && !is_raw ? h->disks->info(h->disks_data, v, path, &info) : NULL;
-    const char *problem = !path ? "it is not linear on one device" : e ? err_param(e, 0) : "";
+    const char *problem = !path ? "it is not linear on the devices that are known"
+                          : e   ? err_param(e, 0)
+                                : "";
     *ret = (struct sr_volume){.uuid = mem_strdup(sr_lvm_uuid_in(as)),
                               .location = mem_strdup(as),
                               .name = mem_strdup(""),
@@ -287,7 +354,7 @@ struct err *sr_lvm_need(const struct sr_lvm *g, uint64_t need)
 
 struct err *sr_lvm_path(const struct sr_lvm *g, const struct lvm_lv *lv, const char *as, char **ret)
 {
-    *ret = lv ? lvm_group_path(&g->vg, lv, as, g->device) : NULL;
+    *ret = lv ? lvm_group_path(&g->vg, lv, as) : NULL;
     return *ret ? NULL : err_internal("the volume '%s' is in too many pieces", as);
 }
 
@@ -357,6 +424,9 @@ static struct err *grow(struct host *h, const struct verb *v, struct sr_lvm *g, 
     const struct lvm_lv *lv = NULL;
     TRY(sr_lvm_find(g, name, &lv));
     const char *format = format_in(name);
+    if (str_eq(format, "raw"))
+        return sr_error(SR_VDI_RESIZE, "VDI Resize failed",
+                        "what others left on the device would be read behind a raw disk's end");
     uint64_t has = lv->extents * g->vg.extent_size, need = sr_lvm_full_size(format, size);
     if (need > has) {
         TRY(sr_lvm_need(g, need - has));
@@ -366,7 +436,7 @@ static struct err *grow(struct host *h, const struct verb *v, struct sr_lvm *g, 
     }
     _cleanup_(freep) char *path = NULL;
     TRY(sr_lvm_path(g, lv, name, &path));
-    return str_eq(format, "raw") ? NULL : h->disks->resize(h->disks_data, v, path, format, size);
+    return h->disks->resize(h->disks_data, v, path, format, size);
 }
 
 static struct err *lvm_vdi_resize(struct host *h, const struct verb *v, const struct sr_ref *sr,
@@ -396,9 +466,10 @@ static const char *const features[] = {
     "VDI_DETACH", "VDI_RESIZE",   "VDI_UPDATE",        "VDI_ACTIVATE",        "VDI_DEACTIVATE",
     "VDI_CLONE",  "VDI_SNAPSHOT", "VDI_RESIZE_ONLINE", "VDI_RESET_ON_BOOT/2", NULL};
 static const char *const formats[] = {"vhd", NULL};
-static const char *const lvm_config[][2] = {{"device", "block device to make a volume group of"},
-                                            {"force", "true: whatever the device carries"},
-                                            {NULL, NULL}};
+static const char *const lvm_config[][2] = {
+    {"device", "block device to make a volume group of, or several: /dev/a,/dev/b"},
+    {"force", "true: whatever the device carries"},
+    {NULL, NULL}};
 static const char *const hba_config[][2] = {
     {"SCSIid", "SCSI id of the unit, or the path of its device"},
     {"force", "true: whatever the unit carries"},
@@ -406,9 +477,10 @@ static const char *const hba_config[][2] = {
 
 #define VERBS                                                                                      \
     .content_type = "user", .features = features, .probe = lvm_probe, .create = lvm_create,        \
-    .destroy = lvm_destroy, .attach = lvm_attach, .detach = lvm_detach, .scan = lvm_scan,          \
-    .stat = lvm_stat, .vdi_create = lvm_vdi_create, .vdi_delete = lvm_vdi_delete,                  \
-    .vdi_resize = lvm_vdi_resize, .vdi_info = lvm_vdi_info, .formats = formats, SR_LVM_CHAINS
+    .destroy = lvm_destroy, .check_destroy = lvm_check_destroy, .attach = lvm_attach,              \
+    .detach = lvm_detach, .scan = lvm_scan, .stat = lvm_stat, .vdi_create = lvm_vdi_create,        \
+    .vdi_delete = lvm_vdi_delete, .vdi_resize = lvm_vdi_resize, .vdi_info = lvm_vdi_info,          \
+    .formats = formats, SR_LVM_CHAINS
 
 const struct sr_kind sr_kind_lvm = {
     .type = "lvm",

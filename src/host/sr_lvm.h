@@ -21,7 +21,8 @@
 #define SR_LVM_NEW "new-"
 
 struct sr_lvm {
-    char *device, *name;
+    char *device; /* or several, with commas between them */
+    char *name;
     struct lvm_vg vg;
 };
 void sr_lvm_done(struct sr_lvm *g);

@@ -422,6 +422,13 @@ struct err *msg_SR_forget(struct op *op, const struct args_SR_forget *a, struct 
     return op_write(op, "forget SR", forget_txn, op);
 }
 
+/* Asked while there still are records to go back to. */
+static struct err *check_destroy(struct op *op, const struct sr_ref *ref)
+{
+    struct verb v = op_verb(op, VERB_TIME);
+    return sr_check_destroy(op->host, &v, ref);
+}
+
 static struct err *note_storage(struct op *op)
 {
     _cleanup_(snap_unrefp) struct snap *s = snap_get(op->db);
@@ -437,7 +444,7 @@ static struct err *note_storage(struct op *op)
     }
     TRY(sr_ref_of(s, sr, false, &ref));
     remember(op, &ref);
-    return NULL;
+    return check_destroy(op, &ref);
 }
 
 static struct err *forget_records(struct op *op)

@@ -1,6 +1,7 @@
 """Logical volumes: images in extents of devices, which lie apart; nothing else of a device is touched."""
 import os
 import random
+import re
 import subprocess
 import sys
 import time
@@ -168,6 +169,39 @@ def test_a_chain(devices, diskd):
     with Vhost(socket) as v:
         assert read_all(v) == model
     assert devices.untouched(LEAF, BASE)
+
+
+def direct_modes(d, path):
+    """How that file is open around the page cache: access modes."""
+    modes = []
+    for fd in os.listdir(f"/proc/{d.process.pid}/fd"):
+        try:
+            if os.readlink(f"/proc/{d.process.pid}/fd/{fd}") != path:
+                continue
+            with open(f"/proc/{d.process.pid}/fdinfo/{fd}", encoding="ascii") as f:
+                flags = int(re.search(r"^flags:\s+(\d+)", f.read(), re.M).group(1), 8)
+        except FileNotFoundError:
+            continue
+        if flags & os.O_DIRECT:
+            modes.append(flags & os.O_ACCMODE)
+    return modes
+
+
+def test_around_the_page_cache(tmp_path, diskd):
+    """A volume that is only read, too, where its repository does not keep what is read."""
+    devices = Devices(tmp_path, True)
+    try:
+        leaf, base = devices.volume("VHD-a", LEAF), devices.volume("VHD-b", BASE)
+        below = {"path": base, "format": "vhd"}
+        diskd.ok("create", path=base, format="vhd", size=SIZE)
+        diskd.ok("create", path=leaf, format="vhd", parent=below)
+        attach(diskd)
+        for cached, modes in ((True, [os.O_RDWR]), (False, [os.O_RDONLY, os.O_RDWR])):
+            assert activate(diskd, leaf, parents=[below], read_cache=cached)["ok"]
+            assert sorted(direct_modes(diskd, devices.paths[1])) == modes
+            diskd.ok("deactivate", id="d")
+    finally:
+        devices.close()
 
 
 def test_killed(devices, diskd):

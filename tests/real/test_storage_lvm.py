@@ -137,6 +137,10 @@ def test_introduced_again(host, device, sr):
     assert failure(host.x.SR.destroy, sr)[0] in ("SR_HAS_PBD", "SR_NOT_EMPTY")
     host.x.VDI.destroy(vdi)
     host.x.PBD.unplug(pbd)
+    told = failure(host.x.SR.destroy, sr)
+    assert told[0] == "SR_BACKEND_FAILURE_39" and told[3] == "foreign", told
+    assert set(volumes(device)) == {"foreign"} and host.x.SR.get_uuid(sr) == uuid
+    tool(device, "lvremove", "-qq", "-y", f"VG_XenStorage-{uuid}/foreign")
     host.x.SR.destroy(sr)
     assert probe(host, device) == []
 
@@ -148,3 +152,47 @@ def test_a_unit_of_an_hba(host, device):
     host.x.VDI.destroy(vdi)
     host.x.PBD.unplug(host.x.SR.get_PBDs(sr)[0])
     host.x.SR.destroy(sr)
+
+
+def test_a_raw_volume_does_not_show_what_is_behind_it(host, device):
+    sr = create(host, device, force="true")
+    uuid = host.x.SR.get_uuid(sr)
+    tool(device, "lvcreate", "-an", "-Zn", "-Wn", "-y", "-qq", "-L", "8M", "-n", "LV-" + uuid, "VG_XenStorage-" + uuid)
+    host.x.SR.scan(sr)
+    (vdi,) = host.x.SR.get_VDIs(sr)
+    assert failure(host.x.VDI.resize, vdi, str(16 * MIB))[0] == "SR_BACKEND_FAILURE_110"
+    assert volumes(device) == {"LV-" + uuid: 8 * MIB}
+    host.x.VDI.destroy(vdi)
+    host.x.PBD.unplug(host.x.SR.get_PBDs(sr)[0])
+    host.x.SR.destroy(sr)
+
+
+def test_several_devices(host, device, tmp_path):
+    """A disk that neither has room for."""
+    with open(tmp_path / "second", "wb") as f:
+        f.truncate(96 * MIB)
+    second = subprocess.run(["losetup", "--show", "-f", f.name], check=True, text=True,
+                            capture_output=True).stdout.strip()
+    try:
+        both = f"{second},{device}"
+        sr = create(host, both, force="true")
+        assert int(host.x.SR.get_physical_size(sr)) > 350 * MIB
+        large, vdi = make_disk(host, sr, 250 * MIB), make_disk(host, sr, 96 * MIB)
+        client = Client(host, host.x)
+        image = b"".join(bytes([n % 251 + 1]) * MIB for n in range(96))
+        status, _, body = client.put("/import_raw_vdi", image, vdi=vdi, format="raw")
+        assert status == 200, body
+        pbd = host.x.SR.get_PBDs(sr)[0]
+        host.x.PBD.unplug(pbd)
+        uuid = host.x.SR.get_uuid(sr)
+        assert probe(host, device) == [(uuid, device)]
+        host.x.PBD.plug(pbd)
+        status, _, body = client.get("/export_raw_vdi", vdi=vdi, format="raw")
+        assert status == 200 and body == image
+        host.x.VDI.destroy(vdi)
+        host.x.VDI.destroy(large)
+        host.x.PBD.unplug(pbd)
+        host.x.SR.destroy(sr)
+        assert probe(host, second) == probe(host, device) == []
+    finally:
+        subprocess.run(["losetup", "-d", second], check=True)
