@@ -22,6 +22,12 @@
 #define TIMERS        64
 #define SETTLE_ROUNDS 5
 
+/* So many are handed over together. A device may begin with none of them before it has all, and end
+ * with all at once: while it works the others of the queue are prepared, or answered. */
+#define SUBMIT_MOST 8u
+/* The kernel posts some 20 completions a call; so often it is asked for more before any is told. */
+#define GATHER_MOST 4
+
 /* How long the loop looks before it sleeps: doubled after a sleep shorter than the maximum, halved
  * after a longer one. */
 #define LOOK_MAX_US 50u
@@ -43,6 +49,7 @@ struct ring {
 static struct io_uring_sqe *sqe_of(struct ring *r);
 static int restrict_ring(struct ring *r);
 static int enter(struct ring *r);
+static void gather(struct ring *r);
 static bool poll_all(struct ring *r);
 static bool rest_all(struct ring *r);
 static void run_later(struct ring *r);
@@ -241,6 +248,7 @@ int ring_step(struct ring *r)
     int e = enter(r);
     if (e < 0 && e != -EINTR && e != -EAGAIN && e != -EBUSY)
         return e;
+    gather(r);
     struct io_uring_cqe *cqe;
     unsigned head, seen = 0;
     if (io_uring_cq_ready(&r->u))
@@ -265,6 +273,14 @@ static bool has_task_work(const struct ring *r)
 {
     return __atomic_load_n(r->u.sq.kflags, __ATOMIC_RELAXED) &
            (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW);
+}
+
+/* What ended together is answered together: one signal for all, instead of one for the first of
+ * them that wakes the other side too early. */
+static void gather(struct ring *r)
+{
+    for (int i = 0; i < GATHER_MOST && has_task_work(r); i++)
+        (void)io_uring_get_events(&r->u);
 }
 
 static int sleep_until_work(struct ring *r)
@@ -397,6 +413,8 @@ uint64_t ring_round_us(const struct ring *r)
 /* A full queue is handed to the kernel to make room. */
 static struct io_uring_sqe *sqe_of(struct ring *r)
 {
+    if (io_uring_sq_ready(&r->u) >= SUBMIT_MOST)
+        (void)io_uring_submit(&r->u);
     struct io_uring_sqe *sqe = io_uring_get_sqe(&r->u);
     while (!sqe) {
         (void)io_uring_submit(&r->u);

@@ -10,8 +10,9 @@
  *     c->recv.done = on_recv;
  *     ring_recv(ring, &c->recv, fd, buf, size);
  *
- * Submissions are gathered and go to the kernel once a round. The kernel is told at creation that
- * this ring does the operations below and nothing else: a ring passes by seccomp. One thread only.
+ * Submissions go to the kernel in small groups, the last of a round at its end; what ended together
+ * is told in one round. The kernel is told at creation that this ring does the operations below and
+ * nothing else: a ring passes by seccomp. One thread only.
  *
  * Before it sleeps the loop looks for work a while, as long as that has paid lately: what comes
  * again within some 50 us is found without an interrupt. A `ring_poller` takes part in that:
