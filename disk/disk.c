@@ -390,8 +390,36 @@ void disk_may_park(struct disk *d)
         d->park = park_new(d->ring, try_again, can_try, d);
 }
 
+void disk_may_halt(struct disk *d)
+{
+    d->halt.is_on = true;
+}
+
+/* What the client is told. A flush that failed once fails for ever, which it has to know. */
+static int halt_seen(struct disk *d, const struct blk_req *req, int err)
+{
+    struct halt *h = &d->halt;
+    if (req->op == BLK_FLUSH)
+        return err ? -EIO : 0;
+    if (!err && h->since && h->is_asked_again && req->op == h->op) {
+        log_info("event=goes-on disk=%s", d->id);
+        h->since = 0;
+    }
+    if (!err || !park_is_for(err, disk_is_remote(d)))
+        return err;
+    if (!h->since)
+        log_warn("event=halted disk=%s error=%s", d->id, strerrorname_np(-err));
+    *h = (struct halt){.is_on = true,
+                       .is_asked_again = false,
+                       .op = req->op,
+                       .why = err,
+                       .since = h->since ? h->since : time(NULL)};
+    return -ENOSPC;
+}
+
 void disk_retry(struct disk *d)
 {
+    d->halt.is_asked_again = true;
     if (d->park)
         park_retry(d->park);
 }
@@ -448,6 +476,8 @@ static void on_req_done(struct blk_req *req, int err, void *arg)
     d->moved_us = ring_round_us(d->ring);
     if (d->room.low && is_change(req))
         room_look(d);
+    if (d->halt.is_on)
+        err = halt_seen(d, req, err);
     if (err && d->park && req->op != BLK_FLUSH && park_is_for(err, disk_is_remote(d)))
         park_put(d->park, req, err);
     else if (d->mirror && is_change(req) && mirror_changed(d->mirror, req, err))

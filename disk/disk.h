@@ -45,6 +45,15 @@ struct room {
     void *arg;
 };
 
+/* Whose client stops when it is told that there is no room, and asks again later. */
+struct halt {
+    bool is_on;
+    bool is_asked_again; /* since it was refused last */
+    enum blk_op op;      /* what was */
+    int why;             /* -errno */
+    int64_t since;       /* seconds since 1970; 0: nothing is refused */
+};
+
 struct budget;
 struct gate;
 struct mirror;
@@ -91,6 +100,7 @@ struct disk {
     struct gate *gate;     /* NULL while there were never limits */
     struct mirror *mirror; /* that copies it, or NULL; its task's */
     struct park *park;     /* NULL: what storage refuses is answered with an error */
+    struct halt halt;      /* or with that one */
     struct room room;      /* on a volume that grows; of the activation */
 
     struct disk_op_stats stats[BLK_OPS];
@@ -145,7 +155,9 @@ uint64_t disk_stalled_us(const struct disk *d);
 bool disk_is_remote(const struct disk *d);
 /* From now on requests that a full or unreachable storage refuses wait until it takes them. */
 void disk_may_park(struct disk *d);
-/* Has parked requests tried at once. */
+/* From now on such requests are answered with -ENOSPC, whatever it was. */
+void disk_may_halt(struct disk *d);
+/* Has parked requests tried at once; of a disk that halts, its client asks again from now on. */
 void disk_retry(struct disk *d);
 /* For front ends: some of their requests do not stay any more (blk_req.stays). */
 void disk_sort_out(struct disk *d);

@@ -111,12 +111,15 @@ static json_t *error_of(const struct disk *d)
  * when and why. */
 static json_t *parked_of(const struct disk *d)
 {
-    uint64_t stalled = d->park ? disk_stalled_us(d) : 0;
+    uint64_t stalled = d->park || d->halt.is_on ? disk_stalled_us(d) : 0;
     int64_t since;
     if (stalled)
         return json_pack("{s:i, s:I, s:s}", "requests", (int)d->in_flight, "since",
                          (json_int_t)(time(NULL) - (time_t)(stalled / 1000000)), "code",
                          "ETIMEDOUT");
+    if (d->halt.since)
+        return json_pack("{s:i, s:I, s:s}", "requests", 1, "since", (json_int_t)d->halt.since,
+                         "code", strerrorname_np(-d->halt.why));
     if (!d->park || !park_count(d->park))
         return json_null();
     const char *name = strerrorname_np(-park_why(d->park, &since));

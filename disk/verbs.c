@@ -171,11 +171,11 @@ static json_t *verb_attach(struct call *c)
 {
     const char *id, *vdi, *serial = NULL;
     json_int_t size;
-    int readonly = 0, parks = 0;
+    int readonly = 0, parks = 0, halts = 0;
     json_t *fronts, *limit = NULL;
-    if (!unpack(c, "{s:s, s:s, s:I, s:o, s?b, s?s, s?o, s?b}", "id", &id, "vdi", &vdi, "size",
+    if (!unpack(c, "{s:s, s:s, s:I, s:o, s?b, s?s, s?o, s?b, s?b}", "id", &id, "vdi", &vdi, "size",
                 &size, "fronts", &fronts, "readonly", &readonly, "serial", &serial, "limit", &limit,
-                "parks", &parks))
+                "parks", &parks, "halts", &halts))
         return NULL;
     struct entry *old = find(c, id);
     c->fail.err = 0;
@@ -191,6 +191,8 @@ static json_t *verb_attach(struct call *c)
                               c->ctl->ring, c->ctl->jobs, c->ctl->backend);
     if (parks)
         disk_may_park(d);
+    if (halts)
+        disk_may_halt(d);
     bool is_fine = !limit || set_limit(c, d, limit);
     size_t i;
     json_t *front;

@@ -28,7 +28,7 @@ struct member {
 };
 
 static const char *const firmwares[] = {"bios", "uefi", "direct", NULL};
-static const char *const buses[] = {"virtio", "emulated", NULL};
+static const char *const buses[] = {"virtio", "emulated", "transfer", NULL};
 
 #define AT(type, member) #member, offsetof(type, member)
 

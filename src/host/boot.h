@@ -32,7 +32,7 @@
 #define BOOT_CPU_LAST  1023 /* highest number in a cpu_mask */
 
 enum boot_firmware { BOOT_BIOS, BOOT_UEFI, BOOT_DIRECT };
-enum boot_bus { BOOT_VIRTIO, BOOT_EMULATED };
+enum boot_bus { BOOT_VIRTIO, BOOT_EMULATED, BOOT_TRANSFER /* no guest's: ours, as NBD */ };
 
 /* An image as cairn-diskd opens it. */
 struct image {

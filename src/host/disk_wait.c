@@ -83,6 +83,8 @@ static bool is_silent(const struct val *disk)
 
 void disk_notice(struct diskctl *dc, const char *owner, const struct val *disks)
 {
+    const struct host *h = dc->host;
+    bool halted = h->hv->is_halted && h->hv->is_halted(h->hv_data, owner);
     bool silent = false;
     for (size_t i = 0; i < val_count(disks); i++) {
         const struct val *disk = val_at(disks, i);
@@ -92,9 +94,11 @@ void disk_notice(struct diskctl *dc, const char *owner, const struct val *disks)
             continue;
         const char *code = code_of(disk);
         snprintf(reason, sizeof(reason), "%u %s", device, code);
+        silent |= is_silent(disk);
+        if (halted && !*code) /* this cairn-diskd was started since, and has not been asked */
+            continue;
         if (turns(dc, owner, device, *code != '\0'))
             tell(dc, *code ? FACT_DISK_WAITS : FACT_DISK_GOES_ON, owner, reason);
-        silent |= is_silent(disk);
     }
     if (silent && is_roused_now(dc, owner))
         tell(dc, FACT_DISK_SILENT, owner, "");
@@ -186,4 +190,13 @@ bool disk_waits(void *data, const char *owner, unsigned *ret_device, char *ret_c
         return true;
     }
     return false;
+}
+
+void disk_retry_all(void *data, const char *owner)
+{
+    struct diskctl *dc = data;
+    _cleanup_(freep) char *socket = mem_printf("%s/disk/%s/ctl.sock", dc->host->run_dir, owner);
+    _cleanup_(val_unrefp) struct val *request = val_map();
+    val_put_str(request, "op", "retry");
+    err_free(disk_request_within(socket, request, ANSWER_S, NULL));
 }

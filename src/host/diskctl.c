@@ -313,7 +313,10 @@ struct val *disk_attach_request(const struct diskctl *dc, const char *owner,
     val_put_str(v, "serial", serial);
     val_put_bool(v, "readonly", d->image.readonly || d->cd);
     val_put(v, "fronts", fronts);
-    val_put_bool(v, "parks", vu); /* a transfer wants to hear of a full repository */
+    /* A transfer wants to hear of a full repository. An emulated disk's driver has not the patience
+     * for an answer that does not come: its guest stops instead. */
+    val_put_bool(v, "parks", vu);
+    val_put_bool(v, "halts", d->bus == BOOT_EMULATED && !d->cd);
     if (d->limit_bytes || d->limit_ops) {
         struct val *limit = val_map();
         val_put_int(limit, "bytes", (int64_t)d->limit_bytes);
@@ -758,6 +761,7 @@ static const struct disk_ops diskctl_ops = {
     .sample = disk_sample,
     .waits = disk_waits,
     .settled = disk_settled,
+    .again = disk_retry_all,
     .nbd_path = dc_nbd_path,
     .create = dc_create,
     .resize = dc_resize,

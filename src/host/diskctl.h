@@ -120,6 +120,7 @@ void disk_notice(struct diskctl *dc, const char *owner, const struct val *disks)
 struct err *disk_settled(void *dc, const struct verb *v, const char *owner, int64_t *ret_pid)
     _must_use_;
 bool disk_waits(void *dc, const char *owner, unsigned *ret_device, char *ret_code, size_t size);
+void disk_retry_all(void *dc, const char *owner);
 
 struct val *disk_attach_request(const struct diskctl *dc, const char *owner,
                                 const struct boot_disk *d);

@@ -194,6 +194,13 @@ struct err *host_vm_pause(struct host *h, const struct verb *v, const char *vm)
     VM_VERB(h, v, "pause", vm, h->hv->pause(h->hv_data, v, vm));
 }
 
+struct err *host_vm_go_on(struct host *h, const struct verb *v, const char *vm)
+{
+    if (!h->hv->is_halted || !h->hv->is_halted(h->hv_data, vm))
+        return NULL;
+    VM_VERB(h, v, "go on", vm, h->hv->go_on(h->hv_data, v, vm));
+}
+
 struct err *host_vm_shutdown(struct host *h, const struct verb *v, const char *vm,
                              enum shutdown_how how, bool reboot)
 {

@@ -81,6 +81,8 @@ struct err *host_vm_build(struct host *h, const struct verb *v, const struct boo
                           const struct image *from) _must_use_;
 struct err *host_vm_unpause(struct host *h, const struct verb *v, const char *vm) _must_use_;
 struct err *host_vm_pause(struct host *h, const struct verb *v, const char *vm) _must_use_;
+/* Has it stopped by itself, at a disk whose repository is full or away? Then it tries to go on. */
+struct err *host_vm_go_on(struct host *h, const struct verb *v, const char *vm) _must_use_;
 struct err *host_vm_shutdown(struct host *h, const struct verb *v, const char *vm,
                              enum shutdown_how how, bool reboot) _must_use_;
 struct err *host_vm_kill(struct host *h, const struct verb *v, const char *vm) _must_use_;

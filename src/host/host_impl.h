@@ -82,6 +82,8 @@ struct disk_ops {
      * good: it must be the same one, or requests were left behind that nobody will do. NULL in the
      * simulator. */
     struct err *(*settled)(void *disks, const struct verb *v, const char *owner, int64_t *ret_pid);
+    /* The owner asks again for what was refused. NULL in the simulator. */
+    void (*again)(void *disks, const char *owner);
     /* Watches what runs already; called by host_start. */
     struct err *(*start)(void *disks);
     void (*free)(void *disks);

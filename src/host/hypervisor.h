@@ -124,6 +124,10 @@ struct hypervisor_ops {
                          const struct image *from);
     struct err *(*unpause)(void *hv, const struct verb *v, const char *vm);
     struct err *(*pause)(void *hv, const struct verb *v, const char *vm);
+    /* Has it stopped by itself, at an emulated disk whose repository is full or away? It counts as
+     * running. And has it try to go on. Both may be NULL. */
+    bool (*is_halted)(void *hv, const char *vm);
+    struct err *(*go_on)(void *hv, const struct verb *v, const char *vm);
     /* Asks the guest; whether it does is seen as a fact. SHUTDOWN_AGENT fails if none answers. */
     struct err *(*shutdown)(void *hv, const struct verb *v, const char *vm, enum shutdown_how how,
                             bool reboot);

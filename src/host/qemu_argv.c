@@ -371,8 +371,9 @@ static void add_ahci_disk(struct args *a, const struct boot *b, const struct qem
     else if (d->cd)
         addf(a, "-device", "ide-cd,id=disk%u,bus=%s%s", d->device, bus, index);
     else
-        addf(a, "-device", "ide-hd,id=disk%u,bus=%s,drive=node%u,serial=%s%s", d->device, bus,
-             d->device, serial, index);
+        addf(a, "-device",
+             "ide-hd,id=disk%u,bus=%s,drive=node%u,serial=%s,werror=enospc,rerror=enospc%s",
+             d->device, bus, d->device, serial, index);
 }
 
 static void add_nic(struct args *a, const struct boot *b, const struct boot_nic *n)

@@ -197,7 +197,9 @@ static struct err *read_state(struct guest *g, const struct verb *v)
     const struct val *running = val_kind(status) == VAL_MAP ? val_map_get(status, "running") : NULL;
     pthread_mutex_lock(&g->qemu->lock);
     bool runs = running && val_kind(running) == VAL_BOOL && val_get_bool(running);
-    g->state = runs ? GUEST_RUNNING : GUEST_PAUSED;
+    g->halted = !runs && val_kind(status) == VAL_MAP &&
+                str_eq(val_map_str(status, "status", ""), "io-error");
+    g->state = runs || g->halted ? GUEST_RUNNING : GUEST_PAUSED;
     pthread_mutex_unlock(&g->qemu->lock);
     struct errand d = {.g = g, .open = agent_port_is_open(chardevs)};
     mon_run(mon(g), do_agent_open, &d);
@@ -420,13 +422,34 @@ static void note_balloon(struct guest *g, const struct val *data)
     host_post(g->qemu->host, &f);
 }
 
+static void set_halted(struct guest *g, bool halted)
+{
+    pthread_mutex_lock(&g->qemu->lock);
+    g->halted = halted;
+    pthread_mutex_unlock(&g->qemu->lock);
+}
+
+/* A disk that has no room: it stops now, keeps the request, and does it again when it goes on. */
+static void note_io_error(struct guest *g, const struct val *data)
+{
+    if (!str_eq(val_map_str(data, "action", ""), "stop"))
+        return;
+    log_info("event=halted vm=%s disk=%s", g->vm, val_map_str(data, "node-name", ""));
+    set_halted(g, true);
+}
+
 static void note_stop(struct guest *g, const struct val *data)
 {
-    set_state(g, GUEST_PAUSED);
+    pthread_mutex_lock(&g->qemu->lock);
+    bool halted = g->halted;
+    pthread_mutex_unlock(&g->qemu->lock);
+    if (!halted)
+        set_state(g, GUEST_PAUSED);
 }
 
 static void note_resume(struct guest *g, const struct val *data)
 {
+    set_halted(g, false);
     set_state(g, GUEST_RUNNING);
 }
 
@@ -439,6 +462,7 @@ static void on_event(void *arg, const char *event, const struct val *data)
         {"SHUTDOWN", note_shutdown},
         {"RESET", note_reset},
         {"STOP", note_stop},
+        {"BLOCK_IO_ERROR", note_io_error},
         {"RESUME", note_resume},
         {"RTC_CHANGE", note_clock},
         {"BALLOON_CHANGE", note_balloon},

@@ -61,7 +61,7 @@ static struct err *transfer_begin(struct transfer *t, struct host *h, const stru
     t->host = h;
     t->v = v;
     str_uuid(t->owner);
-    struct boot_disk d = {.id = t->owner, .bus = BOOT_EMULATED, .image = *image};
+    struct boot_disk d = {.id = t->owner, .bus = BOOT_TRANSFER, .image = *image};
     d.image.readonly = readonly;
     t->attached = true;
     TRY(h->disks->attach(h->disks_data, v, t->owner, &d));
@@ -206,6 +206,11 @@ static struct err *stop_for_good(struct guest *g, const struct verb *v)
         TRY(h->disks->settled(h->disks_data, v, g->vm, &after));
     if (before != after)
         return err_errno(EAGAIN, "cairn-diskd of guest '%s' was started anew", g->vm);
+    pthread_mutex_lock(&g->qemu->lock);
+    bool halted = g->halted; /* its events came before the answer to "stop" */
+    pthread_mutex_unlock(&g->qemu->lock);
+    if (halted)
+        return err_errno(EAGAIN, "requests of a disk of guest '%s' wait for storage", g->vm);
     return NULL;
 }
 

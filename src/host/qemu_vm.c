@@ -339,9 +339,41 @@ static struct err *qemu_unpause(void *hv, const struct verb *v, const char *vm)
     return switch_to(hv, v, vm, "cont", GUEST_RUNNING);
 }
 
+/* One that has stopped by itself says nothing when it is told to. */
 static struct err *qemu_pause(void *hv, const struct verb *v, const char *vm)
 {
-    return switch_to(hv, v, vm, "stop", GUEST_PAUSED);
+    struct qemu *q = hv;
+    enum guest_state paused = GUEST_PAUSED;
+    _cleanup_(guest_unrefp) struct guest *g = NULL;
+    TRY(guest_get(q, vm, &g));
+    TRY(guest_qmp(g, v, "stop", NULL, NULL));
+    pthread_mutex_lock(&q->lock);
+    if (g->halted && g->state == GUEST_RUNNING)
+        g->state = GUEST_PAUSED;
+    pthread_mutex_unlock(&q->lock);
+    return guest_wait(g, v, "stop", in_state, &paused);
+}
+
+static bool qemu_is_halted(void *hv, const char *vm)
+{
+    struct qemu *q = hv;
+    _cleanup_(guest_unrefp) struct guest *g = guest_find(q, vm);
+    pthread_mutex_lock(&q->lock);
+    bool halted = g && g->halted && g->state == GUEST_RUNNING && !g->gone;
+    pthread_mutex_unlock(&q->lock);
+    return halted;
+}
+
+static struct err *qemu_go_on(void *hv, const struct verb *v, const char *vm)
+{
+    struct qemu *q = hv;
+    if (!qemu_is_halted(q, vm))
+        return NULL;
+    _cleanup_(guest_unrefp) struct guest *g = NULL;
+    TRY(guest_get(q, vm, &g));
+    if (q->host->disks->again)
+        q->host->disks->again(q->host->disks_data, vm);
+    return guest_qmp(g, v, "cont", NULL, NULL);
 }
 
 static struct err *qemu_shutdown(void *hv, const struct verb *v, const char *vm,
@@ -531,6 +563,8 @@ static const struct hypervisor_ops qemu_ops = {
     .build = qemu_build,
     .unpause = qemu_unpause,
     .pause = qemu_pause,
+    .is_halted = qemu_is_halted,
+    .go_on = qemu_go_on,
     .shutdown = qemu_shutdown,
     .kill = qemu_kill,
     .plug_disk = qemu_plug_disk,

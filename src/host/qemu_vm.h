@@ -30,6 +30,7 @@ struct guest {
     int64_t domid;
     int64_t start_time;
     pid_t pid;
+    bool halted;  /* it has stopped by itself, at a disk; else as state says */
     bool killing; /* its end is wanted: no fact */
     bool gone;    /* no process any more */
     bool agent_alive;

@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from diskd import nbd_uri, vhdcheck, wait_for
+from diskd import nbd_uri, qemu_io, vhdcheck, wait_for
 from vhost import IN, IOERR, OK, OUT, SIZE, UVA, Vhost
 
 MIB = 1 << 20
@@ -170,6 +170,29 @@ def test_the_client_leaves_and_another_comes(diskd, small):
         wait_for(lambda: stats(diskd)["parked"])
         p.kill()
     wait_for(lambda: not stats(diskd)["parked"])
+
+
+def test_who_halts_is_told_that_there_is_no_room_and_asks_again(diskd):
+    """What QEMU is told of an emulated disk: it stops its guest then."""
+    s = Small(diskd, "tmpfs")
+    try:
+        uri = diskd.disk("small/c.vhd", "vhd", 64 * MIB, ("nbd",), halts=True)
+        argv = ["qemu-io", "-f", "raw", "-c", "write -P 7 0 32M", uri]
+        p = subprocess.run(argv, capture_output=True, text=True, check=False)
+        assert "No space left on device" in p.stdout + p.stderr
+        assert diskd.stats("small/c.vhd")["parked"]["code"] == "ENOSPC"
+        qemu_io(uri, "read -P 7 0 64k", "write -P 7 0 64k")
+        assert diskd.stats("small/c.vhd")["parked"]  # nobody has asked again for what was refused
+        s.make_room()
+        diskd.ok("retry", id="small/c.vhd")
+        assert diskd.stats("small/c.vhd")["parked"]
+        qemu_io(uri, "read -P 7 0 64k")
+        assert diskd.stats("small/c.vhd")["parked"]
+        qemu_io(uri, "write -P 8 0 8M", "flush", "read -P 8 0 8M")
+        assert diskd.stats("small/c.vhd")["parked"] is None
+        diskd.deactivate("small/c.vhd")
+    finally:
+        s.close()
 
 
 def test_who_does_not_ask_for_it_is_told(diskd):

@@ -3,6 +3,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 
 import pytest
 
@@ -48,9 +49,8 @@ def test_diskd_killed_while_the_guest_is_reset(host, vm):
 @pytest.fixture
 def small_sr(host):
     """A repository in a file system of 32 MiB: enough for all that the guest writes, if nothing else were there."""
-    folder = os.path.join(host.folder, "small")
+    folder = tempfile.mkdtemp(prefix="small", dir=host.folder)
     image = folder + ".img"
-    os.makedirs(folder)
     subprocess.run(["truncate", "-s", str(32 * MIB), image], check=True)
     subprocess.run(["mkfs.ext4", "-q", "-O", "^has_journal", "-m", "0", image], check=True)
     subprocess.run(["mount", "-o", "loop", image, folder], check=True)
@@ -102,6 +102,34 @@ def test_a_full_repository(host, small_sr):
         wait_for(lambda: "SR_GOES_ON" in alerts(host, sr))
         host.x.VM.suspend(vm)
         host.x.VM.resume(vm, False, False)
+        host.rounds(vm, 3)
+
+
+def test_a_full_repository_under_an_emulated_disk(host, small_sr):
+    """Its driver would not wait for long: the guest stops at the request that has no room."""
+    sr, rest = small_sr
+    with run_vm_on(host, sr, os.path.join(os.path.dirname(rest), "sr")) as vm:
+        host.x.VM.remove_from_platform(vm, "device-bus")
+        host.x.VM.add_to_platform(vm, "device-bus", "emulated")
+        with open(rest, "wb") as f:
+            os.posix_fallocate(f.fileno(), 0, 24 * MIB)
+        host.x.VM.start(vm, False, False)
+        wait_for(lambda: "SR_FULL" in alerts(host, sr))
+        assert state(host, vm)[0] == "Running"
+        assert failure(host.x.VM.suspend, vm)[0] == "SR_BACKEND_FAILURE_44"
+        host.x.VM.pause(vm)
+        assert state(host, vm)[0] == "Paused"
+        host.x.VM.unpause(vm)
+        assert parked(host, vm) and "SR_GOES_ON" not in alerts(host, sr)
+        kill_diskd(host, vm)
+        host.restart()
+        wait_for(lambda: parked(host, vm))
+        assert state(host, vm)[0] == "Running"
+        os.unlink(rest)
+        host.rounds(vm, 20)
+        wait_for(lambda: "SR_GOES_ON" in alerts(host, sr))
+        host.x.VM.pause(vm)
+        host.x.VM.unpause(vm)
         host.rounds(vm, 3)
 
 

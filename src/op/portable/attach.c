@@ -18,9 +18,8 @@ struct err *portable_serve(struct op *op, const char *vdi_ref, unsigned device, 
     /* A CD image that is being made is written once. */
     if (!readonly)
         image.readonly = false;
-    /* The emulated bus is the one that diskd serves as NBD. */
     struct boot_disk d = {
-        .id = (char *)vdi->uuid, .device = device, .bus = BOOT_EMULATED, .image = image};
+        .id = (char *)vdi->uuid, .device = device, .bus = BOOT_TRANSFER, .image = image};
     struct verb v = op_verb(op, VERB_TIME);
     struct err *e = host_disk_attach(op->host, &v, op_id(op), &d);
     image_done(&image);
