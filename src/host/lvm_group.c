@@ -156,10 +156,20 @@ static struct view head_of(struct view path)
     return head;
 }
 
+/* The name alone, which has a uuid: its first extent may be on another device now. */
+static struct view name_in(struct view path)
+{
+    struct view name = path, rest = view_cut(path, strlen(PREFIX));
+    if (view_starts(path, PREFIX))
+        (void)view_split(&rest, ':', &name);
+    return name;
+}
+
 bool lvm_group_is_same(struct view a, struct view b)
 {
-    struct view x = head_of(a), y = head_of(b);
-    return x.size == y.size && memcmp(x.p, y.p, x.size) == 0;
+    struct view x = name_in(a), y = name_in(b);
+    return view_starts(a, PREFIX) == view_starts(b, PREFIX) && x.size == y.size &&
+           memcmp(x.p, y.p, x.size) == 0;
 }
 
 static void vg_done(struct lvm_vg *vg)

@@ -225,15 +225,18 @@ static struct err *lvm_probe(struct host *h, const struct verb *v, const struct 
     _cleanup_(err_freep) struct err *none = sr_lvm_look(&g);
     sr_xml_begin(&x, "SRlist");
     if (!none && str_starts(g.vg.name, GROUP)) {
-        char size[24];
+        char size[24], left[24];
         uint64_t bytes = 0;
         vec_each (pv, &g.vg.pvs)
             bytes += pv->extents * g.vg.extent_size;
         snprintf(size, sizeof(size), "%llu", (unsigned long long)bytes);
+        snprintf(left, sizeof(left), "%llu",
+                 (unsigned long long)(lvm_vg_free(&g.vg) * g.vg.extent_size));
         sr_xml_open(&x, "SR");
         sr_xml_text(&x, "UUID", g.vg.name + strlen(GROUP));
         sr_xml_text(&x, "Devlist", g.device);
         sr_xml_text(&x, "size", size);
+        sr_xml_text(&x, "free", left);
         sr_xml_close(&x, "SR");
     }
     *ret = sr_xml_end(&x, "SRlist");
@@ -270,6 +273,15 @@ char *sr_lvm_name_in(const char *path)
     return view_dup(name);
 }
 
+/* XenServer's way of hiding a raw base copy. */
+static bool is_tagged_hidden(const struct lvm_lv *lv)
+{
+    for (size_t i = 0; i < lv->tags.n; i++)
+        if (str_eq(lv->tags.v[i], "hidden"))
+            return true;
+    return false;
+}
+
 /* `as`: its location, which may be another name than it has at the moment. */
 static void read_volume(struct host *h, const struct verb *v, const struct sr_lvm *g,
                         const struct lvm_lv *lv, const char *as, struct sr_volume *ret)
@@ -294,7 +306,7 @@ static void read_volume(struct host *h, const struct verb *v, const struct sr_lv
                               .own_bytes = info.own_bytes,
                               .readonly = !lv->is_writable,
                               .parent = sr_lvm_name_in(info.parent),
-                              .hidden = info.hidden,
+                              .hidden = info.hidden || (is_raw && is_tagged_hidden(lv)),
                               .is_written = is_raw || e || info.is_written};
     disk_info_done(&info);
 }

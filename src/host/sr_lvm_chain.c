@@ -297,9 +297,13 @@ struct err *sr_lvm_shrink(struct host *h, const struct verb *v, const struct sr_
     return sr_wrap(shrink(h, v, &g, location), SR_GENERAL, "A base copy cannot give back space");
 }
 
-/* As large as a disk of its own, or as its child, which may have grown. */
+/*
+ * As large as a disk of its own, or as its child, which may have grown. Who reads through it learns
+ * of its new extents before something is in them, for the sake of who takes his place if he dies;
+ * who is paused, as above a leaf that is merged, learns of them when he goes on.
+ */
 static struct err *make_room(struct host *h, const struct verb *v, struct sr_lvm *g,
-                             const char *name, uint64_t size)
+                             const char *name, uint64_t size, bool is_read)
 {
     struct disk_info info = {0};
     const struct lvm_lv *lv = lvm_vg_find(&g->vg, name);
@@ -310,7 +314,12 @@ static struct err *make_room(struct host *h, const struct verb *v, struct sr_lvm
         sr_lvm_full_size("vhd", size > info.image.size_bytes ? size : info.image.size_bytes);
     bool hidden = info.hidden;
     disk_info_done(&info);
-    return full > lv->extents * g->vg.extent_size ? resized(h, v, g, name, full, hidden) : NULL;
+    if (full <= lv->extents * g->vg.extent_size)
+        return NULL;
+    _cleanup_(freep) char *path = NULL;
+    TRY(resized(h, v, g, name, full, hidden));
+    TRY(path_of(g, name, name, &path));
+    return is_read ? h->disks->reopen(h->disks_data, v, path) : NULL;
 }
 
 /* ---- through the data path ---- */
@@ -333,8 +342,9 @@ static struct err *coalesce(struct host *h, const struct verb *v, struct sr_lvm 
     TRY(h->disks->info(h->disks_data, v, path, &info));
     _cleanup_(freep) char *parent = sr_lvm_name_in(info.parent);
     uint64_t size = info.image.size_bytes;
+    bool is_leaf = !info.hidden;
     disk_info_done(&info);
-    TRY(make_room(h, v, g, parent, size));
+    TRY(make_room(h, v, g, parent, size, !is_leaf));
     return h->disks->coalesce(h->disks_data, v, path, rate);
 }
 

@@ -67,26 +67,38 @@ static char *next_text(const char **at, const char *name)
     return text_of(from + strlen(begin), to);
 }
 
-static struct val *stat_of(const char *uuid)
+/* Of the repository that begins at `at`, up to the next; where the storage does not say: 0. */
+static int64_t bytes_of(const char *at, const char *name)
+{
+    const char *end = strstr(at, "</SR>");
+    _cleanup_(freep) char *own = end ? mem_strndup(at, (size_t)(end - at)) : mem_strdup("");
+    const char *from = own;
+    _cleanup_(freep) char *text = next_text(&from, name);
+    uint64_t bytes;
+    return text && str_u64(view_of(text), 0, INT64_MAX, &bytes) == 0 ? (int64_t)bytes : 0;
+}
+
+/* `rest`: what the storage says behind the uuid. */
+static struct val *stat_of(const char *uuid, const char *rest)
 {
     struct val *sr = val_map();
     val_put_str(sr, "uuid", uuid);
     val_put_str(sr, "name_label", "");
     val_put_str(sr, "name_description", "");
-    val_put_int(sr, "free_space", 0);
-    val_put_int(sr, "total_space", 0);
+    val_put_int(sr, "free_space", bytes_of(rest, "free"));
+    val_put_int(sr, "total_space", bytes_of(rest, "size"));
     val_put_bool(sr, "clustered", false);
     val_put_str(sr, "health", "healthy");
     return sr;
 }
 
-static struct val *result(const struct val *config, const char *sr_uuid)
+static struct val *result(const struct val *config, const char *sr_uuid, const char *rest)
 {
     struct val *r = val_map();
     val_put(r, "configuration", val_copy(config));
     val_put_bool(r, "complete", true);
     if (sr_uuid)
-        val_put(r, "sr", stat_of(sr_uuid));
+        val_put(r, "sr", stat_of(sr_uuid, rest));
     val_put(r, "extra_info", val_map());
     return r;
 }
@@ -97,11 +109,11 @@ static struct val *found(const char *xml, const struct val *config)
     struct val *list = val_set();
     char *uuid;
     while ((uuid = next_text(&xml, "UUID"))) {
-        val_add(list, result(config, uuid));
+        val_add(list, result(config, uuid, xml));
         free(uuid);
     }
     if (val_count(list) == 0)
-        val_add(list, result(config, NULL));
+        val_add(list, result(config, NULL, ""));
     return list;
 }
 
@@ -113,7 +125,7 @@ static struct val *choices(const char *xml, const char *element, const char *key
     while ((value = next_text(&xml, element))) {
         _cleanup_(val_unrefp) struct val *with = val_copy(config);
         val_put_str(with, key, value);
-        val_add(list, result(with, NULL));
+        val_add(list, result(with, NULL, ""));
         free(value);
     }
     return list;

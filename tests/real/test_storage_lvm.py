@@ -11,7 +11,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 from realhost import guest_sector, make_disk, run_host, run_vm_with  # noqa: E402
 from simhost import failure  # noqa: E402
 from transfers import Client  # noqa: E402
-from volumes import check, loop_device, tool, volumes  # noqa: E402
+from volumes import check, loop_device, report, tool, volumes  # noqa: E402
 
 host = pytest.fixture(scope="module")(run_host)
 MIB = 1 << 20
@@ -36,6 +36,10 @@ def sr(host, device):
 
 def probe(host, device):
     found = ET.fromstring(host.x.SR.probe(host.x.host.get_all()[0], {"device": device}, "lvm", {}))
+    ways = host.x.SR.probe_ext(host.x.host.get_all()[0], {"device": device}, "lvm", {})
+    (vg,) = report(device, "vgs", "vg_size,vg_free") if found else ({},)
+    assert [(int(w["sr"]["total_space"]), int(w["sr"]["free_space"])) for w in ways if "sr" in w] == (
+        [(int(vg["vg_size"]), int(vg["vg_free"]))] if found else [])
     return [(s.findtext("UUID").strip(), s.findtext("Devlist").strip()) for s in found]
 
 
