@@ -24,9 +24,9 @@ def loop_device(path, size, fill=b"\xa5"):
 
 
 def tool(device, name, *words):
-    """What lvm2 says, which must have nothing to complain about."""
-    config = ('devices { use_devicesfile=0 filter=["a|^%s$|","r|.*|"] } '
-              'global { activation=0 }' % device)
+    """What lvm2 says, which must have nothing to complain about; several devices with commas."""
+    config = ('devices { use_devicesfile=0 filter=[%s"r|.*|"] } global { activation=0 }' %
+              "".join(f'"a|^{d}$|",' for d in device.split(",")))
     p = subprocess.run(["lvm", name, *words, "--config", config], text=True, capture_output=True,
                        check=True, close_fds=True, env=dict(os.environ, LVM_SUPPRESS_FD_WARNINGS="1"))
     assert not [s for s in p.stderr.splitlines() if not s.endswith((" not zeroed.", "will be attempted."))], p.stderr
@@ -54,21 +54,21 @@ def check(host, device, sr):
 
 
 def extents(device, name):
-    """Where a volume is on its device, as (place, size) in bytes."""
-    (pv,) = report(device, "pvs", "pe_start")
+    """Where a volume is: (device, place, size) in bytes."""
+    starts = {pv["pv_name"]: int(pv["pe_start"]) for pv in report(device, "pvs", "pv_name,pe_start")}
     found = []
     for row in report(device, "lvs", "lv_name,seg_start,seg_pe_ranges", "--segments"):
         if row["lv_name"] == name:
-            first, last = row["seg_pe_ranges"].rsplit(":", 1)[1].split("-")
-            found.append((int(row["seg_start"]), int(pv["pe_start"]) + int(first) * EXTENT,
-                          (int(last) - int(first) + 1) * EXTENT))
-    return [(at, size) for _, at, size in sorted(found)]
+            on, where = row["seg_pe_ranges"].rsplit(":", 1)
+            first, last = map(int, where.split("-"))
+            found.append((int(row["seg_start"]), on, starts[on] + first * EXTENT, (last - first + 1) * EXTENT))
+    return [piece[1:] for piece in sorted(found)]
 
 
 def content(device, name):
     data = b""
-    with open(device, "rb") as f:
-        for at, size in extents(device, name):
+    for on, at, size in extents(device, name):
+        with open(on, "rb") as f:
             f.seek(at)
             data += f.read(size)
     return data

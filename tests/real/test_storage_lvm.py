@@ -34,10 +34,10 @@ def sr(host, device):
     return create(host, device)
 
 
-def probe(host, device):
+def probe(host, device, devices=None):
     found = ET.fromstring(host.x.SR.probe(host.x.host.get_all()[0], {"device": device}, "lvm", {}))
     ways = host.x.SR.probe_ext(host.x.host.get_all()[0], {"device": device}, "lvm", {})
-    (vg,) = report(device, "vgs", "vg_size,vg_free") if found else ({},)
+    (vg,) = report(devices or device, "vgs", "vg_size,vg_free") if found else ({},)
     assert [(int(w["sr"]["total_space"]), int(w["sr"]["free_space"])) for w in ways if "sr" in w] == (
         [(int(vg["vg_size"]), int(vg["vg_free"]))] if found else [])
     return [(s.findtext("UUID").strip(), s.findtext("Devlist").strip()) for s in found]
@@ -189,7 +189,7 @@ def test_several_devices(host, device, tmp_path):
         pbd = host.x.SR.get_PBDs(sr)[0]
         host.x.PBD.unplug(pbd)
         uuid = host.x.SR.get_uuid(sr)
-        assert probe(host, device) == [(uuid, device)]
+        assert probe(host, device, both) == [(uuid, device)]
         host.x.PBD.plug(pbd)
         status, _, body = client.get("/export_raw_vdi", vdi=vdi, format="raw")
         assert status == 200 and body == image

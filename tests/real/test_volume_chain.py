@@ -9,7 +9,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 from realhost import guest_sector, make_disk, run_host, run_vm_with, wait_for  # noqa: E402
 from simhost import failure  # noqa: E402
 from transfers import Client, pattern  # noqa: E402
-from volumes import check, loop_device, vhdcheck, volumes  # noqa: E402
+from volumes import check, extents, loop_device, vhdcheck, volumes  # noqa: E402
 
 host = pytest.fixture(scope="module")(run_host)
 MIB = 1 << 20
@@ -180,6 +180,27 @@ def test_under_a_guest(host, device, sr):
         host.rounds(vm, 3)
     host.x.VDI.destroy(vdi)
     tidy(host, device, sr)
+
+
+def test_over_several_devices(host, tmp_path):
+    """What the guest goes on writing is not where its disk was."""
+    with loop_device(tmp_path / "a", 64 * MIB) as a, loop_device(tmp_path / "b", 96 * MIB) as b:
+        both = f"{a},{b}"
+        sr = host.x.SR.create(host.x.host.get_all()[0], {"device": both}, "0", "two", "", "lvm", "user", False, {})
+        vdi = install(host, sr)
+        with run_vm_with(host, vdi) as vm:
+            host.x.VM.start(vm, False, False)
+            host.rounds(vm, 3)
+            snapshot = host.x.VM.snapshot(vm, "first")
+            devices = {on for name in volumes(both) for on, _, _ in extents(both, name)}
+            assert devices == {a, b}
+            host.rounds(vm, 3)
+            drop(host, snapshot)
+            tidy(host, both, sr)
+            host.rounds(vm, 3)
+        host.x.VDI.destroy(vdi)
+        host.x.PBD.unplug(host.x.SR.get_PBDs(sr)[0])
+        host.x.SR.destroy(sr)
 
 
 def test_back_to_a_checkpoint(host, device, sr):
