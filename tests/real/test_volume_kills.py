@@ -136,6 +136,33 @@ def test_a_snapshot(host, device, sr, way):
     raise AssertionError("the operation has no end")
 
 
+def test_a_revert(host, device, sr):
+    """It is done, now or after the start, or the disk is as it was."""
+    then, now = pattern("then", DISK), pattern("now", DISK)
+    set_gc(host, sr, "false")
+    vdi = make_disk(host, sr, DISK)
+    fill(host, vdi, then)
+    snapshot, uuid = host.x.VDI.snapshot(vdi), host.x.VDI.get_uuid(vdi)
+    for n in range(1, MOST_POINTS, STEP):
+        fill(host, vdi, now)
+        fault(host, "die", str(n))
+        attempt(host.x.VDI.revert, snapshot)
+        died = ends(host, lambda: is_idle(host, sr))
+        sound(host, device, sr)
+        assert len(volumes(device)) == 3 and host.x.VDI.get_uuid(vdi) == uuid
+        assert read(host, snapshot) == then and read(host, vdi) in (then, now)
+        if not died:
+            assert n > 10 and read(host, vdi) == then
+            break
+    else:
+        raise AssertionError("the operation has no end")
+    host.x.VDI.destroy(snapshot)
+    set_gc(host, sr, "true")
+    wait_for(lambda: set(disks(host, sr)) == {vdi} and is_idle(host, sr))
+    assert read(host, vdi) == then
+    host.x.VDI.destroy(vdi)
+
+
 def test_a_join(host, device, sr):
     """The base copy of a snapshot that went becomes one with the disk."""
     now = pattern("now", DISK)
