@@ -29,6 +29,9 @@ static void take(struct disk_sample *d, const struct val *stats)
     const struct val *cache = val_map_get(stats, "cache");
     d->hit_bytes = number(cache, "hit");
     d->miss_bytes = number(cache, "miss");
+    const struct val *copy = val_map_get(stats, "copy");
+    d->copy_hit_bytes = number(copy, "hit");
+    d->copy_miss_bytes = number(copy, "miss");
 }
 
 static void take_by_id(struct disk_sample *list, size_t n, const struct val *stats)

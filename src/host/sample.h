@@ -26,6 +26,7 @@ struct disk_sample {
     uint64_t read_us, write_us; /* from arrival to answer, summed up */
     uint64_t inflight;
     uint64_t hit_bytes, miss_bytes; /* of what is only read: found in the page cache, or not */
+    uint64_t copy_hit_bytes, copy_miss_bytes; /* in the host's copy of its parent, or not */
 };
 
 struct nic_sample {

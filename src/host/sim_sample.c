@@ -54,6 +54,8 @@ void sim_sample_disks(void *disks, const char *vm, struct disk_sample *list, siz
         d->write_us = d->write_ops * 300;
         d->hit_bytes = d->read_ops * 3072;
         d->miss_bytes = d->read_ops * 1024;
+        d->copy_hit_bytes = d->read_ops * 512;
+        d->copy_miss_bytes = d->read_ops * 256;
         d->inflight = sim_rate(vm, d->device + 2) % 4;
     }
 }

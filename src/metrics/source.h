@@ -105,6 +105,15 @@ const char *source_type_name(enum source_type t); /* "GAUGE" … */
     X(HOST_PIF_AGGR_TX, HOST, "pif_aggr_tx", DERIVE, "B/s", 0, true,                               \
       "Bytes per second sent on all physical interfaces", "", GAUGE, 1, "")                        \
     SOURCE_DISK(X, HOST_SR, HOST, "", "_%s", "SR", "cairn_sr_io", "sr")                            \
+    X(HOST_CACHE_SIZE, HOST, "sr_%s_cache_size", GAUGE, "B", 0, true,                              \
+      "Size in bytes of what the SR keeps of disks on servers", "cairn_host_cache_size_bytes",     \
+      GAUGE, 1, "sr")                                                                              \
+    X(HOST_CACHE_HITS, HOST, "sr_%s_cache_hits", DERIVE, "B/s", 0, true,                           \
+      "Reads of disks on servers that the SR has kept, in B/s", "cairn_host_cache_hit_bytes",      \
+      COUNTER, 1, "sr")                                                                            \
+    X(HOST_CACHE_MISSES, HOST, "sr_%s_cache_misses", DERIVE, "B/s", 0, true,                       \
+      "Reads of disks on servers that the SR has not kept, in B/s", "cairn_host_cache_miss_bytes", \
+      COUNTER, 1, "sr")                                                                            \
     X(VM_CPU, VM, "cpu%s", DERIVE, "(fraction)", 1, true, "CPU%s usage", "cairn_vm_cpu_seconds",   \
       COUNTER, 1, "vcpu")                                                                          \
     X(VM_CPU_USAGE, VM, "cpu_usage", DERIVE, "(fraction)", 1, true, "Domain CPU usage", "", GAUGE, \

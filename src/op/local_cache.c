@@ -69,10 +69,18 @@ static bool is_none(const char *parent, const void *arg)
     return false;
 }
 
-void local_cache_tidy(struct ops *ops, const struct snap *s)
+char *local_cache_folder(struct ops *ops, const struct snap *s, const char **ret_sr)
 {
     const struct rec_host *h = snap_host(s, ops->host_ref);
-    _cleanup_(freep) char *folder = h ? folder_of(ops->cfg.host, s, h->local_cache_sr) : NULL;
+    char *folder = h ? folder_of(ops->cfg.host, s, h->local_cache_sr) : NULL;
+    *ret_sr = folder ? snap_SR(s, h->local_cache_sr)->uuid : "";
+    return folder;
+}
+
+void local_cache_tidy(struct ops *ops, const struct snap *s)
+{
+    const char *sr;
+    _cleanup_(freep) char *folder = local_cache_folder(ops, s, &sr);
     if (folder)
         disk_copies_clear(folder, is_built_on, s);
 }

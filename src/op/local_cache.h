@@ -16,5 +16,8 @@ void local_cache_choose(struct op *op, const struct snap *s, const struct rec_VD
                         struct image *image);
 /* SR_IS_CACHE_SR. */
 struct err *local_cache_check_unused(const struct snap *s, const char *sr) _must_use_;
+/* Where the host's copies are, the caller's, and their repository's uuid ("" and NULL: there are
+ * none), borrowed from the snapshot. */
+char *local_cache_folder(struct ops *ops, const struct snap *s, const char **ret_sr);
 /* Removes copies of what no disk that may have one is built on. The chores' thread. */
 void local_cache_tidy(struct ops *ops, const struct snap *s);

@@ -18,6 +18,8 @@
 
 #include "base/log.h"
 #include "base/pmap.h"
+#include "host/disk_copy.h"
+#include "op/local_cache.h"
 #include "op/ops.h"
 
 #define MIB_F     1048576.0
@@ -180,13 +182,20 @@ static struct io_counters counters_of(const struct disk_sample *d, double time)
                                 (double)d->write_us,
                                 (double)d->inflight,
                                 (double)d->hit_bytes,
-                                (double)d->miss_bytes};
+                                (double)d->miss_bytes,
+                                (double)d->copy_hit_bytes,
+                                (double)d->copy_miss_bytes};
 }
 
-/* What a disk has done since the last round counts for its repository. */
+/* What a disk has done since the last round counts for its repository, and for the host's copies.
+ */
 static void add_to_sr(struct measure *me, const char *sr, const struct io_counters *now,
                       const struct io_counters *last)
 {
+    if (is_later(now, last)) {
+        me->copy_hit_bytes += fmax(now->copy_hit_bytes - last->copy_hit_bytes, 0);
+        me->copy_miss_bytes += fmax(now->copy_miss_bytes - last->copy_miss_bytes, 0);
+    }
     for (size_t i = 0; i < me->srs.n; i++) {
         struct io_counters *t = &me->srs.v[i]->total;
         if (!str_eq(me->srs.v[i]->ref, sr) || !is_later(now, last))
@@ -534,7 +543,7 @@ static void measure_srs(struct ops *ops, const struct snap *s)
 /* ---- the host ---- */
 
 /* What the list of the host's sources depends on. */
-static char *signature_of(const struct measure *me)
+static char *signature_of(const struct measure *me, const char *cache)
 {
     struct buf b;
     buf_init(&b, 1 << 20);
@@ -543,10 +552,11 @@ static char *signature_of(const struct measure *me)
         buf_printf(&b, " %s", me->machine.nics[i].name);
     for (size_t i = 0; i < me->srs.n; i++)
         buf_printf(&b, " /%s", me->srs.v[i]->name);
+    buf_printf(&b, " =%s", cache);
     return buf_take(&b);
 }
 
-static void make_host_sources(struct metrics *m, struct measure *me)
+static void make_host_sources(struct metrics *m, struct measure *me, const char *cache)
 {
     struct readings *r = &me->host;
     readings_clear(r);
@@ -562,6 +572,8 @@ static void make_host_sources(struct metrics *m, struct measure *me)
         readings_add(r, metrics_source(m, (enum source_kind_id)k, ""), (double)NAN);
     for (size_t i = 0; i < me->srs.n; i++)
         add_io(m, r, SOURCE_HOST_SR_READ, me->srs.v[i]->name);
+    for (int k = SOURCE_HOST_CACHE_SIZE; *cache && k <= SOURCE_HOST_CACHE_MISSES; k++)
+        readings_add(r, metrics_source(m, (enum source_kind_id)k, cache), (double)NAN);
 }
 
 static double *put_machine(const struct ops *ops, const struct snap *s, double *out)
@@ -604,15 +616,22 @@ static void measure_host(struct ops *ops, const struct snap *s)
 {
     struct measure *me = ops->measure;
     const struct rec_host *host = snap_host(s, ops->host_ref);
-    char *signature = signature_of(me);
+    const char *cache; /* uuid */
+    _cleanup_(freep) char *folder = local_cache_folder(ops, s, &cache);
+    char *signature = signature_of(me, cache);
     if (!me->host_signature || !str_eq(signature, me->host_signature))
-        make_host_sources(ops->metrics, me);
+        make_host_sources(ops->metrics, me, cache);
     free(me->host_signature);
     me->host_signature = signature;
     double *out = put_host_nics(&me->machine, put_machine(ops, s, me->host.values.v));
     vec_each (m, &me->srs) {
         io_now(&(*m)->total, &(*m)->last, out);
         out += IO_KINDS;
+    }
+    if (folder) {
+        *out++ = (double)disk_copies_size(folder);
+        *out++ = me->copy_hit_bytes;
+        *out++ = me->copy_miss_bytes;
     }
     if (host)
         metrics_feed(ops->metrics, OWNER_HOST, host->uuid, me->machine.time, me->host.sources.v,

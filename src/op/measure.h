@@ -21,7 +21,7 @@ struct io_counters {
     bool known;
     double time;
     double read_bytes, write_bytes, read_ops, write_ops, read_us, write_us, inflight;
-    double hit_bytes, miss_bytes;
+    double hit_bytes, miss_bytes, copy_hit_bytes, copy_miss_bytes;
 };
 
 struct disk_meter {
@@ -60,6 +60,7 @@ struct measure {
     VEC(struct vm_meter *) vms;
     struct pmap *vm_by_uuid;
     VEC(struct sr_meter *) srs;
+    double copy_hit_bytes, copy_miss_bytes; /* of all disks, since the daemon began */
     struct readings host;
     char *host_signature; /* what the host's sources were made for */
     struct watch_meter host_watch;

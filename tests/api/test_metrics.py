@@ -311,3 +311,29 @@ def test_a_guests_history_outlives_it(host, s, vm, measured):
     column = doc["meta"]["legend"].index(f"AVERAGE:vm:{uuid}:cpu0")
     ended = int(ET.fromstring(xml).findtext("lastupdate"))
     assert any(r["values"][column] != "NaN" for r in doc["data"] if int(r["t"]) <= ended)
+
+
+def test_what_is_kept_of_servers_is_measured(s, vm):
+    host = s.host.get_all()[0]
+    sr = s.SR.get_by_name_label("Local storage")[0]
+    if s.VM.get_power_state(vm) != "Halted":
+        s.VM.hard_shutdown(vm)
+
+    def names():
+        return {x["name_label"].rpartition("_cache_")[2] for x in s.host.get_data_sources(host)
+                if x["name_label"].startswith(f"sr_{s.SR.get_uuid(sr)}_cache_")}
+
+    def value(what):
+        return s.host.query_data_source(host, f"sr_{s.SR.get_uuid(sr)}_cache_{what}")
+    assert not names()
+    s.host.disable(host)
+    s.host.enable_local_storage_caching(host, sr)
+    s.host.enable(host)
+    s.VM.start(vm, False, False)
+    until(lambda: names() == {"size", "hits", "misses"})
+    until(lambda: value("hits") > 0 and abs(value("hits") - 2 * value("misses")) < 1e-3)
+    assert value("size") == 0
+    s.VM.hard_shutdown(vm)
+    s.host.disable(host)
+    s.host.disable_local_storage_caching(host)
+    s.host.enable(host)
