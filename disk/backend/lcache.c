@@ -23,6 +23,10 @@
 #define BOOT_ID     "/proc/sys/kernel/random/boot_id"
 #define BOOT_SIZE   37
 
+/* How long somebody else who begins it anew is waited for. */
+#define LOCK_STEPS   300
+#define LOCK_STEP_US 10000
+
 /* The first page, in the host's byte order: nobody else reads it. */
 struct head {
     char magic[16];
@@ -66,6 +70,17 @@ static int lock(int fd, short type)
 {
     struct flock l = {.l_type = type, .l_whence = SEEK_SET, .l_start = 0, .l_len = 1};
     return fcntl(fd, F_OFD_SETLK, &l) < 0 ? -errno : 0;
+}
+
+/* Whoever looks whether it has to be begun anew has it alone for a moment. */
+static int lock_to_use(int fd)
+{
+    int r = lock(fd, F_RDLCK);
+    for (int i = 0; i < LOCK_STEPS && r == -EAGAIN; i++) {
+        (void)usleep(LOCK_STEP_US);
+        r = lock(fd, F_RDLCK);
+    }
+    return r;
 }
 
 static int head_of(struct file *parent, struct head *ret)
@@ -124,7 +139,7 @@ static int take_file(struct lcache *lc, const char *path, const struct head *hea
     if (lock(fd, F_WRLCK) == 0 && !has_head(fd, head, size))
         r = begin_anew(fd, head, lc->map_size, size);
     if (r == 0)
-        r = lock(fd, F_RDLCK); /* somebody begins it: without it, this time */
+        r = lock_to_use(fd);
     if (r == 0 && (fstat(fd, &st) < 0 || st.st_nlink == 0 || !has_head(fd, head, size)))
         r = -ESTALE;
     return r;

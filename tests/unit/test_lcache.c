@@ -5,6 +5,7 @@
 #include "disk/backend/lcache.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -264,6 +265,36 @@ static void test_others_use_it_and_a_removed_one_is_made_again(void **state)
     assert_int_equal(look(w, 0, 8192), 0);
 }
 
+/* As a hundred disks of one parent do when their host has started. */
+static void *open_one(void *arg)
+{
+    struct world *w = arg;
+    struct file *parent = NULL;
+    struct lcache *lc = NULL;
+    if (file_open(w->parent_path, FILE_READ, &parent) == 0)
+        (void)lcache_open(w->copy_path, parent, &w->disk.backend, &lc);
+    file_close(parent);
+    return lc;
+}
+
+static void test_many_begin_at_once(void **state)
+{
+    struct world *w = *state;
+    pthread_t threads[8];
+    void *got[8];
+    close_both(w);
+    assert_int_equal(unlink(w->copy_path), 0);
+    for (unsigned i = 0; i < 8; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, open_one, w), 0);
+    for (unsigned i = 0; i < 8; i++)
+        assert_int_equal(pthread_join(threads[i], &got[i]), 0);
+    for (unsigned i = 0; i < 8; i++) {
+        assert_non_null(got[i]);
+        lcache_close(got[i]);
+    }
+    open_both(w);
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
@@ -276,6 +307,7 @@ int main(void)
         TEST(test_a_broken_one_is_left_alone),
         TEST(test_what_the_parent_refuses_is_asked_for_as_it_was),
         TEST(test_it_is_there_the_next_time),
+        TEST(test_many_begin_at_once),
         TEST(test_others_use_it_and_a_removed_one_is_made_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
