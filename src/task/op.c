@@ -13,6 +13,7 @@
 #include "state/db.h"
 #include "state/txn.h"
 #include "task/op_run.h"
+#include "task/tasks_impl.h"
 
 /* ---- the caller ---- */
 
@@ -225,23 +226,43 @@ struct err *op_sleep(struct op *op, usec_t duration)
 struct claim_more {
     struct op_run *r;
     struct claim claim;
+    bool is_held_up;
 };
 
 static struct err *claim_more(struct txn *t, void *arg)
 {
     struct claim_more *m = arg;
-    TRY(claim_take(t, &m->claim, 1, m->r->holder));
-    return journal_update(t, m->r);
+    struct err *refused = claim_take(t, &m->claim, 1, m->r->holder);
+    m->is_held_up = refused && is_held_by_house(t, refused);
+    return refused ? refused : journal_update(t, m->r);
+}
+
+/* The house itself does not wait: it lets go, and comes again. */
+static bool is_patient(const struct op_run *r)
+{
+    return (r->op.msg || r->transfer) && !r->op.tasks->cfg.single;
+}
+
+static struct err *claim_in_time(struct op *op, struct claim_more *m)
+{
+    usec_t until = clock_now() + HELD_UP_MAX;
+    struct err *e = db_write(op->db, "claim", claim_more, m);
+    while (e && m->is_held_up && is_patient(m->r) && clock_now() < until && !op_is_cancelled(op)) {
+        err_free(e);
+        waitable_wait(&m->r->cancel, NULL, clock_now() + HELD_UP_TRY);
+        e = db_write(op->db, "claim", claim_more, m);
+    }
+    return e;
 }
 
 struct err *op_claim(struct op *op, int cls, const char *ref, int operation)
 {
     struct op_run *r = op->run;
-    struct claim_more m = {r, {cls, rstr_new(ref), operation}};
+    struct claim_more m = {r, {cls, rstr_new(ref), operation}, false};
     struct claim *more = mem_realloc(r->claims, r->n_claims + 1, sizeof(*more));
     r->claims = more;
     r->claims[r->n_claims++] = m.claim;
-    struct err *e = db_write(op->db, "claim", claim_more, &m);
+    struct err *e = claim_in_time(op, &m);
     if (e)
         rstr_unref(r->claims[--r->n_claims].ref);
     else

@@ -70,6 +70,14 @@ struct op_run {
     struct val *result;
 };
 
+/* Who is held up tries again every HELD_UP_TRY, for HELD_UP_MAX. */
+#define HELD_UP_MAX (60 * USEC_PER_SEC)
+#define HELD_UP_TRY (50 * USEC_PER_MSEC)
+
+/* Was the claim refused because of what the house does to a chain of disks by itself? That holds
+ * each of them for a moment only. */
+bool is_held_by_house(struct txn *t, const struct err *refused);
+
 struct op_run *op_run_new(struct tasks *ts);
 void op_run_free(struct op_run *r);
 

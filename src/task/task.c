@@ -23,8 +23,6 @@
 #define MAX_OPS     64
 #define MAX_ENDERS  8
 #define MAX_WAITING 1000 /* calls beyond the pool's size */
-#define HELD_UP_MAX (60 * USEC_PER_SEC)
-#define HELD_UP_TRY (50 * USEC_PER_MSEC)
 
 /* ---- the registry ---- */
 
@@ -244,8 +242,7 @@ static struct err *take_claims(struct txn *t, struct op_run *r)
     return claim_take(t, r->claims, r->n_claims, r->holder);
 }
 
-/* What the house does to a chain of disks by itself holds each of them for a moment only. */
-static bool is_tidied(struct txn *t, const struct err *refused)
+bool is_held_by_house(struct txn *t, const struct err *refused)
 {
     if (!err_is(refused, "OTHER_OPERATION_IN_PROGRESS") ||
         !str_eq(err_param(refused, 2), enum_vdi_operations.values[VDI_OPERATIONS_BLOCKED]))
@@ -261,7 +258,7 @@ static struct err *begin_txn(struct txn *t, void *arg)
     if (r->given_task && !txn_task(t, r->op.task))
         return err_HANDLE_INVALID("task", r->op.task);
     struct err *refused = take_claims(t, r);
-    r->is_held_up = r->is_patient && refused && is_tidied(t, refused);
+    r->is_held_up = r->is_patient && refused && is_held_by_house(t, refused);
     if (refused && (!r->keep_task || r->is_held_up))
         return refused;
     r->failed = refused;

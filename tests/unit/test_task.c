@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
@@ -355,6 +356,36 @@ static struct err *return_at_once(struct op *op, const void *args, struct val **
     return NULL;
 }
 
+/* As a transfer of a disk does, and what claims more when it has begun. */
+static struct err *claim_disk(struct op *op, const void *args, struct val **ret)
+{
+    return op_claim(op, CLASS_VDI, args, VDI_OPERATIONS_UPDATE);
+}
+
+static void *free_the_house(void *arg)
+{
+    ok(db_write(db, "after the first try", nothing, NULL));
+    waitable_fire(&go);
+    return NULL;
+}
+
+static void who_claims_what_the_house_holds_waits(void **state)
+{
+    _cleanup_(rstr_unrefp) const char *vdi = NULL;
+    pthread_t thread;
+    ok(db_write(db, "add", add_vdi, &vdi));
+    waitable_clear(&go);
+    waitable_clear(&begun);
+    tasks_run_internal(ts, "test.tidy", CLASS_VDI, vdi, VDI_OPERATIONS_BLOCKED, NULL);
+    waitable_wait(&begun, NULL, USEC_NEVER);
+    assert_int_equal(pthread_create(&thread, NULL, free_the_house, NULL), 0);
+    struct run_request rq = {
+        .fn = claim_disk, .args = (void *)vdi, .label = "a transfer", .caller = caller_internal};
+    ok(tasks_transfer(ts, &rq, NULL));
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_true(tasks_settle(ts, clock_now() + 60 * USEC_PER_SEC));
+}
+
 static void who_meets_the_house_at_a_disk_waits(void **state)
 {
     _cleanup_(rstr_unrefp) const char *vdi = NULL;
@@ -476,6 +507,7 @@ int main(void)
         T(behind_the_commit_it_is_finished),
         T(claims_dropped_during_a_refusal_are_noticed),
         T(who_meets_the_house_at_a_disk_waits),
+        T(who_claims_what_the_house_holds_waits),
         T(old_tasks_are_forgotten),
         T(no_more_than_two_hundred),
         T(an_ended_task_stays_as_it_ended),
