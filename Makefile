@@ -59,7 +59,7 @@ torture-real: build ## break every step of every operation on real guests
 docs: ## check the documentation and generate its generated pages
 	@tools/docs
 
-check-all: ## what CI leaves out: clang, coverage, a bare Debian root
+check-all: ## what CI leaves out: clang, cairn-diskd under TSan, coverage, a bare Debian root
 	@CAIRN_DEPS=extra tools/deps
 	@tools/check-all
 

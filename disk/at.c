@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/mem.h"
 #include "disk/backend/remote.h"
 #include "disk/report.h"
 
@@ -20,11 +21,18 @@ static int complain(const char *path, int err)
 
 static int run(const char *verb, const char *path, const char *more, json_t **ret)
 {
-    bool is_fetch = strcmp(verb, "fetch") == 0;
-    if (!is_fetch && strcmp(verb, "put") != 0)
-        return remote_tool(verb, path, more, ret);
-    *ret = json_object();
-    return !more ? -EINVAL : is_fetch ? at_fetch(path, more) : at_put(path, more);
+    static const struct {
+        const char *verb;
+        int (*run)(const char *url, const char *local);
+    } files[] = {{"fetch", at_fetch}, {"put", at_put}, {"commit", at_commit}};
+    if (strcmp(verb, "read") == 0)
+        return more ? at_read(path, more, ret) : -EINVAL;
+    for (size_t i = 0; i < ARRAY_LEN(files); i++)
+        if (strcmp(verb, files[i].verb) == 0) {
+            *ret = json_object();
+            return more ? files[i].run(path, more) : -EINVAL;
+        }
+    return remote_tool(verb, path, more, ret);
 }
 
 int at_run(const char *verb, const char *path, const char *more)

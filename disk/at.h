@@ -11,3 +11,8 @@ int at_run(const char *verb, const char *path, const char *more);
  * -errno. */
 int at_fetch(const char *url, const char *local);
 int at_put(const char *url, const char *local);
+
+/* at_bytes.c: bytes of a block device on a server, and changes of them. */
+struct json_t;
+int at_read(const char *url, const char *what, struct json_t **ret);
+int at_commit(const char *url, const char *local);

@@ -24,7 +24,9 @@ static bool all_ones(const struct blockmap *m, const struct bitmap *b);
 
 int blockmap_init(struct blockmap *m, uint32_t n_blocks, uint32_t block_size)
 {
-    *m = (struct blockmap){.n_blocks = n_blocks, .block_size = block_size};
+    *m = (struct blockmap){.n_blocks = n_blocks,
+                           .block_size = block_size,
+                           .block_shift = (unsigned)__builtin_ctz(block_size)};
     m->bat = mem_try_alloc(n_blocks, sizeof(*m->bat));
     m->full = mem_try_alloc((size_t)n_blocks / 8 + 1, 1);
     if (!m->bat || !m->full) {
@@ -52,6 +54,18 @@ void blockmap_done(struct blockmap *m)
 void blockmap_set_full(struct blockmap *m, uint32_t block)
 {
     m->full[block / 8] |= (uint8_t)(0x80u >> block % 8);
+}
+
+void blockmap_expect(const struct blockmap *m, uint64_t at)
+{
+    uint32_t block = blockmap_block(m, at);
+    if (block >= m->n_blocks || m->bat[block] == VHD_UNALLOCATED)
+        return;
+    const struct bitmap *b = m->bucket[block % BITMAP_BUCKETS];
+    if (!b)
+        return;
+    __builtin_prefetch(b);
+    __builtin_prefetch(&b->bits[at % m->block_size / VHD_SECTOR / 8]);
 }
 
 uint64_t blockmap_bitmap_at(const struct blockmap *m, uint32_t block)

@@ -46,7 +46,8 @@ struct bitmap {
 
 struct blockmap {
     uint32_t n_blocks;
-    uint32_t block_size;   /* bytes */
+    uint32_t block_size;   /* bytes; a power of two */
+    unsigned block_shift;  /* of which: a chain is walked image by image, so no division there */
     uint64_t table_offset; /* of the BAT in the file */
     bool zeroes_behind;    /* what lies behind next_free reads as zeroes */
     uint32_t *bat;         /* host order; VHD_UNALLOCATED */
@@ -70,6 +71,14 @@ static inline bool blockmap_is_full(const struct blockmap *m, uint32_t block)
     return m->full[block / 8] & (0x80u >> block % 8);
 }
 void blockmap_set_full(struct blockmap *m, uint32_t block);
+
+static inline uint32_t blockmap_block(const struct blockmap *m, uint64_t at)
+{
+    return (uint32_t)(at >> m->block_shift);
+}
+
+/* Byte `at` of the disk will be asked for: what says where it is goes to the processor's cache. */
+void blockmap_expect(const struct blockmap *m, uint64_t at);
 
 /* The byte in the file where the block's bitmap or data is; the block must not be absent. */
 uint64_t blockmap_bitmap_at(const struct blockmap *m, uint32_t block);

@@ -10,6 +10,8 @@
 
 #include "base/mem.h"
 
+#define AHEAD 3 /* images */
+
 static void chain_freep(struct chain **c);
 
 int chain_open(const struct chain_item *items, unsigned n, bool readonly, struct chain **ret,
@@ -78,6 +80,13 @@ void chain_map(const struct chain *c, uint64_t at, uint64_t size, struct chain_e
     chain_map_from(c, 0, at, size, ret);
 }
 
+/* In a long chain the processor waits for memory at each image if it is not told before. */
+static void expect(const struct image *im, uint64_t at)
+{
+    if (im->ops->expect)
+        im->ops->expect(im, at);
+}
+
 void chain_map_from(const struct chain *c, unsigned first, uint64_t at, uint64_t size,
                     struct chain_extent *ret)
 {
@@ -93,6 +102,8 @@ void chain_map_from(const struct chain *c, unsigned first, uint64_t at, uint64_t
             .kind = e.kind, .size = e.size, .offset = e.offset, .block = e.block, .image = im};
         if (e.kind != EXTENT_HOLE)
             return;
+        if (i + AHEAD < c->n)
+            expect(c->image[i + AHEAD], at);
     }
     *ret = (struct chain_extent){.kind = EXTENT_HOLE, .size = size};
 }

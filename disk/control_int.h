@@ -91,6 +91,7 @@ struct entry *entry_find(struct control *ctl, const char *id); /* NULL */
 /* verbs_room.c */
 json_t *verb_grow(struct call *c);
 json_t *verb_wants(struct call *c);
+json_t *verb_refuse(struct call *c);
 /* For the activation that begins: fewer bytes left of its volume than that make the disk want room;
  * 0: never. */
 void control_asks_room(struct entry *e, uint64_t low);

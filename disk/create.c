@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "disk/full.h"
 #include "disk/layout.h"
 
 static int decide_size(const char *path, enum image_format format, uint64_t size,
@@ -33,7 +34,9 @@ int image_create(const char *path, enum image_format format, uint64_t size,
         why_set(why, "cannot create '%s': %s", path, strerror(-r));
         return r;
     }
-    r = image_ops_of(format)->fill(f, parent ? &facts : NULL, &made);
+    r = full_make(f, format, made.size);
+    if (r == 0)
+        r = image_ops_of(format)->fill(f, parent ? &facts : NULL, &made);
     if (r == 0)
         r = file_settle(f, path);
     if (r < 0) {

@@ -32,6 +32,7 @@ int image_create(const char *path, enum image_format format, uint64_t size,
 struct image_change {
     int hidden;                        /* 0 or 1; -1: as it is */
     const struct image_parent *parent; /* NULL: as it is */
+    const char *called;                /* the path it will be known by; NULL: its own */
 };
 
 /* Changes what an image says of itself; readers may have it open as an ancestor. A new parent must

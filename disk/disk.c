@@ -424,6 +424,17 @@ void disk_retry(struct disk *d)
         park_retry(d->park);
 }
 
+static void refuse_one(struct blk_req *req, int err, void *arg)
+{
+    answer(arg, req, err);
+}
+
+void disk_refuse(struct disk *d)
+{
+    if (d->park)
+        park_refuse(d->park, refuse_one);
+}
+
 void disk_sort_out(struct disk *d)
 {
     if (d->park)
@@ -511,7 +522,7 @@ static void on_left(void *arg)
 
 bool disk_can_be_mirrored(const struct disk *d)
 {
-    return d->state == DISK_ACTIVE && !d->is_readonly && !d->mirror;
+    return d->state == DISK_ACTIVE && !d->mirror;
 }
 
 void disk_mirror(struct disk *d, struct mirror *m)

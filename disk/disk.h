@@ -159,6 +159,8 @@ void disk_may_park(struct disk *d);
 void disk_may_halt(struct disk *d);
 /* Has parked requests tried at once; of a disk that halts, its client asks again from now on. */
 void disk_retry(struct disk *d);
+/* Parked requests are answered with the error that they met. */
+void disk_refuse(struct disk *d);
 /* For front ends: some of their requests do not stay any more (blk_req.stays). */
 void disk_sort_out(struct disk *d);
 

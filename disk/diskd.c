@@ -159,7 +159,9 @@ static int run_daemon(const struct args *a)
     remote_start(d.ring);
     r = jobs_new(d.ring, &d.jobs);
     if (r == 0 && !a->no_sandbox)
-        r = sandbox_enter(a->has_network);
+        r = sandbox_enter(!a->has_network        ? SANDBOX_LOCAL
+                          : remote_has_threads() ? SANDBOX_THREADS
+                                                 : SANDBOX_NETWORK);
     if (r < 0)
         return complain("sandbox", r);
     d.backend = uring_backend_new(d.ring);

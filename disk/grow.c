@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "disk/create.h"
+#include "disk/full.h"
 
 int image_resize(const char *path, enum image_format format, uint64_t size, uint64_t *ret_size,
                  struct image_why *why)
@@ -25,6 +26,8 @@ int image_grow(const char *path, enum image_format format, enum image_use use, u
     if (wanted == 0 || wanted < im->size)
         r = -EINVAL, reason = "an image can only grow, up to the format's limit";
     else if (wanted != im->size)
+        r = full_grow(im, wanted);
+    if (r == 0 && wanted != im->size)
         r = im->ops->grow(im, wanted, &reason);
     if (r < 0)
         why_set(why, "cannot grow '%s': %s", path, reason ? reason : strerror(-r));

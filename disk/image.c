@@ -31,6 +31,7 @@ static const struct image_ops raw_ops = {
     .free = NULL,
     .has_own_pages = packs_nothing,
     .map = NULL,
+    .expect = NULL,
     .allocated = NULL,
     .is_child = NULL,
     .round_size = raw_round_size,
@@ -93,6 +94,7 @@ int image_open(const char *path, enum image_format format, enum image_use use, s
     }
     const char *reason = "";
     im->is_device = st.is_device;
+    im->is_elastic = st.is_elastic;
     r = im->ops->open(im, st.size, &reason);
     if (r < 0) {
         why_set(why, "cannot open '%s': %s", path, *reason ? reason : strerror(-r));

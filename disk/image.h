@@ -55,6 +55,7 @@ struct image {
     char *path;
     bool is_readonly;
     bool is_device;           /* its file is one: what was never written may be anything */
+    bool is_elastic;          /* an elastic one, see file.h */
     uint64_t size;            /* of the disk, bytes */
     bool has_parent;          /* a differencing image */
     uint32_t lost_blocks;     /* BAT entries that a crash left pointing behind the end */
@@ -91,6 +92,8 @@ struct image_ops {
     bool (*has_own_pages)(const struct image *im);
     /* As image_map(), which takes whatever has none for its own data. */
     void (*map)(struct image *im, uint64_t at, uint64_t size, struct extent *ret);
+    /* The extent at `at` is likely to be asked for soon. */
+    void (*expect)(const struct image *im, uint64_t at);
     uint64_t (*allocated)(const struct image *im); /* bytes, about; NULL: all of it */
     bool (*is_child)(const struct image *im, const struct image *parent);
 

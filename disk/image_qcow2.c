@@ -13,6 +13,7 @@
 
 #include "base/mem.h"
 #include "codec/bytes.h"
+#include "disk/backend/lv.h"
 #include "disk/layout.h"
 
 #define FAIL(code, why)                                                                            \
@@ -61,6 +62,14 @@ static int read_l1(struct image *im, const char **ret_why)
     return r;
 }
 
+/* Of clusters: as far as there can be reference counts of them, and a device. */
+static uint64_t end_of(const struct qcow2_header *h, uint64_t device_size)
+{
+    uint64_t limit = (uint64_t)h->refcounts_clusters * (Q2_CLUSTER / 8) * (Q2_CLUSTER / 2);
+    uint64_t clusters = device_size / Q2_CLUSTER;
+    return (clusters < limit ? clusters : limit) * Q2_CLUSTER;
+}
+
 static int open_for_writing(struct image *im, uint64_t file_size, const char **ret_why)
 {
     struct qcow2 *q = im->qcow2;
@@ -69,11 +78,8 @@ static int open_for_writing(struct image *im, uint64_t file_size, const char **r
     if (r < 0)
         return r;
     bool is_dirty = q->header.incompatible & QCOW2_DIRTY;
-    uint64_t limit = (uint64_t)q->header.refcounts_clusters * (Q2_CLUSTER / 8) * (Q2_CLUSTER / 2);
     m->zeroes_behind = !im->is_device;
-    m->end = limit * Q2_CLUSTER;
-    if (im->is_device && file_size < m->end)
-        m->end = file_size / Q2_CLUSTER * Q2_CLUSTER;
+    m->end = end_of(&q->header, im->is_device ? file_size : UINT64_MAX);
     m->next_free = (file_size + Q2_CLUSTER - 1) / Q2_CLUSTER * Q2_CLUSTER;
     if (is_dirty || im->is_device)
         r = qcow2_find_end(im, &m->next_free, ret_why);
@@ -195,10 +201,12 @@ static uint64_t allocated(const struct image *im)
     return size < im->size ? size : im->size;
 }
 
-static const char *last_name(const char *path)
+/* Of a volume its own name: where it is may change. */
+static struct view last_name(const char *path)
 {
+    struct view volume;
     const char *slash = strrchr(path, '/');
-    return slash ? slash + 1 : path;
+    return lv_name(path, &volume) ? volume : view_of(slash ? slash + 1 : path);
 }
 
 /* A qcow2 image knows its parent by name only. */
@@ -206,7 +214,8 @@ static bool is_child(const struct image *im, const struct image *parent)
 {
     if (parent->format != IMAGE_RAW && parent->format != IMAGE_QCOW2)
         return false;
-    return strcmp(last_name(im->qcow2->header.backing), last_name(parent->path)) == 0;
+    struct view name = last_name(im->qcow2->header.backing), own = last_name(parent->path);
+    return name.size == own.size && memcmp(name.p, own.p, own.size) == 0;
 }
 
 static uint64_t round_size(uint64_t size)
@@ -226,6 +235,11 @@ static bool is_hidden(const struct image *im)
     return im->qcow2->header.is_hidden;
 }
 
+static void device_grown(struct image *im, uint64_t size)
+{
+    im->qcow2->map.end = end_of(&im->qcow2->header, size);
+}
+
 const struct image_ops image_qcow2_ops = {
     .name = "qcow2",
     .has_uuid = false,
@@ -234,6 +248,7 @@ const struct image_ops image_qcow2_ops = {
     .free = free_image,
     .has_own_pages = has_own_pages,
     .map = map,
+    .expect = NULL,
     .allocated = allocated,
     .is_child = is_child,
     .round_size = round_size,
@@ -245,5 +260,5 @@ const struct image_ops image_qcow2_ops = {
     .is_hidden = is_hidden,
     .parent_path = parent_path,
     .room = NULL,
-    .device_grown = NULL,
+    .device_grown = device_grown,
 };

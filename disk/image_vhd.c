@@ -39,6 +39,7 @@ static int check_overlap(const struct blockmap *m, const char **ret_why);
 static void read_batmap(struct image *im);
 static int find_end(struct image *im, uint64_t file_size, uint64_t footer_at, const char **ret_why);
 static int repair(struct image *im);
+static int put_footer(struct image *im);
 static int drop_lost_blocks(struct image *im);
 static int write_batmap(struct image *im);
 
@@ -309,20 +310,29 @@ static int find_end(struct image *im, uint64_t file_size, uint64_t footer_at, co
     return repair(im);
 }
 
-/* Lost blocks go first: their places will be given to others. */
+/* Lost blocks go first: their places will be given to others. Without room for its footer an image
+ * is good all the same, by the copy at its beginning: it gets one with its next block, or at its
+ * end. */
 static int repair(struct image *im)
 {
     int r = 0;
-    if (!im->is_footer_at_end && !im->is_device)
+    bool lacks_footer = !im->is_footer_at_end;
+    if (lacks_footer && !im->is_device)
         r = file_truncate(im->file, im->map.next_free * VHD_SECTOR);
     if (r == 0)
         r = drop_lost_blocks(im);
-    if (r == 0 && !im->is_footer_at_end)
-        r = file_pwrite(im->file, im->footer_bytes, VHD_FOOTER_SIZE, image_vhd_footer_at(im));
-    if (r == 0 && (im->lost_blocks || !im->is_footer_at_end))
+    if (r == 0 && lacks_footer)
+        r = put_footer(im);
+    if (r == 0 && (im->lost_blocks || lacks_footer))
         r = file_sync(im->file);
-    im->is_footer_at_end = r == 0;
     return r;
+}
+
+static int put_footer(struct image *im)
+{
+    int r = file_pwrite(im->file, im->footer_bytes, VHD_FOOTER_SIZE, image_vhd_footer_at(im));
+    im->is_footer_at_end = r == 0;
+    return r == -ENOSPC || r == -EDQUOT ? 0 : r;
 }
 
 uint64_t image_vhd_footer_at(const struct image *im)
@@ -385,8 +395,8 @@ static int write_batmap(struct image *im)
 static void map_dynamic(struct image *im, uint64_t at, uint64_t size, struct extent *ret)
 {
     struct blockmap *m = &im->map;
-    uint32_t block = (uint32_t)(at / m->block_size);
-    uint64_t inside = at % m->block_size;
+    uint32_t block = blockmap_block(m, at);
+    uint64_t inside = at & (m->block_size - 1);
     if (size > m->block_size - inside)
         size = m->block_size - inside;
     *ret = (struct extent){.kind = EXTENT_HOLE, .size = size, .block = block};
@@ -410,6 +420,11 @@ static void map_dynamic(struct image *im, uint64_t at, uint64_t size, struct ext
         ret->size = end - inside;
     if (!present)
         ret->kind = EXTENT_HOLE;
+}
+
+static void expect(const struct image *im, uint64_t at)
+{
+    blockmap_expect(&im->map, at);
 }
 
 /* Not in images that pack their blocks (QEMU's). */
@@ -478,6 +493,7 @@ const struct image_ops image_vhd_ops = {
     .free = free_map,
     .has_own_pages = has_pages_of_its_own,
     .map = map_dynamic,
+    .expect = expect,
     .allocated = allocated,
     .is_child = is_child,
     .round_size = vhd_round_size,
@@ -500,6 +516,7 @@ const struct image_ops image_vhd_fixed_ops = {
     .free = NULL,
     .has_own_pages = fixed_has_own_pages,
     .map = NULL,
+    .expect = NULL,
     .allocated = NULL,
     .is_child = NULL,
     .round_size = vhd_round_size,

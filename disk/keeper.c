@@ -80,7 +80,7 @@ int keeper_start(bool sandboxed, char **argv)
     if (keeper.pid == 0) {
         fd_close(pair[0]);
         take_name(argv);
-        if (sandboxed && sandbox_enter(false) < 0)
+        if (sandboxed && sandbox_enter(SANDBOX_LOCAL) < 0)
             _exit(1);
         keep(pair[1]);
     }

@@ -32,6 +32,9 @@ struct parent_facts {
 /* Looks at the parent, which may be open elsewhere, for reading at most. */
 int parent_look(const char *child, const struct image_parent *parent, struct parent_facts *ret,
                 struct image_why *why);
+/* Its path is another than that it was looked at by. */
+int parent_call(const char *child, const char *path, struct parent_facts *facts,
+                struct image_why *why);
 /* Fills the header's members about the parent, and the bytes of the locators, which are to be at
  * `locators_at`. */
 int parent_put(const struct parent_facts *p, uint64_t locators_at, struct vhd_header *h,

@@ -54,8 +54,8 @@ struct mirror {
     struct ring_op later, timer;
     bool is_later, is_timing;
     uint64_t moved_us;
-    int err, open_err; /* open_err: the job thread's */
-    struct image_why why, open_why;
+    int err, job_err; /* job_err, job_why: what the job thread found */
+    struct image_why why, job_why;
     mirror_fn on_end;
     void *arg;
 };
@@ -125,12 +125,12 @@ void mirror_attach(struct mirror *m, const struct mirror_source *from)
 static void open_work(struct job *j)
 {
     struct mirror *m = (struct mirror *)j;
-    m->open_err = chain_open(m->items, m->n, false, &m->chain, &m->open_why);
-    if (m->open_err < 0 || m->chain->size == m->size)
+    m->job_err = chain_open(m->items, m->n, false, &m->chain, &m->job_why);
+    if (m->job_err < 0 || m->chain->size == m->size)
         return;
-    why_set(&m->open_why, "the target '%s' has %llu bytes, not %llu", m->items[0].path,
+    why_set(&m->job_why, "the target '%s' has %llu bytes, not %llu", m->items[0].path,
             (unsigned long long)m->chain->size, (unsigned long long)m->size);
-    m->open_err = -ERANGE;
+    m->job_err = -ERANGE;
     (void)chain_close(steal(&m->chain), NULL);
 }
 
@@ -145,15 +145,15 @@ static void fail(struct mirror *m, int err, const char *what)
 static void opened(struct job *j)
 {
     struct mirror *m = (struct mirror *)j;
-    if (m->open_err < 0) {
-        m->err = m->open_err;
-        m->why = m->open_why;
+    if (m->job_err < 0) {
+        m->err = m->job_err;
+        m->why = m->job_why;
         closed(j);
         return;
     }
     const struct image *leaf = chain_leaf(m->chain);
     m->is_open = true;
-    m->is_fresh = m->n == 1 && !(leaf->is_device && leaf->format == IMAGE_RAW);
+    m->is_fresh = m->n == 1 && (leaf->format != IMAGE_RAW || !leaf->is_device || leaf->is_elastic);
     m->to = engine_new(m->chain, m->backend, NULL, NULL);
     engine_answer_early(m->to);
     m->moved_us = ring_now_us();
@@ -506,9 +506,7 @@ static void flushed(struct blk_req *req, int err)
 static void close_work(struct job *j)
 {
     struct mirror *m = (struct mirror *)j;
-    int r = chain_close(steal(&m->chain), m->err ? NULL : &m->why);
-    if (!m->err)
-        m->err = r;
+    m->job_err = chain_close(steal(&m->chain), &m->job_why);
 }
 
 static void closed(struct job *j)
@@ -516,6 +514,10 @@ static void closed(struct job *j)
     struct mirror *m = (struct mirror *)j;
     m->is_ending = true;
     leave(m);
+    if (!m->err && m->job_err) {
+        m->err = m->job_err;
+        m->why = m->job_why;
+    }
     if (m->to)
         engine_free(steal(&m->to));
     m->on_end(m->arg, m->err, m->err ? m->why.text : "");

@@ -14,6 +14,8 @@ int image_modify(const char *path, enum image_format format, const struct image_
     struct parent_facts facts;
     struct image *im;
     int r = change->parent ? parent_look(path, change->parent, &facts, why) : 0;
+    if (r == 0 && change->parent && change->called)
+        r = parent_call(path, change->called, &facts, why);
     if (r == 0)
         r = image_open(path, format, IMAGE_MERGE, &im, why);
     if (r < 0)

@@ -41,6 +41,15 @@ static int relative_path(const char *child, const char *parent, char *out, size_
     return k < 0 || (size_t)k >= max - used ? -ENAMETOOLONG : 0;
 }
 
+int parent_call(const char *child, const char *path, struct parent_facts *facts,
+                struct image_why *why)
+{
+    int r = relative_path(child, path, facts->relative, sizeof(facts->relative));
+    if (r < 0)
+        why_set(why, "the path from '%s' to '%s' is too long", child, path);
+    return r;
+}
+
 int parent_look(const char *child, const struct image_parent *parent, struct parent_facts *ret,
                 struct image_why *why)
 {
@@ -52,10 +61,7 @@ int parent_look(const char *child, const struct image_parent *parent, struct par
     if (image_ops_of(parent->format)->has_uuid)
         memcpy(ret->uuid, info.footer.uuid, sizeof(ret->uuid));
     ret->timestamp = (uint32_t)(info.mtime - VHD_UNIX_EPOCH);
-    r = relative_path(child, parent->path, ret->relative, sizeof(ret->relative));
-    if (r < 0)
-        why_set(why, "the path from '%s' to '%s' is too long", child, parent->path);
-    return r;
+    return parent_call(child, parent->path, ret, why);
 }
 
 int parent_put(const struct parent_facts *p, uint64_t locators_at, struct vhd_header *h,

@@ -186,6 +186,15 @@ void park_sort_out(struct park *p)
         p->since = 0;
 }
 
+void park_refuse(struct park *p, void (*answer)(struct blk_req *req, int err, void *arg))
+{
+    int why = p->why;
+    for (unsigned n = p->n; n && p->first; n--)
+        answer(take_first(p), why, p->arg);
+    if (!p->n && !p->trying)
+        p->since = 0;
+}
+
 unsigned park_count(const struct park *p)
 {
     return p->n + (p->trying != NULL);

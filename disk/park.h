@@ -35,6 +35,8 @@ void park_seen(struct park *p, const struct blk_req *req);
 void park_retry(struct park *p);
 /* Gives back the requests whose clients do not stay. */
 void park_sort_out(struct park *p);
+/* Those that wait will not be tried again: answer(), with the error that they met. */
+void park_refuse(struct park *p, void (*answer)(struct blk_req *req, int err, void *arg));
 /* How many are kept; why: -errno of the last refusal, and since when (seconds since 1970). */
 unsigned park_count(const struct park *p);
 int park_why(const struct park *p, int64_t *ret_since);

@@ -243,27 +243,31 @@ int ring_run(struct ring *r)
     return 0;
 }
 
+static void tell_one(struct ring *r)
+{
+    struct io_uring_cqe *cqe = NULL;
+    if (io_uring_peek_cqe(&r->u, &cqe) < 0 || !cqe)
+        return;
+    struct ring_op *op = io_uring_cqe_get_data(cqe);
+    int res = cqe->res;
+    io_uring_cqe_seen(&r->u, cqe);
+    if (op)
+        op->done(op, res);
+}
+
+/* What ends while this round is told belongs to the next one: what a round has answered is not kept
+ * waiting for its signal. */
 int ring_step(struct ring *r)
 {
     int e = enter(r);
     if (e < 0 && e != -EINTR && e != -EAGAIN && e != -EBUSY)
         return e;
     gather(r);
-    struct io_uring_cqe *cqe;
-    unsigned head, seen = 0;
-    if (io_uring_cq_ready(&r->u))
-        r->round_us = ring_now_us();
-    io_uring_for_each_cqe(&r->u, head, cqe)
-    {
-        struct ring_op *op = io_uring_cqe_get_data(cqe);
-        int res = cqe->res;
-        seen++;
-        if (op)
-            op->done(op, res);
-    }
-    io_uring_cq_advance(&r->u, seen);
-    if (seen)
-        r->work_us = r->round_us;
+    unsigned ready = io_uring_cq_ready(&r->u);
+    if (ready)
+        r->work_us = r->round_us = ring_now_us();
+    while (ready--)
+        tell_one(r);
     run_later(r);
     return 0;
 }

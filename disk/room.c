@@ -8,7 +8,7 @@
 static struct image *leaf_that_grows(const struct disk *d)
 {
     struct image *im = d->chain ? chain_leaf(d->chain) : NULL;
-    return im && im->ops->room && im->is_device && !im->is_readonly ? im : NULL;
+    return im && im->ops->room && im->is_device && !im->is_elastic && !im->is_readonly ? im : NULL;
 }
 
 static uint64_t device_size(const struct image *im)

@@ -5,6 +5,7 @@
 #include "disk/sandbox.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <seccomp.h>
 #include <stddef.h>
 #include <sys/prctl.h>
@@ -97,24 +98,35 @@ static const int of_network[] = {
     SCMP_SYS(getegid), SCMP_SYS(getppid), SCMP_SYS(getgroups), SCMP_SYS(access),
 };
 
-static int fill(scmp_filter_ctx f, bool network);
-static int allow_network(scmp_filter_ctx f);
+/* Of librbd, besides: threads, and what these look for. */
+static const int of_threads[] = {
+    SCMP_SYS(set_robust_list), SCMP_SYS(mprotect),     SCMP_SYS(prlimit64),
+    SCMP_SYS(epoll_create1),   SCMP_SYS(epoll_create), SCMP_SYS(eventfd2),
+    SCMP_SYS(pipe2),           SCMP_SYS(socketpair),   SCMP_SYS(sched_getaffinity),
+    SCMP_SYS(sysinfo),         SCMP_SYS(getdents64),   SCMP_SYS(readlink),
+    SCMP_SYS(readlinkat),      SCMP_SYS(clock_getres), SCMP_SYS(get_mempolicy),
+    SCMP_SYS(statfs),          SCMP_SYS(dup),          SCMP_SYS(getrusage),
+};
 
-int sandbox_enter(bool network)
+static int fill(scmp_filter_ctx f, enum sandbox_kind kind);
+static int allow_network(scmp_filter_ctx f);
+static int allow_threads(scmp_filter_ctx f);
+
+int sandbox_enter(enum sandbox_kind kind)
 {
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
         return -errno;
     scmp_filter_ctx f = seccomp_init(SCMP_ACT_ERRNO(EPERM));
     if (!f)
         return -ENOMEM;
-    int r = fill(f, network);
+    int r = fill(f, kind);
     if (r == 0)
         r = seccomp_load(f);
     seccomp_release(f);
     return r;
 }
 
-static int fill(scmp_filter_ctx f, bool network)
+static int fill(scmp_filter_ctx f, enum sandbox_kind kind)
 {
     int r = seccomp_attr_set(f, SCMP_FLTATR_CTL_TSYNC, 1);
     for (size_t i = 0; r == 0 && i < ARRAY_LEN(allowed); i++)
@@ -122,8 +134,10 @@ static int fill(scmp_filter_ctx f, bool network)
     if (r == 0)
         r = seccomp_rule_add(f, SCMP_ACT_ALLOW, SCMP_SYS(socket), 1,
                              SCMP_A0(SCMP_CMP_EQ, AF_UNIX, 0));
-    if (r == 0 && network)
+    if (r == 0 && kind != SANDBOX_LOCAL)
         r = allow_network(f);
+    if (r == 0 && kind == SANDBOX_THREADS)
+        r = allow_threads(f);
     if (r == 0)
         r = seccomp_rule_add(f, SCMP_ACT_KILL_PROCESS, SCMP_SYS(execve), 0);
     if (r == 0)
@@ -140,5 +154,19 @@ static int allow_network(scmp_filter_ctx f)
     for (size_t i = 0; r == 0 && i < ARRAY_LEN(families); i++)
         r = seccomp_rule_add(f, SCMP_ACT_ALLOW, SCMP_SYS(socket), 1,
                              SCMP_A0(SCMP_CMP_EQ, families[i], 0));
+    return r;
+}
+
+/* clone3 has its flags in memory, where no filter looks: libc does without it. */
+static int allow_threads(scmp_filter_ctx f)
+{
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < ARRAY_LEN(of_threads); i++)
+        r = seccomp_rule_add(f, SCMP_ACT_ALLOW, of_threads[i], 0);
+    if (r == 0)
+        r = seccomp_rule_add(f, SCMP_ACT_ALLOW, SCMP_SYS(clone), 1,
+                             SCMP_A0(SCMP_CMP_MASKED_EQ, CLONE_THREAD, CLONE_THREAD));
+    if (r == 0)
+        r = seccomp_rule_add(f, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);
     return r;
 }

@@ -8,12 +8,13 @@
  * or signal another process, change its identity, mount, load, or make another io_uring. What is
  * not allowed fails with EPERM, a program start ends the process.
  *
- * With `network` it can connect over IPv4 and IPv6 as well, and do what the libraries for network
- * storage do on their way: only a process that serves such storage is given that.
+ * SANDBOX_NETWORK: it can connect over IPv4 and IPv6 as well, and do what the libraries for network
+ * storage do on their way. SANDBOX_THREADS: it can make threads, too, for a library that cannot do
+ * without. Only a process that serves such storage is given that.
  */
 #pragma once
 
-#include <stdbool.h>
+enum sandbox_kind { SANDBOX_LOCAL, SANDBOX_NETWORK, SANDBOX_THREADS };
 
 /* Once, after the ring and the threads were made; 0 or -errno. */
-int sandbox_enter(bool network);
+int sandbox_enter(enum sandbox_kind kind);

@@ -29,8 +29,9 @@ struct task {
     uint64_t size;
     bool has_parent;
     struct image_parent parent;
-    int hidden;    /* -1: as it is */
-    uint64_t rate; /* of a coalesce, bytes a second; 0: no limit */
+    const char *called; /* what the parent will be; NULL: what it is */
+    int hidden;         /* -1: as it is */
+    uint64_t rate;      /* of a coalesce, bytes a second; 0: no limit */
     struct coalesce *coalesce;
     struct mirror *mirror;
     struct image_why why;
@@ -99,13 +100,13 @@ static bool take_parent(struct call *c, json_t *j, struct task *t)
     t->has_parent = j;
     if (!j)
         return true;
-    if (json_unpack_ex(j, NULL, JSON_STRICT, "{s:s, s:s}", "path", &t->parent.path, "format",
-                       &format) < 0 ||
+    if (json_unpack_ex(j, NULL, JSON_STRICT, "{s:s, s:s, s?s}", "path", &t->parent.path, "format",
+                       &format, "called", &t->called) < 0 ||
         image_parse_format(format, &t->parent.format) < 0) {
         (void)fail(c, -EINVAL, "parent has a path and a format");
         return false;
     }
-    return check_path(c, t->parent.path, 4095);
+    return check_path(c, t->parent.path, 4095) && (!t->called || check_path(c, t->called, 4095));
 }
 
 json_t *verb_create(struct call *c)
@@ -118,7 +119,7 @@ json_t *verb_create(struct call *c)
                 "parent", &parent) ||
         !take_format(c, format, &t) || !take_parent(c, parent, &t))
         return NULL;
-    if (size < 0 || (size == 0 && !parent))
+    if (size < 0 || (size == 0 && !parent) || t.called)
         return fail(c, -EINVAL, "the size is positive");
     t.size = (uint64_t)size;
     return start(c, &t);
@@ -290,7 +291,8 @@ static void do_resize(struct task *t)
 
 static void do_modify(struct task *t)
 {
-    struct image_change change = {.hidden = t->hidden, .parent = t->has_parent ? &t->parent : NULL};
+    struct image_change change = {
+        .hidden = t->hidden, .parent = t->has_parent ? &t->parent : NULL, .called = t->called};
     t->err = image_modify(t->path, t->format, &change, &t->why);
 }
 

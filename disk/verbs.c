@@ -483,7 +483,7 @@ json_t *verb_run(struct call *call, const char *op)
         {"ping", verb_ping},         {"query", verb_query},
         {"quit", verb_quit},         {"resize", verb_resize},
         {"retry", verb_retry},       {"size", verb_size},
-        {"stats", verb_stats},
+        {"stats", verb_stats},       {"refuse", verb_refuse},
     };
     for (size_t i = 0; i < ARRAY_LEN(verbs); i++)
         if (strcmp(verbs[i].name, op) == 0)

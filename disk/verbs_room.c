@@ -1,6 +1,6 @@
 /*
- * verbs_room.c: `grow` and `wants`: what is asked about volumes that grow under their disks
- * (room.h). Loop's thread, but for the look at the larger volume, which a job takes.
+ * verbs_room.c: `grow`, `wants` and `refuse`: what is asked about volumes that grow under their
+ * disks (room.h). Loop's thread, but for the look at the larger volume, which a job takes.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -64,6 +64,21 @@ static void remember_path(struct entry *e, const char *path)
     e->d->path = mem_strdup(path);
 }
 
+static bool is_same_volume(const char *a, const char *b)
+{
+    struct view x, y;
+    return strcmp(a, b) == 0 ||
+           (lv_name(a, &x) && lv_name(b, &y) && x.size == y.size && memcmp(x.p, y.p, x.size) == 0);
+}
+
+/* Meanwhile the disk may have gone, and another may have come by its name. */
+static int take(struct entry *e, const struct growing *g)
+{
+    if (!e || (disk_is_active(e->d) && !is_same_volume(g->path, e->d->path)))
+        return -ENOENT;
+    return room_grown(e->d, g->file, g->size);
+}
+
 static void looked(struct job *j)
 {
     struct growing *g = (struct growing *)j;
@@ -71,7 +86,7 @@ static void looked(struct job *j)
     struct entry *e = entry_find(ctl, g->id);
     struct failure f = {.err = g->err, .path = g->path};
     if (!f.err)
-        f.err = e ? room_grown(e->d, g->file, g->size) : -ENOENT;
+        f.err = take(e, g);
     if (f.err)
         (void)snprintf(f.text, sizeof(f.text), "the disk '%s' cannot use more of '%s': %s", g->id,
                        g->path, strerror(-f.err));
@@ -87,13 +102,6 @@ static void looked(struct job *j)
     ctl->n_growing--;
     if (ctl->is_ending)
         control_go_on_ending(ctl);
-}
-
-static bool is_same_volume(const char *a, const char *b)
-{
-    struct view x, y;
-    return strcmp(a, b) == 0 ||
-           (lv_name(a, &x) && lv_name(b, &y) && x.size == y.size && memcmp(x.p, y.p, x.size) == 0);
 }
 
 json_t *verb_grow(struct call *c)
@@ -151,6 +159,19 @@ static void on_want(void *arg)
 void control_asks_room(struct entry *e, uint64_t low)
 {
     e->d->room = (struct room){.low = low, .on_want = on_want, .arg = e};
+}
+
+/* Nobody makes it larger: who does not want to wait for ever hears of it. */
+json_t *verb_refuse(struct call *c)
+{
+    const char *id;
+    if (!unpack(c, "{s:s}", "id", &id))
+        return NULL;
+    struct entry *e = entry_find(c->ctl, id);
+    if (!e)
+        return fail(c, -ENOENT, "there is no disk '%s'", id);
+    disk_refuse(e->d);
+    return json_object();
 }
 
 json_t *verb_wants(struct call *c)

@@ -36,7 +36,7 @@ static void on_kick(struct ring_op *op, int res);
 static void on_call_later(struct ring_op *op, int res);
 static bool poll(struct ring_poller *p);
 static bool rest(struct ring_poller *p);
-static bool take_all(struct queue *q);
+static bool take_round(struct queue *q);
 static void request_start(struct request *r);
 static bool request_stays(const struct blk_req *blk);
 static void request_done(struct blk_req *blk, int err);
@@ -117,7 +117,7 @@ void queue_process(struct queue *q)
 {
     if (!is_open(q) || !q->ring.is_running)
         return;
-    (void)take_all(q);
+    (void)take_round(q);
     ring_poller_add(q->s->f->ring, &q->poller);
 }
 
@@ -134,7 +134,7 @@ int queue_take_up(struct queue *q)
 static bool poll(struct ring_poller *p)
 {
     struct queue *q = CONTAINER(struct queue, poller, p);
-    return is_open(q) && take_all(q);
+    return is_open(q) && take_round(q);
 }
 
 static bool rest(struct ring_poller *p)
@@ -181,14 +181,18 @@ static void keep_pieces(struct request *r)
     c->gpa = gpa;
 }
 
-/* Everything that is offered; true if that was anything. */
-static bool take_all(struct queue *q)
+/* What is offered, once around the ring at most: what was answered at once may be offered again as
+ * quickly, and others wait. True if there was anything; the rest is taken in the next round. */
+static bool take_round(struct queue *q)
 {
     struct session *s = q->s;
     struct vring_chain c;
     bool any = false;
     int got;
-    while (disk_is_active(s->f->front.disk) && (got = vring_pop(&q->ring, &s->mem, &c)) != 0) {
+    for (unsigned room = q->ring.size; room && disk_is_active(s->f->front.disk); room--) {
+        got = vring_pop(&q->ring, &s->mem, &c);
+        if (got == 0)
+            break;
         if (got < 0) {
             log_warn("event=bad-descriptors disk=%s", s->f->front.disk->id);
             if (q->err_fd >= 0)

@@ -142,7 +142,8 @@ struct err *device_content(const struct device *d, char **ret, bool *ret_ext4)
         return err_internal("cannot examine '%s'", d->path);
     *ret = r == 0 ? describe(probe) : mem_strdup("");
     if (ret_ext4)
-        *ret_ext4 = r == 0 && str_eq(lookup(probe, "TYPE"), "ext4");
+        *ret_ext4 = r == 0 && (str_eq(lookup(probe, "TYPE"), "ext4") ||
+                               str_eq(lookup(probe, "TYPE"), "ext3"));
     return NULL;
 }
 

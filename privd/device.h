@@ -22,7 +22,8 @@ void device_done(struct device *d);
 /* A phrase that names where it is mounted, or says that the kernel has it in use; "" if neither. */
 struct err *device_user(const struct device *d, char **ret) _must_use_;
 /* A phrase that names what it carries: a file system, a partition table, any signature. "" if it
- * is blank. *ret_ext4, if not NULL: it is an ext4 file system. */
+ * is blank. *ret_ext4, if not NULL: it is a file system that the driver of ext4 mounts, of
+ * that or of the type before it. */
 struct err *device_content(const struct device *d, char **ret, bool *ret_ext4) _must_use_;
 /* An error unless device_user() has nothing to say. */
 struct err *device_check_free(const struct device *d) _must_use_;

@@ -1,5 +1,5 @@
 /*
- * mount.c: ext4 file systems on folders of the mount folder.
+ * mount.c: ext4 file systems, on devices or in parts of them, on folders of the mount folder.
  *
  * Called in a worker. A mount point is one name in the mount folder, which root alone can write, so
  * nothing can be put in its way; it is made at mount and removed at umount. Mounts are nosuid,
@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 #include "base/fd.h"
-#include "privd/device.h"
+#include "privd/part.h"
 #include "privd/verbs.h"
 
 /* The name of a folder in the mount folder. */
@@ -29,9 +29,15 @@ static struct err *name_in(const struct place *p, const char *folder, const char
     return NULL;
 }
 
+/* A device, or a part of one. */
+struct wanted {
+    struct device whole;
+    uint64_t offset, size; /* 0: all of it */
+};
+
 /* *ret_mounted: the device is mounted there already. Something else there is an error. */
-static struct err *check_mount_point(const struct place *p, const char *name, dev_t device,
-                                     bool *ret_mounted)
+static struct err *check_mount_point(const struct place *p, const char *name,
+                                     const struct wanted *w, bool *ret_mounted)
 {
     struct stat above, st;
     if (mkdirat(p->mount_fd, name, 0755) < 0 && errno != EEXIST)
@@ -40,7 +46,7 @@ static struct err *check_mount_point(const struct place *p, const char *name, de
         return err_errno(errno, "cannot look at '%s/%s'", p->mount_dir, name);
     if (!S_ISDIR(st.st_mode))
         return err_internal("'%s/%s' is no folder", p->mount_dir, name);
-    *ret_mounted = st.st_dev == device;
+    *ret_mounted = st.st_dev != above.st_dev && part_is(st.st_dev, &w->whole, w->offset, w->size);
     if (!*ret_mounted && st.st_dev != above.st_dev)
         return err_internal("something else is mounted on '%s/%s'", p->mount_dir, name);
     return NULL;
@@ -65,29 +71,17 @@ static struct err *open_file_system(const struct device *d, int *ret)
     return NULL;
 }
 
-/* A local "ext" repository of XenServer's is a logical volume, which the kernel has to map. */
-static struct err *refuse_content(const struct device *d, const char *content)
-{
-    if (strstr(content, "LVM2_member"))
-        return err_internal(
-            "'%s' is a physical volume of LVM, not a file system: mount the logical "
-            "volume in it and give the folder as device-config:location",
-            d->path);
-    return err_internal("'%s' carries no ext4", d->path);
-}
-
 static struct err *check_ext4(const struct device *d)
 {
     _cleanup_(freep) char *content = NULL;
     bool ext4;
     TRY(device_content(d, &content, &ext4));
-    return ext4 ? NULL : refuse_content(d, content);
+    return ext4 ? NULL : err_internal("'%s' carries no ext4", d->path);
 }
 
-static struct err *mount_on(const struct place *p, const char *name, const struct device *d)
+static struct err *mount_device(const struct place *p, const char *name, const struct device *d)
 {
     _cleanup_(fd_closep) int fd = -1;
-    TRY(device_check_free(d));
     TRY(check_ext4(d));
     TRY(open_file_system(d, &fd));
     /* The caller works in it, whoever has formatted it. */
@@ -98,17 +92,32 @@ static struct err *mount_on(const struct place *p, const char *name, const struc
     return NULL;
 }
 
+static struct err *mount_on(const struct place *p, const char *name, const struct wanted *w)
+{
+    _cleanup_(device_done) struct device d = {0};
+    _cleanup_(fd_closep) int held = -1;
+    TRY(device_check_free(&w->whole));
+    TRY(part_make(&w->whole, w->offset, w->size, &d, &held));
+    return mount_device(p, name, &d);
+}
+
+static void wanted_done(struct wanted *w)
+{
+    device_done(&w->whole);
+}
+
 struct err *verb_mount(const struct place *p, const struct request *r, struct val *answer,
                        int *ret_fd)
 {
     (void)answer, (void)ret_fd;
     const char *name;
     bool mounted;
-    _cleanup_(device_done) struct device d = {0};
+    _cleanup_(wanted_done) struct wanted w = {.offset = (uint64_t)request_int(r, "offset"),
+                                              .size = (uint64_t)request_int(r, "size")};
     TRY(name_in(p, request_str(r, "folder"), &name));
-    TRY(device_find(request_str(r, "device"), &d));
-    TRY(check_mount_point(p, name, d.number, &mounted));
-    struct err *e = mounted ? NULL : mount_on(p, name, &d);
+    TRY(device_find(request_str(r, "device"), &w.whole));
+    TRY(check_mount_point(p, name, &w, &mounted));
+    struct err *e = mounted ? NULL : mount_on(p, name, &w);
     if (e)
         (void)unlinkat(p->mount_fd, name, AT_REMOVEDIR); /* only if it is empty */
     return e;

@@ -23,7 +23,10 @@
 /* Nothing takes longer than a client waits, which is 60 s. */
 const struct verb verbs[] = {
     {.name = "mount",
-     .members = {TEXT("device", rule_device), TEXT("folder", rule_folder)},
+     .members = {TEXT("device", rule_device),
+                 TEXT("folder", rule_folder),
+                 {.name = "offset", .kind = VAL_INT, .max = INT64_C(1) << 52, .optional = true},
+                 {.name = "size", .kind = VAL_INT, .max = INT64_C(1) << 52, .optional = true}},
      .run = verb_mount,
      .caps = CAP(SYS_ADMIN) | CAP(CHOWN),
      .seconds = 50},

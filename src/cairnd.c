@@ -62,7 +62,7 @@ struct daemon {
     struct tls_context *tls;
     struct net *net;
     struct ctl *ctl;
-    struct chores *chores;
+    struct chores *chores, *slow;
     struct resident resident;   /* of its thread */
     struct chore chore_list[8]; /* of which there are fewer */
     struct handlers handlers;
@@ -522,17 +522,30 @@ static void tell_all(void *arg, struct buf *out)
     err_free(dump(arg, 0, NULL, out));
 }
 
-static struct err *sr_tree(void *arg, unsigned argc, const char *const *argv, struct buf *out)
+#define SR_WORDS "tree UUID | place UUID | tune UUID SPLIT BUDGET"
+
+/* Two lines: what measures, and where. */
+static struct err *sr_place(struct daemon *d, const char *uuid, struct buf *out)
+{
+    buf_printf(out, "%s\n", d->config.diskd);
+    return ops_sr_place(d->ops, uuid, out);
+}
+
+static struct err *of_sr(void *arg, unsigned argc, const char *const *argv, struct buf *out)
 {
     struct daemon *d = arg;
-    if (argc != 3 || !str_eq(argv[1], "tree"))
-        return err_internal("what is known is: sr tree UUID");
-    return ops_sr_tree(d->ops, argv[2], out);
+    if (argc == 3 && str_eq(argv[1], "tree"))
+        return ops_sr_tree(d->ops, argv[2], out);
+    if (argc == 3 && str_eq(argv[1], "place"))
+        return sr_place(d, argv[2], out);
+    if (argc == 5 && str_eq(argv[1], "tune"))
+        return ops_sr_tune(d->ops, argv[2], argv[3], argv[4], out);
+    return err_internal("what is known is: sr " SR_WORDS);
 }
 
 static struct err *open_control(struct daemon *d)
 {
-    ctl_register("sr", "tree UUID", sr_tree, d);
+    ctl_register("sr", SR_WORDS, of_sr, d);
     ctl_register("dump", DUMPS, dump, d);
     if (d->config.development)
         fault_control();
@@ -624,6 +637,14 @@ static struct err *give_back(void *arg)
     return NULL;
 }
 
+static struct err *space(void *arg)
+{
+    return ops_space(((struct daemon *)arg)->ops);
+}
+
+/* On a thread of their own: what may wait for storage. */
+static const struct chore slow_chores[] = {{"space", space, 60 * USEC_PER_SEC}};
+
 enum { CHORE_TICK, CHORE_MEASURE };
 static const struct chore chores[] = {{"tick", tick, 5 * USEC_PER_SEC},
                                       {"measure", measure, 5 * USEC_PER_SEC},
@@ -651,8 +672,10 @@ static void serve(struct daemon *d, int signals)
     if (str_eq(d->config.hypervisor, "sim") && d->config.sim_speed > 1)
         d->chore_list[CHORE_MEASURE].every /= d->config.sim_speed;
     d->chores = chores_start(d->chore_list, ARRAY_LEN(chores), d);
+    d->slow = chores_start(slow_chores, ARRAY_LEN(slow_chores), d);
     log_info("event=ready socket=%s", d->config.local_socket);
     loop_run(d->loop);
+    chores_stop(d->slow);
     chores_stop(d->chores);
     loop_fd_del(watch);
 }

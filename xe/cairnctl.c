@@ -16,23 +16,27 @@
 #include "base/str.h"
 #include "xe/control.h"
 #include "xe/doctor.h"
+#include "xe/profile.h"
 
 static int usage(FILE *to, int status)
 {
-    fputs("Usage: cairnctl [-s SOCKET] COMMAND [WORD …]\n"
-          "\n"
-          "  help                       commands of the running daemon\n"
-          "  log MODULE|* LEVEL         err, warn, info or debug\n"
-          "  dump [WHAT]                claims, tasks, sessions, net, threads, loop, state, watch, "
-          "metrics; or all\n"
-          "  sr tree UUID               the disks of an SR: who is built on what, what is tidied "
-          "next\n"
-          "  loops                      what each loop ran, and its slowest callback\n"
-          "  fault …                    fault points, in a development run\n"
-          "  doctor                     checks of this machine; needs no daemon\n"
-          "\n"
-          "SOCKET: /run/cairn/cairnd.ctl, or the one that CAIRN_CONTROL names.\n",
-          to);
+    fputs(
+        "Usage: cairnctl [-s SOCKET] COMMAND [WORD …]\n"
+        "\n"
+        "  help                       commands of the running daemon\n"
+        "  log MODULE|* LEVEL         err, warn, info or debug\n"
+        "  dump [WHAT]                claims, tasks, sessions, net, threads, loop, state, watch, "
+        "metrics; or all\n"
+        "  sr tree UUID               the disks of an SR: who is built on what, what is tidied "
+        "next\n"
+        "  sr profile UUID            measures the SR's device for some ten seconds and keeps how "
+        "to drive it\n"
+        "  loops                      what each loop ran, and its slowest callback\n"
+        "  fault …                    fault points, in a development run\n"
+        "  doctor                     checks of this machine; needs no daemon\n"
+        "\n"
+        "SOCKET: /run/cairn/cairnd.ctl, or the one that CAIRN_CONTROL names.\n",
+        to);
     return status;
 }
 
@@ -70,6 +74,9 @@ int main(int argc, char **argv)
         return usage(stderr, 2);
     if (strcmp(argv[at], "doctor") == 0)
         return doctor_run(socket);
+    int words = argc - at;
+    if (words >= 3 && words <= 4 && str_eq(argv[at], "sr") && str_eq(argv[at + 1], "profile"))
+        return profile_run(socket, argv[at + 2], words == 4 ? argv[at + 3] : "10");
     _cleanup_(buf_done) struct buf line;
     buf_init(&line, 1 << 16);
     for (; at < argc; at++)

@@ -38,7 +38,7 @@ char *control_socket(void)
     return beside ? beside : mem_strdup(named ? named : CONTROL_SOCKET);
 }
 
-int control_ask(const char *socket, const char *line)
+int control_get(const char *socket, const char *line, struct buf *ret)
 {
     _cleanup_(buf_done) struct buf answer;
     buf_init(&answer, MAX_ANSWER);
@@ -50,9 +50,18 @@ int control_ask(const char *socket, const char *line)
     }
     struct view rest = {buf_str(&answer), answer.size}, first;
     view_split(&rest, '\n', &first);
-    fwrite(rest.p, 1, rest.size, stdout);
+    buf_put(ret, rest.p, rest.size);
     if (view_eq(first, "ok"))
         return 0;
     fprintf(stderr, "cairnctl: %.*s\n", (int)first.size, first.p);
     return 1;
+}
+
+int control_ask(const char *socket, const char *line)
+{
+    _cleanup_(buf_done) struct buf answer;
+    buf_init(&answer, MAX_ANSWER);
+    int r = control_get(socket, line, &answer);
+    fwrite(buf_str(&answer), 1, answer.size, stdout);
+    return r;
 }

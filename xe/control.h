@@ -6,3 +6,6 @@
 char *control_socket(void);
 /* Sends a line, prints the answer; 0, or 1 after saying what is wrong. */
 int control_ask(const char *socket, const char *line);
+/* The same, but the answer goes to *ret; only what is wrong is printed. */
+struct buf;
+int control_get(const char *socket, const char *line, struct buf *ret);

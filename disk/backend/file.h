@@ -50,6 +50,7 @@ struct file_stat {
     uint64_t allocated; /* bytes that it takes */
     int64_t mtime;      /* seconds since 1970 */
     bool is_device;     /* its size is given, and what is behind a write may be anything */
+    bool is_elastic;    /* but truncate makes it larger, and what was never written is zeroes */
 };
 
 struct file_ops {

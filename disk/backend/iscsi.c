@@ -174,6 +174,10 @@ static void submit(struct backend *b, struct io *io)
         io->done(io, -EOPNOTSUPP);
         return;
     }
+    if (io->op != IO_SYNC && (io->offset | io->size) % BLOCK) {
+        io->done(io, -EINVAL);
+        return;
+    }
     struct transfer *t = mem_new(struct transfer);
     *t = (struct transfer){.f = f, .io = io};
     f->in_flight++;
@@ -298,15 +302,29 @@ static int isc_pread(struct file *file, void *p, size_t size, uint64_t at)
     return r;
 }
 
-static int isc_pwrite(struct file *file, const void *p, size_t size, uint64_t at)
+static int write_blocks(struct file *file, const void *p, size_t size, uint64_t at)
 {
     struct iscsi_file *f = of(file);
     struct iovec iov = {(void *)(uintptr_t)p, size};
-    if (!f->c || (at | size) % BLOCK || at + size > f->size)
+    if (!f->c || at + size > f->size)
         return -EIO;
     return run(
         f, (struct io){
                .op = IO_WRITE, .file = file, .offset = at, .size = size, .iov = &iov, .n_iov = 1});
+}
+
+/* What is around it in its blocks is written again: it is metadata of an image's own. */
+static int isc_pwrite(struct file *file, const void *p, size_t size, uint64_t at)
+{
+    uint64_t from = at / BLOCK * BLOCK, to = (at + size + BLOCK - 1) / BLOCK * BLOCK;
+    if ((at | size) % BLOCK == 0)
+        return write_blocks(file, p, size, at);
+    _cleanup_(freep) char *room = mem_try_alloc((size_t)(to - from), 1);
+    int r = room ? isc_pread(file, room, (size_t)(to - from), from) : -ENOMEM;
+    if (r < 0)
+        return r;
+    memcpy(room + (at - from), p, size);
+    return write_blocks(file, room, (size_t)(to - from), from);
 }
 
 static int isc_sync(struct file *file)

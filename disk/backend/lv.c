@@ -14,6 +14,7 @@
 #include "base/fd.h"
 #include "base/str.h"
 #include "base/vec.h"
+#include "disk/backend/remote.h"
 #include "disk/backend/split.h"
 
 #define PREFIX     "lv:"
@@ -37,6 +38,7 @@ struct lv {
     VEC(struct device) devices;
     VEC(struct part) parts;
     uint64_t size;
+    struct file *lock; /* where the first device has no locks of its own */
 };
 
 static struct backend *process;
@@ -86,6 +88,7 @@ static void lv_close(struct file *f)
         file_close(d->file);
         free(d->path);
     }
+    file_close(lv->lock);
     vec_done(&lv->devices);
     vec_done(&lv->parts);
     free(lv);
@@ -98,7 +101,7 @@ static int find_device(struct lv *lv, struct view path, enum file_mode mode, siz
         if (str_eq(lv->devices.v[*ret].path, name))
             return 0;
     struct device d = {.path = name};
-    if (name[0] != '/')
+    if (name[0] != '/' && !remote_is(name))
         return -EINVAL;
     int r = file_open(name, mode, &d.file);
     if (r < 0)
@@ -269,7 +272,13 @@ static int lv_lock(struct file *f, enum file_lock how)
 {
     static const struct timespec step = {.tv_nsec = 10 * 1000 * 1000};
     const struct part *first = &of(f)->parts.v[0];
-    int fd = of(f)->devices.v[first->device].file->fd, r = -EAGAIN;
+    const struct device *device = &of(f)->devices.v[first->device];
+    int fd = device->file->fd, r = -EAGAIN;
+    if (remote_is(device->path)) {
+        _cleanup_(freep) char *name =
+            mem_printf("%s@%llu", device->path, (unsigned long long)first->place);
+        return remote_lock(name, how, &of(f)->lock);
+    }
     for (int i = 0; i < LOCK_STEPS && r == -EAGAIN; i++) {
         r = try_lock(fd, how, first);
         if (r == -EAGAIN)

@@ -8,7 +8,10 @@
  * group's metadata: nothing of it is read here, and device-mapper is not needed. Places and sizes
  * are multiples of 512; whoever has a volume open locks its extents, no others of the device.
  *
- * Volumes are made, grown and removed by lvm2's tools; "creating" an image opens one for writing.
+ * A device may be a unit of a server ("iscsi://…"), whose module must be loaded; then the lock is a
+ * file of this host (remote.h), and no other host is locked out.
+ *
+ * Volumes are made, grown and removed by others; "creating" an image opens one for writing.
  */
 #pragma once
 

@@ -11,7 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define MODULES_MAX 4
+#define MODULES_MAX 8
 #define LETTERS     "abcdefghijklmnopqrstuvwxyz"
 
 static const struct remote_module *modules[MODULES_MAX];
@@ -66,9 +66,23 @@ int remote_load(const char *scheme)
     return load(scheme, strlen(scheme));
 }
 
+/* A volume's devices are of one kind. */
 int remote_load_for(const char *path)
 {
-    return remote_is(path) ? load(path, scheme_size(path)) : 0;
+    const char *scheme = strncmp(path, "lv:", 3) == 0 ? strstr(path, "://") : NULL;
+    if (!scheme)
+        return remote_is(path) ? load(path, scheme_size(path)) : 0;
+    while (scheme > path && strchr(LETTERS, scheme[-1]))
+        scheme--;
+    return load(scheme, scheme_size(scheme));
+}
+
+bool remote_has_threads(void)
+{
+    bool has = false;
+    for (unsigned i = 0; i < n_modules; i++)
+        has = has || modules[i]->has_threads;
+    return has;
 }
 
 void remote_start(struct ring *ring)

@@ -25,6 +25,8 @@ bool remote_is(const char *path);
 int remote_load(const char *scheme);
 /* The module that a path needs; none for a local one. */
 int remote_load_for(const char *path);
+/* Whether a module that is loaded makes threads. */
+bool remote_has_threads(void);
 /* Once, after all modules are loaded. Without it files can only be read and written by calls that
  * block. */
 void remote_start(struct ring *ring);
@@ -42,6 +44,7 @@ int remote_lock(const char *path, enum file_lock how, struct file **ret);
 struct remote_module {
     const char *scheme; /* "nfs" */
     struct file_kind kind;
+    bool has_threads; /* its library makes threads of its own */
     void (*start)(struct ring *ring);
     int (*tool)(const char *verb, const char *path, const char *more, struct json_t **ret);
 };

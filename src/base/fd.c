@@ -13,6 +13,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#define CONNECT_PATIENCE 1 /* s */
+
 void fd_close(int fd)
 {
     if (fd < 0)
@@ -218,6 +220,13 @@ static int unix_address(const char *path, struct sockaddr_un *sa, int *ret_dir)
     return 0;
 }
 
+/* A full queue of connections waits as long as a send would. */
+static int set_patience(int fd, time_t seconds)
+{
+    struct timeval tv = {.tv_sec = seconds};
+    return setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &tv, sizeof(tv)) < 0 ? -errno : 0;
+}
+
 int fd_connect_unix(const char *path)
 {
     struct sockaddr_un sa;
@@ -226,9 +235,14 @@ int fd_connect_unix(const char *path)
     if (r < 0)
         return r;
     _cleanup_(fd_closep) int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd < 0 || connect(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0)
+    if (fd < 0)
         return -errno;
-    return fd_take(&fd);
+    r = set_patience(fd, CONNECT_PATIENCE);
+    if (r == 0 && connect(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0)
+        r = errno == EAGAIN ? -ETIMEDOUT : -errno;
+    if (r == 0)
+        r = set_patience(fd, 0);
+    return r < 0 ? r : fd_take(&fd);
 }
 
 int fd_listen_unix(const char *path, mode_t mode)

@@ -44,7 +44,8 @@ int fd_mkdirs(const char *path, mode_t mode) _must_use_;
 int fd_remove_tree(const char *path);
 
 /* Unix stream sockets by path (at most 107 bytes; longer ones go through the folder's descriptor).
- * fd_listen_unix replaces a stale socket file. Both return a CLOEXEC, blocking descriptor. */
+ * fd_listen_unix replaces a stale socket file. Both return a CLOEXEC, blocking descriptor.
+ * -ETIMEDOUT: whoever listens takes no connections, and its queue is full. */
 int fd_connect_unix(const char *path);
 int fd_listen_unix(const char *path, mode_t mode);
 /* One message with descriptors over a unix socket. */

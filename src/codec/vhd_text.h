@@ -1,6 +1,6 @@
 /*
- * vhd_text.h: UTF-16 of VHD headers and locators from and to UTF-8. Private to vhd.c and
- * vhd_locator.c; pure, any thread.
+ * vhd_text.h: UTF-16 of VHD headers and locators from and to UTF-8. Of vhd.c,
+ * vhd_locator.c and the names of SMB; pure, any thread.
  */
 #pragma once
 

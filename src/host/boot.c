@@ -46,6 +46,7 @@ static const struct member image_members[] = {
     {AT(struct image, serial), M_TEXT, 0, 0, NULL},
     {AT(struct image, held), M_BOOL, 0, 0, NULL},
     {AT(struct image, copies), M_TEXT, 0, 0, NULL},
+    {AT(struct image, quantum), M_UINT64, 0, INT64_MAX, NULL},
 };
 #define IMAGE_NEEDED 5u /* the others came later */
 

@@ -50,6 +50,8 @@ struct image {
     char *serial;  /* of a disk that has moved: what its guest knows it by; "": as `vdi` says */
     bool held;     /* nobody may open it, while it moves */
     char *copies;  /* folder where what is read of its parent is kept, see disk_copy.h; "": none */
+    uint64_t
+        quantum; /* by which its volume grows when room gets short, sr_thin.h; 0: it does not */
 };
 static inline const char *image_serial(const struct image *image)
 {

@@ -15,7 +15,7 @@
 #define ANSWER_MAX (16U << 20)
 #define PATIENCE   (60 * USEC_PER_SEC)
 
-const char *const disk_schemes[] = {"nfs", "iscsi", NULL};
+const char *const disk_schemes[] = {"nfs", "iscsi", "rbd", "smb", NULL};
 
 unsigned disk_needs(const char *text)
 {

@@ -20,7 +20,7 @@
 
 #include "base/str.h"
 #include "host/disk_format.h"
-#include "host/diskctl.h"
+#include "host/disk_room.h"
 #include "host/lvm_group.h"
 
 #define LEVELS_MAX 64 /* more are no chain but a mistake */
@@ -96,11 +96,16 @@ bool disk_is_paused(const struct diskctl *dc, const char *path)
     return has(dc->paused.v, dc->paused.n, path);
 }
 
+static bool is_growing(const struct diskctl *dc, const char *path)
+{
+    return dc->growing && is_same(dc->growing, path);
+}
+
 static struct err *enter(struct diskctl *dc, const struct verb *v, const char *path)
 {
     for (;;) {
         pthread_mutex_lock(&dc->lock);
-        bool may = !disk_is_paused(dc, path);
+        bool may = !disk_is_paused(dc, path) && !is_growing(dc, path);
         if (may)
             vec_push(&dc->opening, mem_strdup(path));
         pthread_mutex_unlock(&dc->lock);
@@ -111,7 +116,21 @@ static struct err *enter(struct diskctl *dc, const struct verb *v, const char *p
     }
 }
 
-static void leave(struct diskctl *dc, const char *path)
+void disk_hold(struct diskctl *dc, const char *path)
+{
+    for (;;) {
+        pthread_mutex_lock(&dc->lock);
+        bool may = !is_growing(dc, path);
+        if (may)
+            vec_push(&dc->opening, mem_strdup(path));
+        pthread_mutex_unlock(&dc->lock);
+        if (may)
+            return;
+        usleep(POLL_US);
+    }
+}
+
+void disk_let_go(struct diskctl *dc, const char *path)
 {
     pthread_mutex_lock(&dc->lock);
     for (size_t i = 0; i < dc->opening.n; i++) {
@@ -128,7 +147,7 @@ static struct err *wait_for_openers(struct diskctl *dc, const struct verb *v, co
 {
     for (;;) {
         pthread_mutex_lock(&dc->lock);
-        bool busy = has(dc->opening.v, dc->opening.n, path);
+        bool busy = has(dc->opening.v, dc->opening.n, path) || is_growing(dc, path);
         pthread_mutex_unlock(&dc->lock);
         if (!busy)
             return NULL;
@@ -208,6 +227,10 @@ static struct err *open_once(struct disk_set *s, const struct verb *v, unsigned 
     if (!d)
         return NULL;
     TRY(find_again(s, d));
+    if (!d->image.readonly && !d->image.quantum && str_eq(d->image.format, "vhd")) {
+        TRY(disk_room_fill(s->dc->host, d->image.path, d->image.size_bytes));
+        TRY(find_again(s, d));
+    }
     TRY(find_below(s->dc, v, &d->image, &below, &size));
     if (!str_eq(below, d->image.parents)) {
         free(d->image.parents);
@@ -271,7 +294,7 @@ struct err *disk_open(struct disk_set *s, const struct verb *v, unsigned device)
         return NULL;
     TRY(enter(s->dc, v, d->image.path));
     struct err *e = open_disk(s, v, device);
-    leave(s->dc, d->image.path);
+    disk_let_go(s->dc, d->image.path);
     return e;
 }
 
@@ -367,7 +390,7 @@ static struct err *open_anew(struct disk_set *s, const struct verb *v, unsigned 
     TRY(enter(s->dc, v, d->image.path));
     struct err *e = close_disk(s, v, device);
     e = err_first(e, open_disk(s, v, device));
-    leave(s->dc, d->image.path);
+    disk_let_go(s->dc, d->image.path);
     return e;
 }
 
@@ -403,11 +426,14 @@ static struct val *image_request(const char *op, const char *path)
     return request;
 }
 
-static void put_parent(struct val *request, const struct disk_info *parent)
+/* `called`: what it will be; NULL: what it is. */
+static void put_parent(struct val *request, const struct disk_info *parent, const char *called)
 {
     struct val *below = val_map();
     val_put_str(below, "path", parent->image.path);
     val_put_str(below, "format", parent->image.format);
+    if (called)
+        val_put_str(below, "called", called);
     val_put(request, "parent", below);
 }
 
@@ -417,7 +443,7 @@ struct err *disk_child(void *data, const struct verb *v, const char *path, const
     TRY(diskctl_info(data, v, parent, &info));
     struct val *request = image_request("create", path);
     val_put_int(request, "size", (int64_t)info.image.size_bytes);
-    put_parent(request, &info);
+    put_parent(request, &info, NULL);
     disk_info_done(&info);
     return diskctl_alone(data, v, request);
 }
@@ -429,14 +455,20 @@ struct err *disk_set_hidden(void *data, const struct verb *v, const char *path, 
     return diskctl_alone(data, v, request);
 }
 
-struct err *disk_set_parent(void *data, const struct verb *v, const char *path, const char *parent)
+struct err *disk_name_parent(void *data, const struct verb *v, const char *path, const char *parent,
+                             const char *called)
 {
     struct disk_info info = {0};
     TRY(diskctl_info(data, v, parent, &info));
     struct val *request = image_request("modify", path);
-    put_parent(request, &info);
+    put_parent(request, &info, called);
     disk_info_done(&info);
     return diskctl_alone(data, v, request);
+}
+
+struct err *disk_set_parent(void *data, const struct verb *v, const char *path, const char *parent)
+{
+    return disk_name_parent(data, v, path, parent, NULL);
 }
 
 struct err *disk_coalesce(void *data, const struct verb *v, const char *path, uint64_t rate)

@@ -31,10 +31,10 @@ static const struct format *find(const char *name, size_t size)
     return NULL;
 }
 
-/* "lv:VHD-<uuid>:…" */
-static const char *format_of_volume(const char *name)
+const char *disk_format_of_volume(const char *name)
 {
-    static const char *const prefixes[][2] = {{"VHD-", "vhd"}, {"LV-", "raw"}};
+    static const char *const prefixes[][2] = {
+        {"VHD-", "vhd"}, {"QCOW2-", "qcow2"}, {"LV-", "raw"}, {"swapq-", "qcow2"}};
     for (size_t i = 0; i < ARRAY_LEN(prefixes); i++)
         if (str_starts(name, prefixes[i][0]))
             return prefixes[i][1];
@@ -44,7 +44,7 @@ static const char *format_of_volume(const char *name)
 const char *disk_format_of(const char *name)
 {
     if (str_starts(name, VOLUME))
-        return format_of_volume(name + strlen(VOLUME));
+        return disk_format_of_volume(name + strlen(VOLUME));
     size_t size = strlen(name);
     if (str_ends(name, PART))
         size -= strlen(PART);

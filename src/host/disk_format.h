@@ -3,7 +3,7 @@
  * its content. Pure; any thread.
  *
  *     <uuid>.vhd, <uuid>.qcow2, <uuid>.raw     a file, also with ".part" behind it
- *     lv:VHD-<uuid>:…, lv:LV-<uuid>:…          a path to a logical volume: VHD, raw
+ *     lv:VHD-<uuid>:…, lv:QCOW2-<uuid>:…, lv:LV-<uuid>:…    a path to a logical volume
  */
 #pragma once
 
@@ -17,6 +17,8 @@
 
 /* "vhd", "qcow2", "raw"; NULL: the name says nothing. A path is fine. */
 const char *disk_format_of(const char *name);
+/* Likewise of a volume's own name, with whatever behind it. */
+const char *disk_format_of_volume(const char *name);
 /* The end of such names: ".qcow2". */
 const char *disk_suffix_of(const char *format);
 /* May an image of the format have a parent? */

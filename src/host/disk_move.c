@@ -18,6 +18,7 @@
 
 #include "base/str.h"
 #include "host/diskctl.h"
+#include "host/disk_room.h"
 #include "host/lvm_group.h"
 
 #define POLL_US    20000
@@ -122,6 +123,12 @@ static struct err *lost(struct err *e, const char *from)
                      from);
 }
 
+struct err *disk_fill(void *data, const char *path, uint64_t size)
+{
+    struct diskctl *dc = data;
+    return disk_room_fill(dc->host, path, size);
+}
+
 /* ---- copying ---- */
 
 static struct val *mirror_request(const struct place *p, const struct image *to, const char *below)
@@ -157,6 +164,22 @@ static struct err *begin(struct diskctl *dc, const struct verb *v, const struct 
     }
 }
 
+static struct err *until_ready(struct diskctl *dc, const struct verb *v, const struct place *p,
+                               const char *from, const char *to)
+{
+    for (;;) {
+        struct state s;
+        TRY(lost(look(dc, p, to, &s), from));
+        if (s.ready)
+            return NULL;
+        if (!s.pending)
+            return err_errno(EIO, "copying '%s' has ended before its time", from);
+        verb_progress(v, s.done);
+        TRY(verb_check(v, "copying a disk"));
+        usleep(POLL_US);
+    }
+}
+
 struct err *disk_mirror(void *data, const struct verb *v, const char *from, const struct image *to)
 {
     struct diskctl *dc = data;
@@ -164,17 +187,7 @@ struct err *disk_mirror(void *data, const struct verb *v, const char *from, cons
     TRY(need_place(dc, from, &p));
     TRY(diskctl_need_modules(dc, v, p.owner, to->path));
     TRY(begin(dc, v, &p, to));
-    for (;;) {
-        struct state s;
-        TRY(lost(look(dc, &p, to->path, &s), from));
-        if (s.ready)
-            return NULL;
-        if (!s.pending)
-            return err_errno(EIO, "copying '%s' has ended before its time", from);
-        verb_progress(v, s.done);
-        TRY(verb_check(v, "copying a disk that is in use"));
-        usleep(POLL_US);
-    }
+    return until_ready(dc, v, &p, from, to->path);
 }
 
 static struct err *complete(struct diskctl *dc, const struct verb *v, const struct place *p,
@@ -185,26 +198,49 @@ static struct err *complete(struct diskctl *dc, const struct verb *v, const stru
         if (!e || err_get_errno(e) != EAGAIN)
             return lost(e, from);
         err_free(e);
-        TRY(verb_check(v, "copying a disk that is in use"));
+        TRY(verb_check(v, "copying a disk"));
         usleep(POLL_US);
     }
+}
+
+/* The disk has been closed: what it was copied to will be, too. */
+static struct err *until_whole(struct diskctl *dc, const struct verb *v, const struct place *p,
+                               const char *from, const char *to)
+{
+    struct state s = {.pending = true};
+    while (s.pending) {
+        TRY(lost(look(dc, p, to, &s), from));
+        TRY(verb_check(v, "copying the last of a disk"));
+        if (s.pending)
+            usleep(POLL_US);
+    }
+    return NULL;
 }
 
 struct err *disk_mirror_finish(void *data, const struct verb *v, const char *from, const char *to)
 {
     struct diskctl *dc = data;
     _cleanup_(place_done) struct place p = {0};
-    struct state s = {.pending = true};
     TRY(need_place(dc, from, &p));
     TRY(complete(dc, v, &p, from, to));
     TRY(disk_pause(dc, v, from));
-    while (s.pending) {
-        TRY(lost(look(dc, &p, to, &s), from));
-        TRY(verb_check(v, "copying the last of a disk"));
-        if (s.pending)
-            usleep(POLL_US);
-    }
-    return NULL;
+    return until_whole(dc, v, &p, from, to);
+}
+
+/* As a mirror whose source stands still. Another may have the same image open, so it is this
+ * owner's disk that is closed, not whoever has the path. */
+struct err *disk_copy_out(void *data, const struct verb *v, const char *owner, unsigned device,
+                          const struct image *to)
+{
+    struct diskctl *dc = data;
+    _cleanup_(place_done) struct place p = {mem_strdup(owner), device};
+    _cleanup_(freep) char *what = mem_printf("disk %u of %s", device, owner);
+    TRY(diskctl_need_modules(dc, v, owner, to->path));
+    TRY(begin(dc, v, &p, to));
+    TRY(until_ready(dc, v, &p, what, to->path));
+    TRY(complete(dc, v, &p, what, to->path));
+    TRY(diskctl_complete(dc, v, owner, diskctl_request("deactivate", device), NULL));
+    return until_whole(dc, v, &p, what, to->path);
 }
 
 /* Until it has let go of its target, if that does not take too long. */

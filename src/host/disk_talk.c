@@ -40,6 +40,7 @@ static const struct {
              {"EOPNOTSUPP", EOPNOTSUPP},
              {"ENOTDIR", ENOTDIR},
              {"EPROTONOSUPPORT", EPROTONOSUPPORT},
+             {"ENXIO", ENXIO},
              {"EKEYREJECTED", EKEYREJECTED}};
 
 struct err *disk_answer_error(const struct val *answer)

@@ -6,7 +6,7 @@
  * code}; "silent" that a client is connected and says nothing. disk_sample() has them looked at
  * whenever an owner's counters are read, on the thread of chores; each change is one fact.
  */
-#include "host/diskctl.h"
+#include "host/disk_room.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -81,6 +81,16 @@ static bool is_silent(const struct val *disk)
     return v && val_kind(v) == VAL_BOOL && val_get_bool(v);
 }
 
+/* Who waits for his volume to grow, which happens now, need not worry anybody. */
+static bool is_about_to_grow(struct diskctl *dc, const char *owner, unsigned device)
+{
+    pthread_mutex_lock(&dc->lock);
+    const struct disk_set *s = find_locked(dc, owner);
+    bool comes = s && disk_room_comes(s, device);
+    pthread_mutex_unlock(&dc->lock);
+    return comes;
+}
+
 void disk_notice(struct diskctl *dc, const char *owner, const struct val *disks)
 {
     const struct host *h = dc->host;
@@ -93,6 +103,8 @@ void disk_notice(struct diskctl *dc, const char *owner, const struct val *disks)
         if (!device_of(disk, &device))
             continue;
         const char *code = code_of(disk);
+        if (str_eq(code, "ENOSPC") && is_about_to_grow(dc, owner, device))
+            code = "";
         snprintf(reason, sizeof(reason), "%u %s", device, code);
         silent |= is_silent(disk);
         if (halted && !*code) /* this cairn-diskd was started since, and has not been asked */

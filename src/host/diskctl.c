@@ -25,13 +25,12 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "codec/json.h"
-#include "host/disk_copy.h"
 #include "host/disk_format.h"
+#include "host/disk_room.h"
 #include "host/lvm_group.h"
+#include "host/lvm_unit.h"
 #include "host/mon.h"
 #include "host/proc.h"
-#include "host/sr_cbt.h"
-#include "host/sr_tune.h"
 
 #undef LOG_MODULE
 #define LOG_MODULE "disk"
@@ -138,7 +137,9 @@ static void on_end(void *arg, const struct child_exit *how)
         diskctl_post(s, FACT_DISK_ERROR, reason);
         disk_revive(s);
     } else if (how->known && how->code != 0 && !s->killed) {
-        log_warn("event=ended-badly owner=%s code=%d signal=%d", s->owner, how->code, how->signal);
+        log_warn("event=%s owner=%s code=%d signal=%d",
+                 how->signal == SIGKILL ? "killed" : "ended-badly", s->owner, how->code,
+                 how->signal);
     }
     host_poke(s->dc->host);
 }
@@ -284,94 +285,23 @@ static struct err *talk(struct diskctl *dc, const char *owner, const struct val 
     return disk_request(socket, request, ret);
 }
 
-struct val *disk_attach_request(const struct diskctl *dc, const char *owner,
-                                const struct boot_disk *d)
+static bool is_pending(const struct val *map)
 {
-    struct val *v = val_map(), *fronts = val_set(), *front = val_map();
-    char id[12], serial[21];
-    snprintf(id, sizeof(id), "%u", d->device);
-    snprintf(serial, sizeof(serial), "%s", image_serial(&d->image));
-    bool vu = disk_is_vhost(d);
-    _cleanup_(freep) char *path = host_disk_path(dc->host, owner, d->device, vu ? "vu" : "nbd");
-    val_put_str(front, "type", vu ? "vhost-user-blk" : "nbd");
-    val_put_str(front, "path", path);
-    if (!vu)
-        val_put_str(front, "export", "");
-    _cleanup_(freep) char *log =
-        !vu && d->image.readonly && !d->cd ? sr_cbt_beside(d->image.path) : NULL;
-    if (log) { /* what has changed since the snapshot before */
-        struct val *bitmap = val_map();
-        val_put_str(bitmap, "name", "cbt");
-        val_put_str(bitmap, "path", log);
-        val_put(front, "bitmap", bitmap);
-    }
-    val_add(fronts, front);
-    val_put_str(v, "op", "attach");
-    val_put_str(v, "id", id);
-    val_put_str(v, "vdi", image_serial(&d->image));
-    val_put_int(v, "size", (int64_t)d->image.size_bytes);
-    val_put_str(v, "serial", serial);
-    val_put_bool(v, "readonly", d->image.readonly || d->cd);
-    val_put(v, "fronts", fronts);
-    /* A transfer wants to hear of a full repository. An emulated disk's driver has not the patience
-     * for an answer that does not come: its guest stops instead. */
-    val_put_bool(v, "parks", vu);
-    val_put_bool(v, "halts", d->bus == BOOT_EMULATED && !d->cd);
-    if (d->limit_bytes || d->limit_ops) {
-        struct val *limit = val_map();
-        val_put_int(limit, "bytes", (int64_t)d->limit_bytes);
-        val_put_int(limit, "ops", (int64_t)d->limit_ops);
-        val_put(v, "limit", limit);
-    }
-    return v;
+    return map && val_kind(map) == VAL_MAP && val_map_get(map, "pending");
 }
 
-/* "<format> <path>" lines -> [{format, path}, …] */
-static struct val *parents_of(const struct image *image)
+/* What may not be done twice is not asked for twice, it may have ended meanwhile: what became of it
+ * is. Everything else can be repeated. */
+static void ask_after(struct val **request)
 {
-    struct val *list = val_set();
-    struct view rest = view_of(image->parents), line;
-    for (bool more = rest.size > 0; more;) {
-        more = view_split(&rest, '\n', &line);
-        struct view path = line, format;
-        if (!view_split(&path, ' ', &format))
-            continue;
-        _cleanup_(freep) char *format_text = view_dup(format);
-        _cleanup_(freep) char *path_text = view_dup(path);
-        struct val *parent = val_map();
-        val_put_str(parent, "path", path_text);
-        val_put_str(parent, "format", format_text);
-        val_add(list, parent);
-    }
-    return list;
-}
-
-struct val *disk_activate_request(const struct boot_disk *d)
-{
-    struct val *v = diskctl_request("activate", d->device);
-    val_put_str(v, "path", d->image.path);
-    val_put_str(v, "format", d->image.format);
-    struct val *parents = parents_of(&d->image);
-    if (val_count(parents))
-        val_put(v, "parents", parents);
-    else
-        val_unref(parents);
-    sr_tune_request(&d->image, v);
-    disk_copy_request(&d->image, v);
-    _cleanup_(freep) char *log = d->image.readonly || d->cd ? NULL : sr_cbt_beside(d->image.path);
-    if (log)
-        val_put_str(v, "cbt", log);
-    return v;
-}
-
-struct val *diskctl_request(const char *op, unsigned device)
-{
-    struct val *v = val_map();
-    char id[12];
-    snprintf(id, sizeof(id), "%u", device);
-    val_put_str(v, "op", op);
-    val_put_str(v, "id", id);
-    return v;
+    if (!str_eq(val_map_str(*request, "op", ""), "create"))
+        return;
+    struct val *job = val_map();
+    val_put_str(job, "op", "job");
+    val_put_str(job, "path", val_map_str(*request, "path", ""));
+    val_put_str(job, "of", "create");
+    val_unref(*request);
+    *request = job;
 }
 
 struct err *diskctl_complete(struct diskctl *dc, const struct verb *v, const char *owner,
@@ -381,13 +311,14 @@ struct err *diskctl_complete(struct diskctl *dc, const struct verb *v, const cha
     for (;;) {
         _cleanup_(val_unrefp) struct val *answer = NULL;
         TRY(talk(dc, owner, request, &answer));
-        if (!val_map_get(answer, "pending")) {
-            const struct val *result = val_map_get(answer, "result");
+        const struct val *result = val_map_get(answer, "result");
+        if (!is_pending(answer) && !is_pending(result)) {
             if (ret)
                 *ret = val_ref(result ? result : val_empty_map());
             return NULL;
         }
         TRY(verb_check(v, "waiting for storage"));
+        ask_after(&request);
         usleep(POLL_US);
     }
 }
@@ -406,7 +337,10 @@ static struct err *dc_attach(void *data, const struct verb *v, const char *owner
     pthread_mutex_unlock(&dc->lock);
     TRY(diskctl_write_record(s));
     TRY(diskctl_complete(dc, v, owner, disk_attach_request(dc, owner, d), NULL));
-    return disk_open(s, v, d->device);
+    TRY(disk_open(s, v, d->device));
+    if (d->image.quantum)
+        disk_room_look(dc);
+    return NULL;
 }
 
 /* Asks it to quit; one that has just been started does not listen yet, so again. */
@@ -464,8 +398,8 @@ static void kill_process(struct diskctl *dc, struct disk_set *s)
 }
 
 /* An absent disk or a dead process is what detaching wants. */
-static struct err *detach_one(struct diskctl *dc, const struct verb *v, struct disk_set *s,
-                              unsigned device)
+static struct err *close_and_detach(struct diskctl *dc, const struct verb *v, struct disk_set *s,
+                                    unsigned device)
 {
     struct err *e = diskctl_complete(dc, v, s->owner, diskctl_request("deactivate", device), NULL);
     int en = e ? err_get_errno(e) : 0;
@@ -476,6 +410,32 @@ static struct err *detach_one(struct diskctl *dc, const struct verb *v, struct d
     struct val *detach = diskctl_request("detach", device);
     val_put_bool(detach, "force", true);
     return err_first(e, diskctl_complete(dc, v, s->owner, detach, NULL));
+}
+
+/* How many are left; one that is forgotten already is fine. */
+static size_t forget_disk(struct diskctl *dc, struct disk_set *s, unsigned device)
+{
+    pthread_mutex_lock(&dc->lock);
+    boot_del_disk(s->record, device);
+    size_t left = s->record->n_disks;
+    pthread_mutex_unlock(&dc->lock);
+    return left;
+}
+
+/* Nobody makes its volume larger meanwhile, nor behind it: it is forgotten before it is let go. */
+static struct err *detach_one(struct diskctl *dc, const struct verb *v, struct disk_set *s,
+                              unsigned device)
+{
+    pthread_mutex_lock(&dc->lock);
+    const struct boot_disk *d = boot_disk(s->record, device);
+    _cleanup_(freep) char *path = mem_strdup(d ? d->image.path : "");
+    pthread_mutex_unlock(&dc->lock);
+    disk_hold(dc, path);
+    struct err *e = close_and_detach(dc, v, s, device);
+    if (!e)
+        (void)forget_disk(dc, s, device);
+    disk_let_go(dc, path);
+    return e;
 }
 
 /* As detach_one(), but where storage does not answer, or takes nothing more, the process is ended:
@@ -505,11 +465,7 @@ static struct err *dc_detach(void *data, const struct verb *v, const char *owner
     if (!s || !boot_disk(s->record, device))
         return NULL;
     TRY(detach_one(dc, v, s, device));
-    pthread_mutex_lock(&dc->lock);
-    boot_del_disk(s->record, device);
-    size_t left = s->record->n_disks;
-    pthread_mutex_unlock(&dc->lock);
-    return left ? diskctl_write_record(s) : end_process(dc, s);
+    return forget_disk(dc, s, device) ? diskctl_write_record(s) : end_process(dc, s);
 }
 
 static struct err *dc_detach_all(void *data, const struct verb *v, const char *owner)
@@ -525,9 +481,7 @@ static struct err *dc_detach_all(void *data, const struct verb *v, const char *o
     while (!e && s->record->n_disks) {
         unsigned device = s->record->disks[0].device;
         e = detach_or_kill(dc, v, s, device);
-        pthread_mutex_lock(&dc->lock);
-        boot_del_disk(s->record, device);
-        pthread_mutex_unlock(&dc->lock);
+        (void)forget_disk(dc, s, device);
     }
     return err_first(e, end_process(dc, s));
 }
@@ -735,12 +689,13 @@ static struct err *dc_start(void *data)
         free(owners[i]);
     }
     free(owners);
-    return NULL;
+    return disk_room_start(dc);
 }
 
 static void dc_free(void *data)
 {
     struct diskctl *dc = data;
+    disk_room_stop(dc);
     while (dc->sets.n) {
         struct errand d = {.s = dc->sets.v[0]};
         mon_run(dc->host->mon, do_forget, &d);
@@ -770,13 +725,16 @@ static const struct disk_ops diskctl_ops = {
     .at = disk_at,
     .set_hidden = disk_set_hidden,
     .set_parent = disk_set_parent,
+    .name_parent = disk_name_parent,
     .coalesce = disk_coalesce,
     .pause = disk_pause,
     .resume = disk_resume,
     .reopen = disk_reopen,
+    .fill = disk_fill,
     .mirror = disk_mirror,
     .mirror_finish = disk_mirror_finish,
     .mirror_drop = disk_mirror_drop,
+    .copy_out = disk_copy_out,
     .switch_to = disk_switch,
     .go_on = disk_go_on,
     .start = dc_start,
@@ -793,6 +751,7 @@ struct err *diskctl_new(struct host *h)
     dc->host = h;
     dc->program = h->diskd ? mem_strdup(h->diskd) : proc_beside("cairn-diskd");
     pthread_mutex_init(&dc->lock, NULL);
+    lvm_unit_start(dc->program, h->run_dir);
     h->disks = &diskctl_ops;
     h->disks_data = dc;
     return NULL;

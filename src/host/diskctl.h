@@ -6,6 +6,7 @@
 #include "loop/child.h"
 
 struct revive;
+struct disk_room;
 
 /* The disks of one owner and the process that serves them. */
 struct disk_set {
@@ -25,6 +26,7 @@ struct disk_set {
     struct revive *revive; /* under way, or NULL */
 
     uint8_t waiting[(BOOT_DISKS_MAX + 7) / 8]; /* disks with parked requests; under dc->lock */
+    uint8_t full[(BOOT_DISKS_MAX + 7) / 8];    /* their volumes cannot grow; likewise */
     bool roused; /* the guest was helped to find this process; likewise */
 };
 
@@ -33,8 +35,10 @@ struct diskctl {
     char *program;
     pthread_mutex_t lock;
     VEC(struct disk_set *) sets;
-    VEC(char *) paused;  /* paths of images that must not be opened; see disk_chain.c */
-    VEC(char *) opening; /* paths of images that are being opened or closed */
+    VEC(char *) paused;     /* paths of images that must not be opened; see disk_chain.c */
+    VEC(char *) opening;    /* paths of images that are being opened or closed */
+    char *growing;          /* that of a volume which is made larger: nobody opens it meanwhile */
+    struct disk_room *room; /* disk_room.c */
 };
 
 static inline bool disk_is_vhost(const struct boot_disk *d)
@@ -79,6 +83,9 @@ struct err *disk_below(struct diskctl *dc, const struct verb *v, const struct im
 struct err *disk_open(struct disk_set *s, const struct verb *v, unsigned device) _must_use_;
 /* Where volumes are that may have been renamed since the record was written. Blocks. */
 void disk_look_again(struct disk_set *s);
+/* Its volume is not made larger from here on, which is waited for, until it is let go. */
+void disk_hold(struct diskctl *dc, const char *path);
+void disk_let_go(struct diskctl *dc, const char *path);
 /* Must it stay closed? Under dc->lock. */
 bool disk_is_paused(const struct diskctl *dc, const char *path);
 void disk_chain_done(struct diskctl *dc);
@@ -86,6 +93,8 @@ void disk_chain_done(struct diskctl *dc);
 struct err *disk_child(void *dc, const struct verb *v, const char *path, const char *parent);
 struct err *disk_set_hidden(void *dc, const struct verb *v, const char *path, bool hidden);
 struct err *disk_set_parent(void *dc, const struct verb *v, const char *path, const char *parent);
+struct err *disk_name_parent(void *dc, const struct verb *v, const char *path, const char *parent,
+                             const char *called);
 struct err *disk_coalesce(void *dc, const struct verb *v, const char *path, uint64_t rate);
 struct err *disk_pause(void *dc, const struct verb *v, const char *path);
 struct err *disk_resume(void *dc, const struct verb *v, const char *path);
@@ -93,9 +102,13 @@ struct err *disk_reopen(void *dc, const struct verb *v, const char *path);
 
 /* ---- disk_move.c: the disk of a running guest goes elsewhere; as struct disk_ops says ---- */
 
+struct err *disk_fill(void *dc, const char *path, uint64_t size);
 struct err *disk_mirror(void *dc, const struct verb *v, const char *from, const struct image *to);
 struct err *disk_mirror_finish(void *dc, const struct verb *v, const char *from, const char *to);
 struct err *disk_mirror_drop(void *dc, const struct verb *v, const char *from, const char *to);
+/* As host_disk_copy() says. */
+struct err *disk_copy_out(void *dc, const struct verb *v, const char *owner, unsigned device,
+                          const struct image *to);
 struct err *disk_switch(void *dc, const struct verb *v, const char *from, const struct image *to,
                         bool held);
 struct err *disk_go_on(void *dc, const struct verb *v, const char *path);

@@ -18,6 +18,8 @@
 
 #define SLOTS      8
 #define POLL_MS    250
+#define OPEN_WAIT  (10 * USEC_PER_SEC)
+#define OPEN_US    10000
 #define STATUS_MAX (1ull << 30) /* asked about at once */
 #define ZERO_MAX   (1ull << 30)
 
@@ -46,9 +48,23 @@ struct diskio {
 
 /* ---- opening ---- */
 
+/* Its process is being replaced, and the next one will listen there. */
+static bool is_passing(const struct err *e)
+{
+    int en = err_get_errno(e);
+    return en == ECONNREFUSED || en == ECONNRESET || en == ENOENT;
+}
+
 static struct err *open_nbd(struct diskio *d, const char *path)
 {
-    TRY(nbd_link_open(path, &d->link));
+    usec_t end = clock_now() + OPEN_WAIT;
+    struct err *e = nbd_link_open(path, &d->link);
+    while (e && is_passing(e) && clock_now() < end) {
+        err_free(e);
+        usleep(OPEN_US);
+        e = nbd_link_open(path, &d->link);
+    }
+    TRY(e);
     d->size = nbd_link_size(d->link);
     return NULL;
 }

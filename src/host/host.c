@@ -420,10 +420,26 @@ bool host_disk_waits(struct host *h, const char *owner, unsigned *ret_device, ch
     return h->disks->waits && h->disks->waits(h->disks_data, owner, ret_device, ret_code, size);
 }
 
+struct err *host_disk_fill(struct host *h, const char *path, uint64_t size)
+{
+    return h->disks->fill ? h->disks->fill(h->disks_data, path, size) : NULL;
+}
+
 struct err *host_disk_mirror(struct host *h, const struct verb *v, const char *from,
                              const struct image *to)
 {
     return h->disks->mirror(h->disks_data, v, from, to);
+}
+
+struct err *host_disk_copy(struct host *h, const struct verb *v, const char *owner, unsigned device,
+                           const struct image *to)
+{
+    return h->disks->copy_out(h->disks_data, v, owner, device, to);
+}
+
+bool host_can_copy(const struct host *h)
+{
+    return h->disks->copy_out;
 }
 
 struct err *host_disk_mirror_finish(struct host *h, const struct verb *v, const char *from,

@@ -148,6 +148,7 @@ bool host_disk_waits(struct host *h, const char *owner, unsigned *ret_device, ch
 /*
  * The disk of a running guest goes to another image, which is new, of its size and open nowhere.
  *
+ *     fill    a volume that grows gets all the room that a disk of `size` can ask for
  *     mirror  copies, and returns when both are nearly the same; changes are copied on from then on
  *     finish  the guest's requests wait, the rest is copied: both are the same and closed
  *     switch  `held`: from now on the disk is the other image, which nobody opens yet
@@ -158,12 +159,21 @@ bool host_disk_waits(struct host *h, const char *owner, unsigned *ret_device, ch
  *
  * Paths name images as whoever has them open knows them. An error leaves the old image in use.
  */
+struct err *host_disk_fill(struct host *h, const char *path, uint64_t size) _must_use_;
 struct err *host_disk_mirror(struct host *h, const struct verb *v, const char *from,
                              const struct image *to) _must_use_;
 struct err *host_disk_mirror_finish(struct host *h, const struct verb *v, const char *from,
                                     const char *to) _must_use_;
 struct err *host_disk_mirror_drop(struct host *h, const struct verb *v, const char *from,
                                   const char *to) _must_use_;
+/* The content of an attached disk that nobody changes into an image that is new, of its size and
+ * open nowhere, by the disk's own cairn-diskd: what is not there and blocks of zeroes are not
+ * written. Both images are closed afterwards; the disk is attached still, and cannot be read. After
+ * an error it is to be detached before the image is used. */
+struct err *host_disk_copy(struct host *h, const struct verb *v, const char *owner, unsigned device,
+                           const struct image *to) _must_use_;
+/* False in the simulator, where the bytes go through diskio.h. */
+bool host_can_copy(const struct host *h);
 struct err *host_disk_resume(struct host *h, const struct verb *v, const char *path) _must_use_;
 struct err *host_disk_switch(struct host *h, const struct verb *v, const char *from,
                              const struct image *to, bool held) _must_use_;

@@ -47,6 +47,10 @@ struct disk_ops {
     /* Another image below it, in which is what is in those between now. */
     struct err *(*set_parent)(void *disks, const struct verb *v, const char *path,
                               const char *parent);
+    /* The image below it, `parent`, is known to it by another path from now on, that it will have.
+     * NULL: nothing that is stored needs it. */
+    struct err *(*name_parent)(void *disks, const struct verb *v, const char *path,
+                               const char *parent, const char *called);
     /* Writes what is in the image into the one below it. What others read through either stays the
      * same, and it can be done again; nobody may write to either meanwhile. `rate`: bytes a second,
      * 0: as fast as it goes. */
@@ -58,12 +62,16 @@ struct disk_ops {
     struct err *(*resume)(void *disks, const struct verb *v, const char *path);
     /* Whoever has that image somewhere in his chain opens his chain anew. */
     struct err *(*reopen)(void *disks, const struct verb *v, const char *path);
-    /* Moving a disk that is in use, see host_disk_mirror(). */
+    /* Moving a disk that is in use, see host_disk_mirror(). `fill`: NULL in the simulator. */
+    struct err *(*fill)(void *disks, const char *path, uint64_t size);
     struct err *(*mirror)(void *disks, const struct verb *v, const char *from,
                           const struct image *to);
     struct err *(*mirror_finish)(void *disks, const struct verb *v, const char *from,
                                  const char *to);
     struct err *(*mirror_drop)(void *disks, const struct verb *v, const char *from, const char *to);
+    /* See host_disk_copy(). NULL in the simulator. */
+    struct err *(*copy_out)(void *disks, const struct verb *v, const char *owner, unsigned device,
+                            const struct image *to);
     struct err *(*switch_to)(void *disks, const struct verb *v, const char *from,
                              const struct image *to, bool held);
     struct err *(*go_on)(void *disks, const struct verb *v, const char *path);
@@ -160,4 +168,5 @@ struct err *qemu_new(struct host *h) _must_use_;                       /* sets h
 struct err *diskctl_new(struct host *h) _must_use_;                    /* sets disks */
 
 extern const struct sr_kind sr_kind_dummy, sr_kind_ext, sr_kind_file, sr_kind_iscsi, sr_kind_iso,
-    sr_kind_lvm, sr_kind_lvmohba, sr_kind_nfs, sr_kind_udev;
+    sr_kind_rbd, sr_kind_lvm, sr_kind_lvmohba, sr_kind_lvmoiscsi, sr_kind_nfs, sr_kind_smb,
+    sr_kind_udev;

@@ -64,6 +64,7 @@ enum host_fact_kind {
     FACT_DISK_GOES_ON, /* they were taken; `reason`: "0 " */
     FACT_DISK_SILENT,  /* the guest's process is connected to its disks and does not use them */
     FACT_SR_CHANGED,   /* `sr`: its directory changed, scan it */
+    FACT_SR_LOW,       /* `sr`: little is left for its disks to grow; `reason`: "MIB-LEFT MIB" */
     FACT_DISK_GONE,  /* the guest let go of a disk after nobody waited any more; `reason`: its id */
     FACT_NIC_GONE,   /* and of a NIC */
     FACT_ROOT_NAMED, /* the guest said that it looks for its root on a disk named as under Xen;
@@ -100,6 +101,7 @@ struct guest_info {
     unsigned cpus;         /* likewise */
     int64_t start_time;    /* seconds since 1970, 0 if absent */
     bool agent;            /* an agent answers */
+    bool is_silent;        /* its process does not answer: whether it is paused is not known */
 };
 
 /* One guest in a listing: what runs, whether recorded or not. Owned by the caller. */

@@ -100,11 +100,16 @@ static struct val *request(const char *verb)
     return v;
 }
 
-struct err *priv_mount(const char *socket, const char *device, const char *dir)
+struct err *priv_mount(const char *socket, const char *device, uint64_t offset, uint64_t size,
+                       const char *dir)
 {
     struct val *v = request("mount");
     val_put_str(v, "device", device);
     val_put_str(v, "folder", dir);
+    if (size) {
+        val_put_int(v, "offset", (int64_t)offset);
+        val_put_int(v, "size", (int64_t)size);
+    }
     return call(socket, v, NULL, NULL);
 }
 

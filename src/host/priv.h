@@ -6,7 +6,7 @@
  * unix socket (docs/privd.md); a new connection is made for each, so a privd that was killed and
  * restarted goes unnoticed, and one that is missing is an error that says so.
  *
- *     TRY(priv_mount(h->privd, "/dev/sdb1", dir));
+ *     TRY(priv_mount(h->privd, "/dev/sdb1", 0, 0, dir));
  *
  * Functions block (up to 60 s); any thread but a loop. `socket` NULL: no privd is configured.
  */
@@ -18,9 +18,10 @@
 #include "base/err.h"
 #include "base/val.h"
 
-/* Mounts an ext4 file system; the folder must lie below privd's mount folder. Mounted there already
- * is fine. */
-struct err *priv_mount(const char *socket, const char *device, const char *dir) _must_use_;
+/* Mounts an ext4 file system, which is on a device or in so many bytes of it (size 0: all); the
+ * folder must lie below privd's mount folder. Mounted there already is fine. */
+struct err *priv_mount(const char *socket, const char *device, uint64_t offset, uint64_t size,
+                       const char *dir) _must_use_;
 struct err *priv_umount(const char *socket, const char *dir) _must_use_; /* not mounted is fine */
 /* A phrase that says what a device carries or who uses it, "" if it is free. The caller's. */
 struct err *priv_examine(const char *socket, const char *device, char **ret) _must_use_;

@@ -23,6 +23,7 @@
 #define LOG_MODULE  "qemu"
 
 #define CONNECT_US  2000
+#define MEET_TIME   (2 * USEC_PER_SEC)
 #define LOG_MAX     (4U << 20)
 #define WORDS_MAX   300
 #define REQUEST_MAX (64U << 10) /* to an agent */
@@ -41,6 +42,7 @@ struct guest *guest_new(struct qemu *q, const char *vm, const struct boot *b)
     g->domid = g->boot->domid;
     g->memory_bytes = g->boot->memory_bytes;
     g->state = GUEST_PAUSED;
+    g->meeting = true;
     g->start_time = (int64_t)(clock_wall() / USEC_PER_SEC);
     return g;
 }
@@ -206,16 +208,21 @@ static struct err *read_state(struct guest *g, const struct verb *v)
     return NULL;
 }
 
-struct err *guest_connect(struct guest *g, const struct verb *v)
+static struct err *connect_monitor(struct guest *g, const struct verb *v)
 {
     int fd = -1;
     struct qmp *qmp = NULL;
-    struct errand d = {.g = g, .serial = -1, .agent = -1};
     TRY(connect_socket(g, v, "qmp.sock", &fd));
     TRY(qmp_open(mon(g), fd, on_event, NULL, g, verb_deadline(v), &qmp));
     pthread_mutex_lock(&g->qemu->lock);
     g->qmp = qmp;
     pthread_mutex_unlock(&g->qemu->lock);
+    return NULL;
+}
+
+static struct err *connect_ports(struct guest *g, const struct verb *v)
+{
+    struct errand d = {.g = g, .serial = -1, .agent = -1};
     struct err *e = connect_socket(g, v, "serial.sock", &d.serial);
     if (!e)
         e = connect_socket(g, v, "agent.sock", &d.agent);
@@ -224,8 +231,61 @@ struct err *guest_connect(struct guest *g, const struct verb *v)
         return e;
     }
     mon_run(mon(g), do_connect, &d);
-    TRY(d.e);
+    pthread_mutex_lock(&g->qemu->lock);
+    g->has_ports = !d.e;
+    pthread_mutex_unlock(&g->qemu->lock);
+    return d.e;
+}
+
+static struct err *connect_all(struct guest *g, const struct verb *v)
+{
+    pthread_mutex_lock(&g->qemu->lock);
+    bool has_monitor = g->qmp, has_ports = g->has_ports;
+    pthread_mutex_unlock(&g->qemu->lock);
+    if (!has_monitor)
+        TRY(connect_monitor(g, v));
+    if (!has_ports)
+        TRY(connect_ports(g, v));
     return read_state(g, v);
+}
+
+struct err *guest_connect(struct guest *g, const struct verb *v)
+{
+    struct err *e = connect_all(g, v);
+    pthread_mutex_lock(&g->qemu->lock);
+    g->meeting = false;
+    g->met = !e;
+    pthread_cond_broadcast(&g->qemu->changed);
+    pthread_mutex_unlock(&g->qemu->lock);
+    return e;
+}
+
+static struct err *does_not_answer(const struct guest *g)
+{
+    return err_internal("QEMU of guest '%s' does not answer", g->vm);
+}
+
+struct err *guest_meet(struct guest *g)
+{
+    struct verb v = {.deadline = clock_now() + MEET_TIME};
+    bool in_time = true;
+    pthread_mutex_lock(&g->qemu->lock);
+    while (!g->met && g->meeting && in_time)
+        in_time = clock_wait(&g->qemu->changed, &g->qemu->lock, v.deadline);
+    bool met = g->met, mine = !met && !g->meeting && !g->gone;
+    g->meeting = g->meeting || mine;
+    pthread_mutex_unlock(&g->qemu->lock);
+    if (met)
+        return NULL;
+    if (!mine)
+        return does_not_answer(g);
+    _cleanup_(err_freep) struct err *e = guest_connect(g, &v);
+    if (e)
+        return does_not_answer(g);
+    qemu_learn_memory(g, &v);
+    log_info("event=met vm=%s state=%s", g->vm, guest_state_name(guest_state(g)));
+    host_poke(g->qemu->host);
+    return NULL;
 }
 
 static void do_let_go(void *arg)

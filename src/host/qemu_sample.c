@@ -15,6 +15,7 @@
 
 #define ANSWER_TIME USEC_PER_SEC
 #define RETRY_TIME  (60 * USEC_PER_SEC)
+#define MEET_AGAIN  (20 * USEC_PER_SEC)
 #define REPORT_S    5
 #define BALLOON     "/machine/peripheral/balloon"
 
@@ -117,6 +118,15 @@ static void sample_memory(struct guest *g, struct guest_sample *s)
         g->sampling.next_try = clock_now() + RETRY_TIME;
 }
 
+/* One that did not answer when the daemon started: its events are not heard until it does. */
+static void ask_again(struct guest *g)
+{
+    if (clock_now() < g->sampling.next_meeting)
+        return;
+    err_free(guest_meet(g));
+    g->sampling.next_meeting = clock_now() + MEET_AGAIN;
+}
+
 void qemu_sample(void *hv, const char *vm, struct guest_sample *s)
 {
     struct qemu *q = hv;
@@ -125,8 +135,11 @@ void qemu_sample(void *hv, const char *vm, struct guest_sample *s)
         return;
     pthread_mutex_lock(&q->lock);
     pid_t pid = g->gone ? 0 : g->pid;
-    bool answers = g->qmp && (g->state == GUEST_RUNNING || g->state == GUEST_PAUSED);
+    bool answers = g->met && (g->state == GUEST_RUNNING || g->state == GUEST_PAUSED);
+    bool is_silent = !g->met && !g->meeting && !g->gone;
     pthread_mutex_unlock(&q->lock);
+    if (is_silent)
+        ask_again(g);
     if (!answers)
         return;
     for (size_t i = 0; i < s->n_nics; i++)

@@ -67,18 +67,12 @@ static struct qmp *monitor_of(const struct guest *g)
     return qmp;
 }
 
-static struct err *does_not_answer(const struct guest *g)
-{
-    return err_internal("guest '%s' does not answer", g->vm);
-}
-
 struct err *guest_get(struct qemu *q, const char *vm, struct guest **ret)
 {
     _cleanup_(guest_unrefp) struct guest *g = guest_find(q, vm);
     if (!g || guest_state(g) == GUEST_ABSENT)
         return err_internal("guest '%s' is absent", vm);
-    if (!monitor_of(g))
-        return does_not_answer(g);
+    TRY(guest_meet(g));
     *ret = steal(&g);
     return NULL;
 }
@@ -159,7 +153,7 @@ struct err *guest_qmp_fd(struct guest *g, const struct verb *v, const char *comm
     if (qmp)
         return qmp_call(qmp, command, args, fd, verb_deadline(v), ret);
     val_unref(args);
-    return does_not_answer(g);
+    return err_internal("guest '%s' has no monitor yet", g->vm);
 }
 
 struct err *guest_wait(struct guest *g, const struct verb *v, const char *what,
@@ -435,6 +429,7 @@ static void describe(const struct guest *g, struct guest_info *ret)
                                .memory_bytes = g->memory_bytes,
                                .cpus = g->boot->cpus,
                                .start_time = g->start_time,
+                               .is_silent = !g->met,
                                .agent = g->agent_alive};
 }
 

@@ -39,13 +39,17 @@ struct guest {
     VEC(char *) deleted;   /* ids of devices that DEVICE_DELETED has named */
     unsigned unplugging;   /* calls that wait for one */
     struct qmp *qmp;       /* set once; NULL before it answers, and when it does not */
+    bool has_ports;        /* its console and agent are connected */
+    bool meeting;          /* somebody connects it */
+    bool met;              /* and has: all of the above, and its state is known */
 
     /* of the thread that samples */
     struct {
         int *threads; /* of its virtual CPUs, in order */
         size_t n_threads;
-        bool reports;    /* its balloon driver was asked to report */
-        usec_t next_try; /* when a monitor that did not answer is asked again */
+        bool reports;        /* its balloon driver was asked to report */
+        usec_t next_try;     /* when a monitor that did not answer is asked again */
+        usec_t next_meeting; /* and connected */
     } sampling;
 
     /* of the mon loop */
@@ -88,8 +92,10 @@ struct guest *guest_new(struct qemu *q, const char *vm, const struct boot *b);
 /* Starts its process. */
 struct err *guest_spawn(struct guest *g, char *const *argv) _must_use_;
 struct err *guest_adopt(struct guest *g, pid_t pid, uint64_t start) _must_use_;
-/* Connects monitor, console and agent, and reads what state it is in. */
+/* Connects monitor, console and agent, and reads what state it is in. By who made it; after him by
+ * guest_meet(), which goes on where he had to give up, and waits a moment for who is at it. */
 struct err *guest_connect(struct guest *g, const struct verb *v) _must_use_;
+struct err *guest_meet(struct guest *g) _must_use_;
 /* Lets go of everything on the loop; the process lives on. */
 void guest_let_go(struct guest *g);
 void guest_post(struct guest *g, enum host_fact_kind kind, const char *reason, int64_t rtc,

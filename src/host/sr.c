@@ -12,8 +12,9 @@
 #include "host/sr_impl.h"
 
 static const struct sr_kind *const kinds[] = {
-    &sr_kind_ext,   &sr_kind_file, &sr_kind_iso,     &sr_kind_udev,  &sr_kind_nfs,
-    &sr_kind_iscsi, &sr_kind_lvm,  &sr_kind_lvmohba, &sr_kind_dummy, NULL};
+    &sr_kind_ext,       &sr_kind_file,  &sr_kind_iso, &sr_kind_udev, &sr_kind_nfs,
+    &sr_kind_smb,       &sr_kind_iscsi, &sr_kind_rbd, &sr_kind_lvm,  &sr_kind_lvmohba,
+    &sr_kind_lvmoiscsi, &sr_kind_dummy, NULL};
 
 const struct sr_kind *const *sr_kinds(void)
 {
@@ -51,6 +52,8 @@ void sr_volume_done(struct sr_volume *vol)
     free(vol->uuid);
     free(vol->location);
     free(vol->name);
+    free(vol->description);
+    free(vol->snapshot_of);
     free(vol->path);
     free(vol->format);
     free(vol->problem);
@@ -186,6 +189,8 @@ char *sr_chain_location(const char *type, const char *uuid, const char *like)
     const char *format = disk_format_of(like);
     if (!k || !k->location_of)
         return NULL;
+    if (!format)
+        format = disk_format_of_volume(like);
     return k->location_of(uuid, format && disk_has_chain(format) ? format : "vhd");
 }
 

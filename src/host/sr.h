@@ -42,6 +42,11 @@ struct sr_volume {
     bool hidden;     /* a base copy: nobody's disk, others are built on it */
     bool is_written; /* has data of its own */
     bool is_tracked; /* its changed blocks are recorded: there is a log, see sr_cbt.h */
+
+    /* What another manager of the storage wrote down; NULL and 0 where there is nothing. */
+    char *description, *snapshot_of; /* the latter a uuid, or "" */
+    bool is_snapshot;
+    int64_t snapshot_time; /* seconds since 1970 */
 };
 
 #define SR_CHAIN_MAX 30 /* volumes in a chain, the leaf included */

@@ -22,6 +22,7 @@
 #include "host/priv.h"
 #include "host/sr_cbt.h"
 #include "host/sr_chain.h"
+#include "host/sr_ext.h"
 #include "host/sr_file.h"
 #include "host/sr_store.h"
 
@@ -99,10 +100,9 @@ static struct err *file_create(struct host *h, const struct verb *v, const struc
     if (is_device(sr)) {
         if (!forced(sr))
             TRY(check_device(h, sr));
-        TRY(sr_wrap(priv_mkfs(h->privd, config(sr, "device"), LABEL, forced(sr)), SR_FILESYSTEM,
+        TRY(sr_wrap(priv_mkfs(h->privd, config(sr, "device"), LABEL, forced(sr)), SR_FS_CREATE,
                     "The device cannot be formatted"));
-        TRY(sr_wrap(priv_mount(h->privd, config(sr, "device"), dir), SR_FILESYSTEM,
-                    "The file system cannot be mounted"));
+        TRY(sr_ext_mount(h, sr, config(sr, "device"), dir));
     }
     int r = fd_mkdirs(dir, 0755);
     if (r < 0)
@@ -163,8 +163,7 @@ static struct err *file_attach(struct host *h, const struct verb *v, const struc
     TRY(check_config(sr));
     _cleanup_(freep) char *dir = folder(h, sr);
     if (is_device(sr))
-        TRY(sr_wrap(priv_mount(h->privd, config(sr, "device"), dir), SR_FILESYSTEM,
-                    "The file system cannot be mounted"));
+        TRY(sr_ext_mount(h, sr, config(sr, "device"), dir));
     if (access(dir, R_OK | W_OK | X_OK) < 0)
         return sr_error(SR_UNAVAILABLE, "The folder cannot be used", strerror(errno));
     TRY(sr_file_tidy(h, dir));

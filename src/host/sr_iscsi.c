@@ -17,6 +17,7 @@
 #include "base/vec.h"
 #include "gen/error.h"
 #include "host/host_impl.h"
+#include "host/sr_iscsi.h"
 #include "host/sr_net.h"
 
 #define PORT "3260"
@@ -35,7 +36,7 @@ static char *chap_path(const struct host *h, const struct sr_ref *sr)
     return mem_printf("%s/sr-login/%s", h->run_dir, name);
 }
 
-static struct err *write_chap(struct host *h, const struct sr_ref *sr)
+struct err *sr_iscsi_login(struct host *h, const struct sr_ref *sr)
 {
     _cleanup_(freep) char *path = chap_path(h, sr);
     _cleanup_(freep) char *dir = mem_printf("%s/sr-login", h->run_dir);
@@ -49,7 +50,7 @@ static struct err *write_chap(struct host *h, const struct sr_ref *sr)
     return r < 0 ? sr_error(SR_GENERAL, "The login cannot be kept", strerror(-r)) : NULL;
 }
 
-static void drop_chap(struct host *h, const struct sr_ref *sr)
+void sr_iscsi_logout(struct host *h, const struct sr_ref *sr)
 {
     _cleanup_(freep) char *path = chap_path(h, sr);
     (void)unlink(path);
@@ -133,8 +134,7 @@ static struct err *offer_targets(struct host *h, const struct sr_ref *sr)
                     "The request is missing or has an incorrect target IQN parameter", xml);
 }
 
-/* `ret` is the whole answer, its "luns" the units. */
-static struct err *list_units(struct host *h, const struct sr_ref *sr, struct val **ret)
+struct err *sr_iscsi_units(struct host *h, const struct sr_ref *sr, struct val **ret)
 {
     const char *iqn = config(sr, "targetIQN");
     if (!iqn[0])
@@ -157,15 +157,20 @@ static char *location_of(const struct val *unit)
     return id[0] ? mem_strdup(id) : mem_printf("lun-%u", (unsigned)number(unit, "lun"));
 }
 
+struct err *sr_iscsi_url(struct host *h, const struct sr_ref *sr, unsigned lun, char **ret)
+{
+    _cleanup_(freep) char *rest = mem_printf("%s/%u", config(sr, "targetIQN"), lun);
+    return url_of(h, sr, rest, ret);
+}
+
 static struct err *read_unit(struct host *h, const struct sr_ref *sr, const struct val *unit,
                              struct sr_volume *ret)
 {
     unsigned lun = (unsigned)number(unit, "lun");
     uint64_t size = number(unit, "size");
     bool odd = number(unit, "block") != 512;
-    _cleanup_(freep) char *rest = mem_printf("%s/%u", config(sr, "targetIQN"), lun);
     _cleanup_(freep) char *url = NULL;
-    TRY(url_of(h, sr, rest, &url));
+    TRY(sr_iscsi_url(h, sr, lun, &url));
     *ret = (struct sr_volume){
         .uuid = mem_strdup(""),
         .location = location_of(unit),
@@ -180,16 +185,10 @@ static struct err *read_unit(struct host *h, const struct sr_ref *sr, const stru
     return NULL;
 }
 
-static struct err *iscsi_probe(struct host *h, const struct verb *v, const struct sr_ref *sr,
-                               char **ret)
+char *sr_iscsi_xml(const struct val *answer)
 {
-    _cleanup_(val_unrefp) struct val *answer = NULL;
-    struct sr_xml x;
-    TRY(write_chap(h, sr));
-    struct err *e = list_units(h, sr, &answer);
-    drop_chap(h, sr);
-    TRY(e);
     const struct val *luns = val_map_get(answer, "luns");
+    struct sr_xml x;
     sr_xml_begin(&x, "iscsi-target");
     for (size_t i = 0; luns && i < val_count(luns); i++) {
         const struct val *unit = val_at(luns, i);
@@ -204,7 +203,18 @@ static struct err *iscsi_probe(struct host *h, const struct verb *v, const struc
         sr_xml_text(&x, "SCSIid", val_map_str(unit, "id", ""));
         sr_xml_close(&x, "LUN");
     }
-    *ret = sr_xml_end(&x, "iscsi-target");
+    return sr_xml_end(&x, "iscsi-target");
+}
+
+static struct err *iscsi_probe(struct host *h, const struct verb *v, const struct sr_ref *sr,
+                               char **ret)
+{
+    _cleanup_(val_unrefp) struct val *answer = NULL;
+    TRY(sr_iscsi_login(h, sr));
+    struct err *e = sr_iscsi_units(h, sr, &answer);
+    sr_iscsi_logout(h, sr);
+    TRY(e);
+    *ret = sr_iscsi_xml(answer);
     return NULL;
 }
 
@@ -214,16 +224,16 @@ static struct err *iscsi_probe(struct host *h, const struct verb *v, const struc
 static struct err *iscsi_check(struct host *h, const struct verb *v, const struct sr_ref *sr)
 {
     _cleanup_(val_unrefp) struct val *answer = NULL;
-    TRY(write_chap(h, sr));
-    struct err *e = list_units(h, sr, &answer);
+    TRY(sr_iscsi_login(h, sr));
+    struct err *e = sr_iscsi_units(h, sr, &answer);
     if (e)
-        drop_chap(h, sr);
+        sr_iscsi_logout(h, sr);
     return e;
 }
 
 static struct err *iscsi_detach(struct host *h, const struct verb *v, const struct sr_ref *sr)
 {
-    drop_chap(h, sr);
+    sr_iscsi_logout(h, sr);
     return NULL;
 }
 
@@ -234,7 +244,7 @@ struct volumes {
 static struct err *read_units(struct host *h, const struct sr_ref *sr, struct volumes *found)
 {
     _cleanup_(val_unrefp) struct val *answer = NULL;
-    TRY(list_units(h, sr, &answer));
+    TRY(sr_iscsi_units(h, sr, &answer));
     const struct val *luns = val_map_get(answer, "luns");
     for (size_t i = 0; luns && i < val_count(luns); i++) {
         struct sr_volume vol;

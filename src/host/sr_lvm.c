@@ -1,10 +1,12 @@
 /*
- * sr_lvm.c: disks as logical volumes of a device, the kinds "lvm" and "lvmohba".
+ * sr_lvm.c: disks as logical volumes of a device, the kinds "lvm", "lvmohba"
+ * and "lvmoiscsi" (whose unit is sr_lvm_iscsi.c's).
  *
  * The layout is XenServer's: group VG_XenStorage-<repository>, extents of 4 MiB, VHD-<disk> a VHD
- * that is as large as the disk can ever need ("thick"), LV-<disk> a raw disk. There is no MGT
- * volume: names of disks are in our database. Metadata is read here and changed by lvm2's tools in
- * cairn-privd; cairn-diskd is told the extents and needs no device-mapper.
+ * that is as large as the disk can ever need ("thick"), LV-<disk> a raw disk. Names of disks are in
+ * our database; what XenServer left of them in the volume MGT is read. Metadata is read here and
+ * changed by lvm2's tools in cairn-privd; cairn-diskd is told the extents and needs no
+ * device-mapper.
  *
  * A volume is made under a name that begins with "new-" and renamed when it is whole; what a crash
  * leaves of that is removed at the next attach. Called through sr.c on operation threads.
@@ -14,21 +16,23 @@
 
 #include "base/str.h"
 #include "base/vec.h"
+#include "codec/mgt.h"
 #include "host/disk_format.h"
-#include "host/priv.h"
+#include "host/lvm_change.h"
+#include "host/lvm_unit.h"
 #include "host/sr_lvm.h"
 #include "host/sr_net.h"
+#include "host/sr_thin.h"
 
 #define GROUP     "VG_XenStorage-"
-#define VHD       "VHD-"
-#define RAW       "LV-"
 #define NAMES     "MGT"
 #define MIB       (UINT64_C(1) << 20)
 #define EXTENT    (4 * MIB)
 #define BLOCK     (2 * MIB)
 #define TABLES    UINT64_C(4329472) /* of a VHD of 2 TiB, which every one has room for */
 #define A_BITMAP  UINT64_C(4096)
-#define SIZES     "VHD holds 1 byte to 2040 GiB"
+#define CLUSTER   UINT64_C(65536) /* of qcow2 */
+#define SIZES     "VHD holds 1 byte to 2040 GiB, qcow2 to 16381 GiB"
 #define NO_DEVICE "The device cannot be used"
 
 static const char *config(const struct sr_ref *sr, const char *key)
@@ -55,6 +59,8 @@ static struct err *check_paths(const char *text)
 static struct err *device_of(const struct sr_ref *sr, char **ret)
 {
     bool is_hba = str_eq(sr->type, "lvmohba");
+    if (str_eq(sr->type, "lvmoiscsi"))
+        return sr_lvm_unit(sr, ret);
     const char *text = config(sr, is_hba ? "SCSIid" : "device");
     if (!text[0])
         return is_hba
@@ -80,6 +86,11 @@ void sr_lvm_done(struct sr_lvm *g)
     lvm_vg_done(&g->vg);
     free(g->device);
     free(g->name);
+}
+
+const char *sr_lvm_sr_in(const char *group)
+{
+    return str_starts(group, GROUP) ? group + strlen(GROUP) : "";
 }
 
 /* Reads it anew. */
@@ -124,7 +135,7 @@ static struct err *check_blank(struct host *h, const char *devices)
         _cleanup_(freep) char *found = NULL;
         more = view_split(&rest, ',', &item);
         _cleanup_(freep) char *device = view_dup(item);
-        TRY(sr_wrap(priv_examine(h->privd, device, &found), SR_DEVICE_INVALID,
+        TRY(sr_wrap(group_examine(h, device, &found), SR_DEVICE_INVALID,
                     "The device cannot be examined"));
         if (found[0]) {
             _cleanup_(freep) char *text = mem_printf("'%s' %s", device, found);
@@ -134,7 +145,7 @@ static struct err *check_blank(struct host *h, const char *devices)
     return NULL;
 }
 
-static struct err *lvm_create(struct host *h, const struct verb *v, const struct sr_ref *sr)
+static struct err *create_group(struct host *h, const struct sr_ref *sr)
 {
     _cleanup_(sr_lvm_done) struct sr_lvm g = {0};
     bool force = str_eq(config(sr, "force"), "true");
@@ -144,8 +155,17 @@ static struct err *lvm_create(struct host *h, const struct verb *v, const struct
         return NULL; /* made by an earlier try */
     if (!force)
         TRY(check_blank(h, g.device));
-    return sr_wrap(priv_vg_create(h->privd, g.device, g.name, force), SR_FILESYSTEM,
+    return sr_wrap(group_vg_create(h, g.device, g.name, force), SR_GROUP_CREATE,
                    "The volume group cannot be made");
+}
+
+static struct err *lvm_create(struct host *h, const struct verb *v, const struct sr_ref *sr)
+{
+    TRY(sr_lvm_unit_attach(h, sr));
+    struct err *e = create_group(h, sr);
+    if (e)
+        sr_lvm_unit_detach(h, sr);
+    return e;
 }
 
 static void read_volume(struct host *h, const struct verb *v, const struct sr_lvm *g,
@@ -166,7 +186,7 @@ static bool is_left_over(struct host *h, const struct verb *v, const struct sr_l
     return is_hidden;
 }
 
-static struct err *lvm_check_destroy(struct host *h, const struct verb *v, const struct sr_ref *sr)
+static struct err *check_volumes(struct host *h, const struct verb *v, const struct sr_ref *sr)
 {
     _cleanup_(sr_lvm_done) struct sr_lvm g = {0};
     TRY(sr_lvm_open(sr, &g));
@@ -177,47 +197,71 @@ static struct err *lvm_check_destroy(struct host *h, const struct verb *v, const
     return NULL;
 }
 
-static struct err *lvm_destroy(struct host *h, const struct verb *v, const struct sr_ref *sr)
+/* Nobody has it attached any more. */
+static struct err *lvm_check_destroy(struct host *h, const struct verb *v, const struct sr_ref *sr)
+{
+    TRY(sr_lvm_unit_attach(h, sr));
+    struct err *e = check_volumes(h, v, sr);
+    sr_lvm_unit_detach(h, sr);
+    return e;
+}
+
+static struct err *destroy_group(struct host *h, const struct verb *v, const struct sr_ref *sr)
 {
     _cleanup_(sr_lvm_done) struct sr_lvm g = {0};
     TRY(sr_lvm_open(sr, &g));
     vec_each (lv, &g.vg.lvs)
         if (is_left_over(h, v, &g, lv))
-            TRY(sr_wrap(priv_lv_remove(h->privd, g.device, g.name, lv->name), SR_VDI_DELETE,
+            TRY(sr_wrap(group_lv_remove(h, g.device, g.name, lv->name), SR_VDI_DELETE,
                         "What is left of a disk cannot be removed"));
-    return sr_wrap(priv_vg_remove(h->privd, g.device, g.name), SR_VDI_DELETE,
+    return sr_wrap(group_vg_remove(h, g.device, g.name), SR_VDI_DELETE,
                    "The volume group cannot be removed");
+}
+
+static struct err *lvm_destroy(struct host *h, const struct verb *v, const struct sr_ref *sr)
+{
+    TRY(sr_lvm_unit_attach(h, sr));
+    struct err *e = destroy_group(h, v, sr);
+    sr_lvm_unit_detach(h, sr);
+    return e;
 }
 
 static struct err *lvm_attach(struct host *h, const struct verb *v, const struct sr_ref *sr)
 {
     _cleanup_(sr_lvm_done) struct sr_lvm g = {0};
+    TRY(sr_lvm_unit_attach(h, sr));
     TRY(sr_lvm_open(sr, &g));
     vec_each (lv, &g.vg.lvs)
         if (str_starts(lv->name, SR_LVM_NEW))
-            TRY(sr_wrap(priv_lv_remove(h->privd, g.device, g.name, lv->name), SR_VDI_DELETE,
+            TRY(sr_wrap(group_lv_remove(h, g.device, g.name, lv->name), SR_VDI_DELETE,
                         "What is left of a disk cannot be removed"));
     return sr_wrap(sr_lvm_settle(h, &g), SR_GENERAL, "What is left of a disk cannot be settled");
 }
 
 static struct err *lvm_detach(struct host *h, const struct verb *v, const struct sr_ref *sr)
 {
+    sr_lvm_unit_detach(h, sr);
     return NULL;
+}
+
+static uint64_t group_bytes(const struct sr_lvm *g)
+{
+    uint64_t extents = 0;
+    for (size_t i = 0; i < g->vg.pvs.n; i++)
+        extents += g->vg.pvs.v[i].extents;
+    return extents * g->vg.extent_size;
 }
 
 static struct err *lvm_stat(struct host *h, const struct sr_ref *sr, struct sr_stat *ret)
 {
     _cleanup_(sr_lvm_done) struct sr_lvm g = {0};
     TRY(sr_lvm_open(sr, &g));
-    *ret = (struct sr_stat){0};
-    vec_each (pv, &g.vg.pvs)
-        ret->size_bytes += pv->extents * g.vg.extent_size;
+    *ret = (struct sr_stat){.size_bytes = group_bytes(&g)};
     ret->used_bytes = ret->size_bytes - lvm_vg_free(&g.vg) * g.vg.extent_size;
     return NULL;
 }
 
-static struct err *lvm_probe(struct host *h, const struct verb *v, const struct sr_ref *sr,
-                             char **ret)
+static struct err *probe_device(const struct sr_ref *sr, char **ret)
 {
     _cleanup_(sr_lvm_done) struct sr_lvm g = {0};
     struct sr_xml x;
@@ -234,7 +278,7 @@ static struct err *lvm_probe(struct host *h, const struct verb *v, const struct 
                  (unsigned long long)(lvm_vg_free(&g.vg) * g.vg.extent_size));
         sr_xml_open(&x, "SR");
         sr_xml_text(&x, "UUID", g.vg.name + strlen(GROUP));
-        sr_xml_text(&x, "Devlist", g.device);
+        sr_xml_text(&x, "Devlist", lvm_unit_is(g.device) ? config(sr, "SCSIid") : g.device);
         sr_xml_text(&x, "size", size);
         sr_xml_text(&x, "free", left);
         sr_xml_close(&x, "SR");
@@ -243,26 +287,79 @@ static struct err *lvm_probe(struct host *h, const struct verb *v, const struct 
     return NULL;
 }
 
+static struct err *lvm_probe(struct host *h, const struct verb *v, const struct sr_ref *sr,
+                             char **ret)
+{
+    TRY(sr_lvm_unit_attach(h, sr));
+    struct err *e = probe_device(sr, ret);
+    sr_lvm_unit_detach(h, sr);
+    return e;
+}
+
 /* ---- volumes ---- */
+
+static const struct form {
+    const char *prefix, *format;
+} forms[] = {{"VHD-", "vhd"}, {"QCOW2-", "qcow2"}, {"LV-", "raw"}};
+
+static const struct form *form_of(const char *name)
+{
+    for (size_t i = 0; i < ARRAY_LEN(forms); i++)
+        if (str_starts(name, forms[i].prefix))
+            return &forms[i];
+    return NULL;
+}
 
 const char *sr_lvm_uuid_in(const char *name)
 {
-    return str_starts(name, VHD)   ? name + strlen(VHD)
-           : str_starts(name, RAW) ? name + strlen(RAW)
-                                   : "";
+    const struct form *f = form_of(name);
+    return f ? name + strlen(f->prefix) : "";
 }
 
-static const char *format_in(const char *name)
+const char *sr_lvm_format_in(const char *name)
 {
-    return str_starts(name, RAW) ? "raw" : "vhd";
+    const struct form *f = form_of(name);
+    return f ? f->format : "";
+}
+
+char *sr_lvm_location(const char *uuid, const char *format)
+{
+    for (size_t i = 0; i < ARRAY_LEN(forms); i++)
+        if (str_eq(format, forms[i].format) && disk_has_chain(format))
+            return mem_printf("%s%s", forms[i].prefix, uuid);
+    return NULL;
+}
+
+static uint64_t parts(uint64_t size, uint64_t of)
+{
+    return (size + of - 1) / of;
+}
+
+/* Clusters, tables that name them and their reference counts; as much again as the tables take is
+ * for what a resize or a death leaves unused. */
+static uint64_t qcow2_bytes(uint64_t size)
+{
+    uint64_t clusters = parts(size, CLUSTER), tables = parts(clusters, CLUSTER / 8);
+    uint64_t first = parts(tables, CLUSTER / 8), counts = parts(clusters + tables, CLUSTER / 2);
+    return (clusters + 2 * (tables + first + counts)) * CLUSTER + EXTENT;
 }
 
 /* Full: with room for every block that the disk will ever have. */
 uint64_t sr_lvm_full_size(const char *format, uint64_t size)
 {
-    uint64_t blocks = (size + BLOCK - 1) / BLOCK;
-    uint64_t bytes = str_eq(format, "raw") ? size : size + TABLES + blocks * A_BITMAP;
-    return (bytes + EXTENT - 1) / EXTENT * EXTENT;
+    uint64_t bytes = str_eq(format, "raw")     ? size
+                     : str_eq(format, "qcow2") ? qcow2_bytes(size)
+                                               : size + TABLES + parts(size, BLOCK) * A_BITMAP;
+    return parts(bytes, EXTENT) * EXTENT;
+}
+
+uint64_t sr_lvm_first_size(const struct sr_ref *sr, const struct sr_lvm *g,
+                           const struct val *sm_config, const char *format, uint64_t size)
+{
+    struct sr_thin t;
+    uint64_t full = sr_lvm_full_size(format, size);
+    sr_thin_of(sr->sm_config, sm_config, group_bytes(g), &t);
+    return t.on && str_eq(format, "vhd") ? sr_thin_first(&t, size, full) : full;
 }
 
 char *sr_lvm_name_in(const char *path)
@@ -288,7 +385,7 @@ static void read_volume(struct host *h, const struct verb *v, const struct sr_lv
 {
     struct disk_info info = {0};
     uint64_t bytes = lv->extents * g->vg.extent_size;
-    bool is_raw = str_eq(format_in(as), "raw");
+    bool is_raw = str_eq(sr_lvm_format_in(as), "raw");
     char *path = lvm_group_path(&g->vg, lv, as);
     _cleanup_(err_freep) struct err *e =
         path && !is_raw ? h->disks->info(h->disks_data, v, path, &info) : NULL;
@@ -299,7 +396,7 @@ static void read_volume(struct host *h, const struct verb *v, const struct sr_lv
                               .location = mem_strdup(as),
                               .name = mem_strdup(""),
                               .path = path ? path : mem_strdup(""),
-                              .format = mem_strdup(format_in(as)),
+                              .format = mem_strdup(sr_lvm_format_in(as)),
                               .problem = mem_strdup(problem),
                               .virtual_bytes = is_raw ? bytes : info.image.size_bytes,
                               .physical_bytes = bytes,
@@ -311,12 +408,44 @@ static void read_volume(struct host *h, const struct verb *v, const struct sr_lv
     disk_info_done(&info);
 }
 
+/* ---- XenServer's list of names ---- */
+
+/* Empty where there is none, or none that can be read. */
+static void read_names(const struct sr_lvm *g, struct mgt *ret)
+{
+    const struct lvm_lv *lv = lvm_vg_find(&g->vg, NAMES);
+    uint8_t head[MGT_SECTOR];
+    uint64_t size;
+    *ret = (struct mgt){0};
+    if (!lv || lvm_group_pread(&g->vg, lv, head, sizeof(head)) < 0 ||
+        mgt_parse_size(head, &size) < 0)
+        return;
+    _cleanup_(freep) char *bytes = mem_new_n(char, size + 1);
+    if (lvm_group_pread(&g->vg, lv, bytes, size) == 0)
+        mgt_parse((struct view){bytes, size}, ret);
+}
+
+static void name_volume(struct sr_volume *vol, const struct mgt *names)
+{
+    const struct mgt_vdi *m = mgt_find(names, vol->uuid);
+    if (!m)
+        return;
+    free(vol->name);
+    vol->name = mem_strdup(m->name);
+    vol->description = mem_strdup(m->description);
+    vol->snapshot_of = mem_strdup(m->snapshot_of);
+    vol->is_snapshot = m->is_snapshot;
+    vol->snapshot_time = m->snapshot_time;
+}
+
 static struct err *lvm_scan(struct host *h, const struct verb *v, const struct sr_ref *sr,
                             struct sr_volume **ret, size_t *ret_n)
 {
     _cleanup_(sr_lvm_done) struct sr_lvm g = {0};
+    _cleanup_(mgt_done) struct mgt names = {0};
     VEC(struct sr_volume) found = {0};
     TRY(sr_lvm_open(sr, &g));
+    read_names(&g, &names);
     vec_each (lv, &g.vg.lvs) {
         struct sr_volume vol;
         _cleanup_(freep) char *as = sr_lvm_name_of(&g, lv);
@@ -328,6 +457,7 @@ static struct err *lvm_scan(struct host *h, const struct verb *v, const struct s
             return e;
         }
         read_volume(h, v, &g, lv, as, &vol);
+        name_volume(&vol, &names);
         vec_push(&found, vol);
     }
     *ret = found.v;
@@ -372,14 +502,14 @@ struct err *sr_lvm_path(const struct sr_lvm *g, const struct lvm_lv *lv, const c
 
 /* A volume under the name `new`, with an empty image in it. */
 static struct err *fill_new(struct host *h, const struct verb *v, struct sr_lvm *g, const char *new,
-                            const char *format, uint64_t size)
+                            const char *format, uint64_t size, uint64_t bytes)
 {
     if (lvm_vg_find(&g->vg, new)) {
-        TRY(priv_lv_remove(h->privd, g->device, g->name, new));
+        TRY(group_lv_remove(h, g->device, g->name, new));
         TRY(sr_lvm_look(g));
     }
-    TRY(sr_lvm_need(g, sr_lvm_full_size(format, size)));
-    TRY(priv_lv_create(h->privd, g->device, g->name, new, sr_lvm_full_size(format, size)));
+    TRY(sr_lvm_need(g, bytes));
+    TRY(group_lv_create(h, g->device, g->name, new, bytes));
     TRY(sr_lvm_look(g));
     _cleanup_(freep) char *path = NULL;
     TRY(sr_lvm_path(g, lvm_vg_find(&g->vg, new), new, &path));
@@ -387,13 +517,13 @@ static struct err *fill_new(struct host *h, const struct verb *v, struct sr_lvm 
 }
 
 static struct err *make_volume(struct host *h, const struct verb *v, struct sr_lvm *g,
-                               const char *name, const char *new, uint64_t size)
+                               const char *name, const char *new, uint64_t size, uint64_t bytes)
 {
-    struct err *e = fill_new(h, v, g, new, "vhd", size);
+    struct err *e = fill_new(h, v, g, new, sr_lvm_format_in(name), size, bytes);
     if (!e)
-        e = priv_lv_rename(h->privd, g->device, g->name, new, name);
+        e = group_lv_rename(h, g->device, g->name, new, name);
     if (e && !sr_lvm_look(g) && lvm_vg_find(&g->vg, new))
-        e = err_first(e, priv_lv_remove(h->privd, g->device, g->name, new));
+        e = err_first(e, group_lv_remove(h, g->device, g->name, new));
     return e ? e : sr_lvm_look(g);
 }
 
@@ -402,16 +532,18 @@ static struct err *lvm_vdi_create(struct host *h, const struct verb *v, const st
                                   struct sr_volume *ret)
 {
     _cleanup_(sr_lvm_done) struct sr_lvm g = {0};
-    _cleanup_(freep) char *name = mem_printf(VHD "%s", uuid);
-    _cleanup_(freep) char *new = mem_printf(SR_LVM_NEW "%s", uuid);
     const char *format = disk_format_for(sm_config, sr->device_config, size);
-    if (!size || size > disk_size_max("vhd"))
+    _cleanup_(freep) char *name = format ? sr_lvm_location(uuid, format) : NULL;
+    _cleanup_(freep) char *new = mem_printf(SR_LVM_NEW "%s", uuid);
+    if (!name)
+        return sr_error(SR_VDI_CREATE, "VDI Creation failed", "image-format is vhd or qcow2");
+    if (!size || size > disk_size_max(format))
         return sr_error(SR_VDI_SIZE, "VDI Invalid size", SIZES);
-    if (!format || !str_eq(format, "vhd"))
-        return sr_error(SR_VDI_CREATE, "VDI Creation failed", "image-format is vhd");
     TRY(sr_lvm_open(sr, &g));
     if (!lvm_vg_find(&g.vg, name))
-        TRY(sr_wrap(make_volume(h, v, &g, name, new, size), SR_VDI_CREATE, "VDI Creation failed"));
+        TRY(sr_wrap(make_volume(h, v, &g, name, new, size,
+                                sr_lvm_first_size(sr, &g, sm_config, format, size)),
+                    SR_VDI_CREATE, "VDI Creation failed"));
     const struct lvm_lv *lv = NULL;
     TRY(sr_lvm_find(&g, name, &lv));
     read_volume(h, v, &g, lv, name, ret);
@@ -425,24 +557,31 @@ static struct err *lvm_vdi_delete(struct host *h, const struct verb *v, const st
     TRY(sr_lvm_open(sr, &g));
     if (!str_is_uuid(sr_lvm_uuid_in(location)) || !lvm_vg_find(&g.vg, location))
         return NULL;
-    return sr_wrap(priv_lv_remove(h->privd, g.device, g.name, location), SR_VDI_DELETE,
+    return sr_wrap(group_lv_remove(h, g.device, g.name, location), SR_VDI_DELETE,
                    "VDI Deletion failed");
 }
 
+static bool is_thin(const struct sr_ref *sr)
+{
+    struct sr_thin t;
+    sr_thin_of(sr->sm_config, NULL, 0, &t);
+    return t.on;
+}
+
 /* The volume first, then the image in it: a larger volume around a smaller image does no harm. */
-static struct err *grow(struct host *h, const struct verb *v, struct sr_lvm *g, const char *name,
-                        uint64_t size)
+static struct err *grow(struct host *h, const struct verb *v, const struct sr_ref *sr,
+                        struct sr_lvm *g, const char *name, uint64_t size)
 {
     const struct lvm_lv *lv = NULL;
     TRY(sr_lvm_find(g, name, &lv));
-    const char *format = format_in(name);
+    const char *format = sr_lvm_format_in(name);
     if (str_eq(format, "raw"))
         return sr_error(SR_VDI_RESIZE, "VDI Resize failed",
                         "what others left on the device would be read behind a raw disk's end");
     uint64_t has = lv->extents * g->vg.extent_size, need = sr_lvm_full_size(format, size);
-    if (need > has) {
+    if (need > has && !(is_thin(sr) && str_eq(format, "vhd"))) {
         TRY(sr_lvm_need(g, need - has));
-        TRY(priv_lv_extend(h->privd, g->device, g->name, name, need));
+        TRY(group_lv_extend(h, g->device, g->name, name, need));
         TRY(sr_lvm_look(g));
         TRY(sr_lvm_find(g, name, &lv));
     }
@@ -464,7 +603,7 @@ static struct err *lvm_vdi_resize(struct host *h, const struct verb *v, const st
     if (size < now.virtual_bytes || size > disk_size_max(now.format))
         e = sr_error(SR_VDI_SIZE, "VDI Invalid size", "a disk grows only; " SIZES);
     else if (size > now.virtual_bytes)
-        e = grow(h, v, &g, location, size);
+        e = grow(h, v, sr, &g, location, size);
     sr_volume_done(&now);
     if (e)
         return sr_wrap(e, SR_VDI_RESIZE, "VDI Resize failed");
@@ -477,13 +616,25 @@ static const char *const features[] = {
     "SR_PROBE",   "SR_UPDATE",    "VDI_CREATE",        "VDI_DELETE",          "VDI_ATTACH",
     "VDI_DETACH", "VDI_RESIZE",   "VDI_UPDATE",        "VDI_ACTIVATE",        "VDI_DEACTIVATE",
     "VDI_CLONE",  "VDI_SNAPSHOT", "VDI_RESIZE_ONLINE", "VDI_RESET_ON_BOOT/2", NULL};
-static const char *const formats[] = {"vhd", NULL};
+static const char *const formats[] = {"vhd", "qcow2", NULL};
 static const char *const lvm_config[][2] = {
     {"device", "block device to make a volume group of, or several: /dev/a,/dev/b"},
     {"force", "true: whatever the device carries"},
     {NULL, NULL}};
 static const char *const hba_config[][2] = {
     {"SCSIid", "SCSI id of the unit, or the path of its device"},
+    {"force", "true: whatever the unit carries"},
+    {NULL, NULL}};
+
+static const char *const iscsi_config[][2] = {
+    {"target", "name or address of the iSCSI target"},
+    {"targetIQN", "IQN of the target"},
+    {"SCSIid", "SCSI id of the unit to make a volume group of"},
+    {"port", "port of the target, 3260 if none is given"},
+    {"chapuser", "name for CHAP"},
+    {"chappassword", "secret for CHAP"},
+    {"multihomed", "accepted, without effect"},
+    {"usediscoverynumber", "accepted, without effect"},
     {"force", "true: whatever the unit carries"},
     {NULL, NULL}};
 
@@ -497,7 +648,7 @@ static const char *const hba_config[][2] = {
 const struct sr_kind sr_kind_lvm = {
     .type = "lvm",
     .name = "Local LVM",
-    .description = "Disks as VHD on logical volumes of a local device",
+    .description = "Disks as VHD and qcow2 on logical volumes of a local device",
     .config = lvm_config,
     VERBS,
 };
@@ -505,8 +656,17 @@ const struct sr_kind sr_kind_lvm = {
 const struct sr_kind sr_kind_lvmohba = {
     .type = "lvmohba",
     .name = "LVM over HBA",
-    .description = "Disks as VHD on logical volumes of a unit behind a host bus adapter",
+    .description = "Disks as VHD and qcow2 on logical volumes of a unit behind a host bus adapter",
     .config = hba_config,
+    .shared = true,
+    VERBS,
+};
+
+const struct sr_kind sr_kind_lvmoiscsi = {
+    .type = "lvmoiscsi",
+    .name = "LVM over iSCSI",
+    .description = "Disks as VHD and qcow2 on logical volumes of a unit of an iSCSI target",
+    .config = iscsi_config,
     .shared = true,
     VERBS,
 };

@@ -6,11 +6,11 @@
  *
  *     _cleanup_(sr_lvm_done) struct sr_lvm g = {0};
  *     TRY(sr_lvm_open(sr, &g));
- *     TRY(priv_lv_remove(h->privd, g.device, g.name, "VHD-…"));
+ *     TRY(group_lv_remove(h, g.device, g.name, "VHD-…"));
  *     TRY(sr_lvm_look(&g));
  *
- * Names of volumes: VHD-<uuid>, LV-<uuid> (raw); new-<uuid>, one that is not whole yet, which goes
- * at the next attach; swap-<uuid>, one between two names, see sr_lvm_chain.c.
+ * Names of volumes: VHD-<uuid>, QCOW2-<uuid>, LV-<uuid> (raw); new-<uuid>, one that is not whole
+ * yet, which goes at the next attach; swap-<uuid>, one between two names, see sr_lvm_chain.c.
  */
 #pragma once
 
@@ -39,16 +39,30 @@ struct err *sr_lvm_path(const struct sr_lvm *g, const struct lvm_lv *lv, const c
 char *sr_lvm_name_in(const char *path);
 /* How large a volume is that has room for every block which the disk will ever have. */
 uint64_t sr_lvm_full_size(const char *format, uint64_t size);
+/* How large one begins: as large, or by what is said about thin ones (`sm_config` NULL: of it). */
+uint64_t sr_lvm_first_size(const struct sr_ref *sr, const struct sr_lvm *g,
+                           const struct val *sm_config, const char *format, uint64_t size);
 /* SR_NO_SPACE: the group has not so many bytes left. */
 struct err *sr_lvm_need(const struct sr_lvm *g, uint64_t bytes) _must_use_;
+/* The uuid of the repository that a group is; "" of another one. */
+const char *sr_lvm_sr_in(const char *group);
 /* "" of what is no disk's name. */
 const char *sr_lvm_uuid_in(const char *name);
+const char *sr_lvm_format_in(const char *name); /* likewise */
+/* The other way round; NULL: a format without chains. The caller's. */
+char *sr_lvm_location(const char *uuid, const char *format);
 /* The location of the disk that a volume is: the caller's; NULL: it is none. */
 char *sr_lvm_name_of(const struct sr_lvm *g, const struct lvm_lv *lv);
 
+/* ---- sr_lvm_iscsi.c: of other kinds than lvmoiscsi nothing is to be done ---- */
+
+struct err *sr_lvm_unit_attach(struct host *h, const struct sr_ref *sr) _must_use_;
+void sr_lvm_unit_detach(struct host *h, const struct sr_ref *sr);
+/* The unit that is attached, for cairn-diskd: the caller's. */
+struct err *sr_lvm_unit(const struct sr_ref *sr, char **ret) _must_use_;
+
 /* ---- sr_lvm_chain.c ---- */
 
-char *sr_lvm_location(const char *uuid, const char *format);
 /* What an operation that a crash cut off left between two names gets one of them. */
 struct err *sr_lvm_settle(struct host *h, struct sr_lvm *g) _must_use_;
 struct err *sr_lvm_split(struct host *h, const struct verb *v, const struct sr_ref *sr,

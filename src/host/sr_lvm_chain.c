@@ -1,5 +1,5 @@
 /*
- * sr_lvm_chain.c: chains of VHDs on logical volumes: what snapshots, clones and their tidying are
+ * sr_lvm_chain.c: chains on logical volumes: what snapshots, clones and their tidying are
  * made of. Called through sr.c on operation threads.
  *
  * A child names its parent, "./VHD-<uuid>"; where that is, is asked of the group. Two volumes
@@ -12,22 +12,23 @@
  *     unsplit  VHD-base VHD-x                 VHD-base swap-x     VHD-x swap-x     VHD-x
  *     replace  VHD-from VHD-x                 VHD-from swap-x     VHD-x swap-x     VHD-x
  *
- * From any of these states each of them goes on, and so does what undoes it.
+ * Of qcow2 the same with QCOW2- and swapq-. From any of these states each of them goes on, and so
+ * does what undoes it.
  */
 #include <string.h>
 
 #include "base/str.h"
 #include "gen/error.h"
-#include "host/priv.h"
+#include "host/disk_format.h"
+#include "host/lvm_change.h"
 #include "host/sr_lvm.h"
 #include "task/fault.h"
 
-#define VHD    "VHD-"
-#define SWAP   "swap-"
 #define FOOTER 512u
 
 /* The names that are between a disk and another one. */
 struct pair {
+    const struct sr_ref *sr;
     struct sr_lvm g;
     char *at, *other, *swap;
 };
@@ -40,28 +41,24 @@ static void pair_done(struct pair *p)
     free(p->swap);
 }
 
-char *sr_lvm_location(const char *uuid, const char *format)
-{
-    return str_eq(format, "vhd") ? mem_printf(VHD "%s", uuid) : NULL;
-}
-
-/* Chains are of VHDs, but the lowest may be raw. */
+/* Chains are of one format, but the lowest may be raw. */
 static struct err *pair_of(const struct sr_ref *sr, const char *at, const char *other,
                            struct pair *ret)
 {
-    if (!str_starts(at, VHD) || !str_is_uuid(sr_lvm_uuid_in(at)))
+    ret->swap = lvm_group_swap(at);
+    if (!ret->swap || !str_is_uuid(sr_lvm_uuid_in(at)))
         return err_SR_OPERATION_NOT_SUPPORTED(sr->uuid);
+    ret->sr = sr;
     ret->at = mem_strdup(at);
     ret->other = mem_strdup(other);
-    ret->swap = mem_printf(SWAP "%s", sr_lvm_uuid_in(at));
     return sr_lvm_open(sr, &ret->g);
 }
 
 static struct err *pair_of_uuid(const struct sr_ref *sr, const char *at, const char *uuid,
                                 struct pair *ret)
 {
-    _cleanup_(freep) char *other = mem_printf(VHD "%s", uuid);
-    return pair_of(sr, at, other, ret);
+    _cleanup_(freep) char *other = sr_lvm_location(uuid, sr_lvm_format_in(at));
+    return pair_of(sr, at, other ? other : "", ret);
 }
 
 static bool has(const struct sr_lvm *g, const char *name)
@@ -72,7 +69,7 @@ static bool has(const struct sr_lvm *g, const char *name)
 static struct err *renamed(struct host *h, struct sr_lvm *g, const char *from, const char *to)
 {
     TRY(fault_point("volume rename"));
-    TRY(priv_lv_rename(h->privd, g->device, g->name, from, to));
+    TRY(group_lv_rename(h, g->device, g->name, from, to));
     return sr_lvm_look(g);
 }
 
@@ -82,7 +79,7 @@ static struct err *removed(struct host *h, struct sr_lvm *g, const char *name)
     if (!has(g, name))
         return NULL;
     TRY(fault_point("volume remove"));
-    TRY(priv_lv_remove(h->privd, g->device, g->name, name));
+    TRY(group_lv_remove(h, g->device, g->name, name));
     return sr_lvm_look(g);
 }
 
@@ -102,21 +99,24 @@ static struct err *hide(struct host *h, const struct verb *v, const struct sr_lv
 }
 
 /* An empty child of `parent`, which it knows as `as`, in a new volume `name`. */
-static struct err *make_child(struct host *h, const struct verb *v, struct sr_lvm *g,
+static struct err *make_child(struct host *h, const struct verb *v, struct pair *p,
                               const char *parent, const char *as, const char *name)
 {
     struct disk_info info = {0};
+    struct sr_lvm *g = &p->g;
     _cleanup_(freep) char *below = NULL;
     _cleanup_(freep) char *path = NULL;
     TRY(removed(h, g, name));
     TRY(path_of(g, parent, as, &below));
     TRY(h->disks->info(h->disks_data, v, below, &info));
-    uint64_t bytes = sr_lvm_full_size("vhd", info.image.size_bytes);
+    uint64_t bytes =
+        sr_lvm_first_size(p->sr, g, NULL, sr_lvm_format_in(p->at), info.image.size_bytes);
     disk_info_done(&info);
     TRY(sr_lvm_need(g, bytes));
-    TRY(priv_lv_create(h->privd, g->device, g->name, name, bytes));
+    TRY(group_lv_create(h, g->device, g->name, name, bytes));
     TRY(sr_lvm_look(g));
-    TRY(path_of(g, name, name, &path));
+    /* what a path is called says its format */
+    TRY(path_of(g, name, str_starts(name, SR_LVM_NEW) ? p->other : name, &path));
     return h->disks->child(h->disks_data, v, path, below);
 }
 
@@ -125,7 +125,7 @@ static struct err *make_child(struct host *h, const struct verb *v, struct sr_lv
 static struct err *split(struct host *h, const struct verb *v, struct pair *p)
 {
     if (!has(&p->g, p->other)) {
-        TRY(make_child(h, v, &p->g, p->at, p->other, p->swap));
+        TRY(make_child(h, v, p, p->at, p->other, p->swap));
         TRY(hide(h, v, &p->g, p->at, true));
         TRY(renamed(h, &p->g, p->at, p->other));
     }
@@ -152,7 +152,7 @@ static struct err *take_place(struct host *h, struct pair *p)
         TRY(renamed(h, &p->g, p->other, p->at));
     const struct lvm_lv *lv = lvm_vg_find(&p->g.vg, p->at);
     if (lv && !lv->is_writable)
-        TRY(priv_lv_writable(h->privd, p->g.device, p->g.name, p->at));
+        TRY(group_lv_writable(h, p->g.device, p->g.name, p->at));
     return has(&p->g, p->at) ? removed(h, &p->g, p->swap) : NULL;
 }
 
@@ -174,10 +174,8 @@ char *sr_lvm_name_of(const struct sr_lvm *g, const struct lvm_lv *lv)
 {
     if (str_is_uuid(sr_lvm_uuid_in(lv->name)))
         return mem_strdup(lv->name);
-    if (!str_starts(lv->name, SWAP) || !str_is_uuid(lv->name + strlen(SWAP)))
-        return NULL;
-    char *name = mem_printf(VHD "%s", lv->name + strlen(SWAP));
-    if (has(g, name))
+    char *name = lvm_group_unswap(lv->name);
+    if (name && (!str_is_uuid(sr_lvm_uuid_in(name)) || has(g, name)))
         freep(&name);
     return name;
 }
@@ -186,7 +184,8 @@ struct err *sr_lvm_settle(struct host *h, struct sr_lvm *g)
 {
     for (size_t i = 0; i < g->vg.lvs.n;) {
         const struct lvm_lv *lv = &g->vg.lvs.v[i++];
-        if (!str_starts(lv->name, SWAP))
+        _cleanup_(freep) char *own = lvm_group_unswap(lv->name);
+        if (!own)
             continue;
         _cleanup_(freep) char *name = mem_strdup(lv->name);
         _cleanup_(freep) char *disk = sr_lvm_name_of(g, lv);
@@ -202,7 +201,7 @@ static struct err *child(struct host *h, const struct verb *v, struct pair *p, c
 {
     if (has(&p->g, p->other))
         return NULL;
-    struct err *e = make_child(h, v, &p->g, p->at, p->at, new);
+    struct err *e = make_child(h, v, p, p->at, p->at, new);
     if (!e)
         e = renamed(h, &p->g, new, p->other);
     if (e && !sr_lvm_look(&p->g))
@@ -263,8 +262,8 @@ static struct err *resized(struct host *h, const struct verb *v, struct sr_lvm *
     TRY(fault_point("volume resize"));
     if (bytes > has_bytes)
         TRY(sr_lvm_need(g, bytes - has_bytes));
-    TRY((bytes > has_bytes ? priv_lv_extend : priv_lv_reduce)(h->privd, g->device, g->name, name,
-                                                              bytes));
+    TRY((bytes > has_bytes ? group_lv_extend : group_lv_reduce)(h, g->device, g->name, name,
+                                                                bytes));
     TRY(sr_lvm_look(g));
     return hide(h, v, g, name, hidden); /* which also writes the footer at the new end */
 }
@@ -298,26 +297,31 @@ struct err *sr_lvm_shrink(struct host *h, const struct verb *v, const struct sr_
 }
 
 /*
- * As large as a disk of its own, or as its child, which may have grown. Who reads through it learns
- * of its new extents before something is in them, for the sake of who takes his place if he dies;
- * who is paused, as above a leaf that is merged, learns of them when he goes on.
+ * As large as a disk of its own, or as its child, which may have grown; or by as much as there is
+ * in the child. Who reads through it learns of its new extents before something is in them, for the
+ * sake of who takes his place if he dies; who is paused, as above a leaf that is merged, learns of
+ * them when he goes on.
  */
 static struct err *make_room(struct host *h, const struct verb *v, struct sr_lvm *g,
-                             const char *name, uint64_t size, bool is_read)
+                             const char *name, uint64_t size, const struct lvm_lv *child,
+                             bool is_read)
 {
     struct disk_info info = {0};
     const struct lvm_lv *lv = lvm_vg_find(&g->vg, name);
-    if (!lv || !str_starts(name, VHD))
-        return sr_error(SR_GENERAL, "Coalesce failed", "what is below is no VHD");
+    if (!lv || !disk_has_chain(sr_lvm_format_in(name)))
+        return sr_error(SR_GENERAL, "Coalesce failed", "what is below cannot be made larger");
     TRY(info_of(h, v, g, name, &info));
-    uint64_t full =
-        sr_lvm_full_size("vhd", size > info.image.size_bytes ? size : info.image.size_bytes);
+    uint64_t full = sr_lvm_full_size(sr_lvm_format_in(name),
+                                     size > info.image.size_bytes ? size : info.image.size_bytes);
     bool hidden = info.hidden;
     disk_info_done(&info);
-    if (full <= lv->extents * g->vg.extent_size)
+    uint64_t has_bytes = lv->extents * g->vg.extent_size,
+             most = has_bytes + child->extents * g->vg.extent_size,
+             bytes = most < full ? most : full;
+    if (bytes <= has_bytes)
         return NULL;
     _cleanup_(freep) char *path = NULL;
-    TRY(resized(h, v, g, name, full, hidden));
+    TRY(resized(h, v, g, name, bytes, hidden));
     TRY(path_of(g, name, name, &path));
     return is_read ? h->disks->reopen(h->disks_data, v, path) : NULL;
 }
@@ -344,7 +348,7 @@ static struct err *coalesce(struct host *h, const struct verb *v, struct sr_lvm 
     uint64_t size = info.image.size_bytes;
     bool is_leaf = !info.hidden;
     disk_info_done(&info);
-    TRY(make_room(h, v, g, parent, size, !is_leaf));
+    TRY(make_room(h, v, g, parent, size, lvm_vg_find(&g->vg, location), !is_leaf));
     return h->disks->coalesce(h->disks_data, v, path, rate);
 }
 

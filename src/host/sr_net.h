@@ -10,6 +10,11 @@
 #include "base/str.h"
 #include "host/sr_impl.h"
 
+/* Why not another one, and what to do. */
+#define SR_NFS_VERSIONS                                                                            \
+    "cairn-diskd speaks version 3 to NFS servers, no other: leave nfsversion out, or say 3, and "  \
+    "have the server offer it"
+
 /* The address of a server in digits; SR_BACKEND_FAILURE_140 if its name is not known. */
 struct err *sr_address(const char *server, char ret[INET6_ADDRSTRLEN]) _must_use_;
 

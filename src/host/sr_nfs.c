@@ -39,8 +39,7 @@ static struct err *check_version(const struct sr_ref *sr)
     const char *version = config(sr, "nfsversion");
     if (!version[0] || str_eq(version, "3"))
         return NULL;
-    return sr_error(SR_NFS_VERSION, "Invalid NFS version",
-                    "this host has no NFS client in its kernel, and version 3 only without one");
+    return sr_error(SR_NFS_VERSION, "Invalid NFS version", SR_NFS_VERSIONS);
 }
 
 static struct err *server_of(const struct sr_ref *sr, char ret[INET6_ADDRSTRLEN])

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "host/sr_thin.h"
 #include "host/sr_tune.h"
 #include "op/local_cache.h"
 #include "op/read_cache.h"
@@ -119,6 +120,7 @@ struct err *boot_build_image(struct op *op, const struct snap *s, const struct r
                           .size_bytes = vol.virtual_bytes,
                           .readonly = readonly || vol.readonly || vdi->read_only};
     sr_tune_image(op->host, sr->uuid, sr->other_config, ret);
+    sr_thin_image(sr->sm_config, vdi->sm_config, (uint64_t)sr->physical_size, ret);
     read_cache_choose(sr, vdi, ret);
     sr_volume_done(&vol);
     return NULL;

@@ -83,6 +83,55 @@ void disk_wait_fact(struct ops *ops, const struct host_fact *fact)
     db_write_async(ops->cfg.db, "disk waits", wait_txn, f, wait_done);
 }
 
+/* ---- before it is full ---- */
+
+static void tell_low(struct txn *t, const struct rec_SR *sr, uint64_t left_mib, uint64_t all_mib)
+{
+    _cleanup_(freep) char *body = mem_printf(
+        "SR '%s' has %llu of %llu MiB left for disks that grow; when nothing is left, VMs that "
+        "write to them wait. Delete disks or snapshots, or enlarge the SR.",
+        sr->name_label, (unsigned long long)left_mib, (unsigned long long)all_mib);
+    alert_add(t, "SR_LOW_SPACE", 3, CLS_SR, sr->uuid, body);
+}
+
+void sr_low_alert(struct txn *t, const struct rec_SR *sr, uint64_t left, uint64_t all)
+{
+    tell_low(t, sr, left / MIB, all / MIB);
+}
+
+struct low_fact {
+    const char *sr;     /* rstr: uuid */
+    unsigned left, all; /* MiB */
+};
+
+static struct err *low_txn(struct txn *t, void *arg)
+{
+    const struct low_fact *f = arg;
+    const struct rec_SR *sr = txn_SR_by_uuid(t, f->sr);
+    if (sr)
+        tell_low(t, sr, f->left, f->all);
+    return NULL;
+}
+
+static void low_done(void *arg, struct err *e, uint64_t generation)
+{
+    struct low_fact *f = arg;
+    if (e)
+        log_warn("event=fact-lost sr=%s", f->sr);
+    err_free(e);
+    rstr_unref(f->sr);
+    free(f);
+}
+
+void disk_low_fact(struct ops *ops, const struct host_fact *fact)
+{
+    struct low_fact *f = mem_new(struct low_fact);
+    f->sr = rstr_new(fact->sr);
+    if (sscanf(fact->reason, "%u %u", &f->left, &f->all) != 2)
+        log_warn("event=odd-fact sr=%s reason='%s'", fact->sr, fact->reason);
+    db_write_async(ops->cfg.db, "little is left", low_txn, f, low_done);
+}
+
 /* ---- what cannot be done meanwhile ---- */
 
 struct err *need_no_waiting_disk(struct op *op)

@@ -345,6 +345,9 @@ void ops_fact(void *arg, const struct host_fact *fact)
     case FACT_SR_CHANGED:
         post_scan(ops, fact->sr);
         break;
+    case FACT_SR_LOW:
+        disk_low_fact(ops, fact);
+        break;
     case FACT_DISK_GONE:
     case FACT_NIC_GONE:
         post_gone(ops, fact);

@@ -54,6 +54,7 @@ struct err *ops_new(const struct ops_config *cfg, struct ops **ret)
     ops->cfg.crash_dir = text_or_null(cfg->crash_dir);
     ops->cfg.store_path = text_or_null(cfg->store_path);
     ops->tidy = tidy_new();
+    ops->space = sr_space_new();
     ops->host_ref = rstr_new(REF_NULL);
     ops->pool_ref = rstr_new(REF_NULL);
     _cleanup_(freep) char *metrics_dir =
@@ -72,6 +73,7 @@ void ops_free(struct ops *ops)
         return;
     observers_free(ops->observers);
     tidy_free(ops->tidy);
+    sr_space_free(ops->space);
     rstr_unref(ops->cfg.hostname);
     rstr_unref(ops->cfg.address);
     rstr_unref(ops->cfg.version);

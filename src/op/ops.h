@@ -116,9 +116,17 @@ struct err *ops_backup(struct ops *ops) _must_use_;
 struct err *ops_measure(struct ops *ops) _must_use_;
 /* Every second or so, always on the same thread: has chains of disks kept short. */
 struct err *ops_tidy(struct ops *ops) _must_use_;
+/* Every minute or so, always on the same thread, which may have to wait for storage: how full the
+ * repositories of files are, and an alert before they are. */
+struct err *ops_space(struct ops *ops) _must_use_;
 /* The tree of a repository's disks for people: who is built on what, who uses it, what is tidied
  * next and why it waits. UUID_INVALID. Any thread. */
 struct err *ops_sr_tree(struct ops *ops, const char *sr_uuid, struct buf *out) _must_use_;
+/* Of `cairnctl sr profile`: the folder in which a repository's device can be measured, a line; and
+ * keeping what was found, bytes in decimal. Any thread but core. */
+struct err *ops_sr_place(struct ops *ops, const char *sr_uuid, struct buf *out) _must_use_;
+struct err *ops_sr_tune(struct ops *ops, const char *sr_uuid, const char *split, const char *budget,
+                        struct buf *out) _must_use_;
 
 struct metrics;
 struct metrics *ops_metrics(struct ops *ops);

@@ -25,8 +25,10 @@ static void attach_again(struct ops *ops, const struct snap *s, const struct rec
     struct sr_ref ref;
     if (!sr || !pbd->currently_attached)
         return;
+    _cleanup_(val_unrefp) struct val *config = sr_secrets_show(s, pbd->device_config);
     struct err *e = sr_ref_of(s, sr, true, &ref);
     struct verb v = ops_verb(VERB_TIME);
+    ref.device_config = config;
     if (!e)
         e = sr_attach(ops->cfg.host, &v, &ref);
     if (e) {
@@ -81,7 +83,9 @@ static void take_over(struct txn *t, struct ops *ops, const char *ref, const str
     if (!b)
         return;
     b->domid = g->info.domid;
-    vm_becomes_running(t, ref, ops->host_ref, g->info.state == GUEST_PAUSED, b);
+    bool was_paused = vm->power_state == VM_POWER_STATE_PAUSED;
+    bool is_paused = g->info.is_silent ? was_paused : g->info.state == GUEST_PAUSED;
+    vm_becomes_running(t, ref, ops->host_ref, is_paused, b);
 }
 
 static void lost(struct txn *t, const char *ref)

@@ -7,7 +7,9 @@
  */
 #include <stdio.h>
 
+#include "base/log.h"
 #include "gen/msg.h"
+#include "host/sr_thin.h"
 #include "op/local_cache.h"
 #include "op/sr_ops.h"
 #include "op/tidy.h"
@@ -166,6 +168,9 @@ static void add_found(struct txn *t, const struct rec_SR *sr, const struct scan_
     rstr_set(&vdi->SR, sr->row.ref);
     rstr_set(&vdi->location, vol->location);
     rstr_set(&vdi->name_label, vol->name && *vol->name ? vol->name : vol->location);
+    rstr_set(&vdi->name_description, vol->description ? vol->description : "");
+    vdi->is_a_snapshot = vol->is_snapshot;
+    vdi->snapshot_time = vol->snapshot_time;
     vdi->virtual_size = (int64_t)vol->virtual_bytes;
     vdi->physical_utilisation = (int64_t)vol->physical_bytes;
     vdi->read_only = vol->readonly;
@@ -174,6 +179,30 @@ static void add_found(struct txn *t, const struct rec_SR *sr, const struct scan_
     vdi->managed = true;
     vdi->cbt_enabled = vol->is_tracked;
     follow_volume(t, vdi, a, vol);
+}
+
+/* Of what is there: the disk may have been deleted since, or come with this scan, too. */
+static void link_snapshot(struct txn *t, const struct rec_SR *sr, const struct sr_volume *vol)
+{
+    const struct rec_VDI *snapshot = txn_VDI_by_uuid(t, vol->uuid);
+    const struct rec_VDI *of = txn_VDI_by_uuid(t, vol->snapshot_of);
+    if (!snapshot || !of || !str_eq(of->SR, sr->row.ref) || !str_eq(snapshot->SR, sr->row.ref))
+        return;
+    rstr_set(&txn_edit_VDI(t, snapshot->row.ref)->snapshot_of, of->row.ref);
+}
+
+static void add_all_found(struct txn *t, const struct rec_SR *sr, const struct scan_arg *a)
+{
+    _cleanup_(freep) bool *is_new = mem_new_n(bool, a->n + 1);
+    for (size_t i = 0; i < a->n; i++) {
+        is_new[i] = !is_known(t, sr, a->vols[i].location) && !is_in_transit(t, &a->vols[i]);
+        if (is_new[i])
+            add_found(t, sr, a, &a->vols[i]);
+    }
+    for (size_t i = 0; i < a->n; i++) {
+        if (is_new[i] && a->vols[i].snapshot_of && *a->vols[i].snapshot_of)
+            link_snapshot(t, sr, &a->vols[i]);
+    }
 }
 
 static void add_up(struct txn *t, struct rec_SR *sr, const struct sr_stat *stat)
@@ -197,10 +226,7 @@ static struct err *scan_txn(struct txn *t, void *arg)
     if (!sr)
         return err_HANDLE_INVALID("SR", a->sr);
     follow_known(t, sr, a);
-    for (size_t i = 0; i < a->n; i++) {
-        if (!is_known(t, sr, a->vols[i].location) && !is_in_transit(t, &a->vols[i]))
-            add_found(t, sr, a, &a->vols[i]);
-    }
+    add_all_found(t, sr, a);
     add_up(t, txn_edit_SR(t, a->sr), a->stat);
     return NULL;
 }
@@ -325,8 +351,28 @@ static struct err *created_txn(struct txn *t, void *arg)
     return NULL;
 }
 
+/* Of what grows, the values that are in force. */
+static struct err *note_thin(struct op *op)
+{
+    _cleanup_(remembered_done) struct remembered r = {0};
+    struct sr_thin thin;
+    struct sr_stat stat;
+    recall(op, &r);
+    sr_thin_of(r.sm_config, NULL, 0, &thin);
+    if (!thin.on || !str_starts(r.ref.type, "lvm"))
+        return NULL;
+    TRY(sr_stat(op->host, &r.ref, &stat));
+    sr_thin_of(r.sm_config, NULL, stat.size_bytes, &thin);
+    _cleanup_(val_unrefp) struct val *config = sr_thin_note(r.sm_config, &thin);
+    put_map(op, "sm_config", config);
+    log_info("event=thin sr=%s initial_allocation=%llu allocation_quantum=%llu", r.ref.uuid,
+             (unsigned long long)thin.initial, (unsigned long long)thin.quantum);
+    return NULL;
+}
+
 static struct err *mark_created(struct op *op)
 {
+    TRY(note_thin(op));
     return op_commit(op, "SR created", created_txn, op);
 }
 
@@ -356,6 +402,7 @@ struct err *msg_SR_create(struct op *op, const struct args_SR_create *a, struct 
     TRY(check_host(op, a->host));
     if (!sr_kind(a->type))
         return err_SR_UNKNOWN_DRIVER(a->type);
+    TRY(sr_thin_check(a->type, a->sm_config));
     str_uuid(uuid);
     remember(op, &(struct sr_ref){uuid, a->type, a->device_config, a->sm_config});
     op_put(op, "result", ref);
@@ -423,10 +470,12 @@ struct err *msg_SR_forget(struct op *op, const struct args_SR_forget *a, struct 
 }
 
 /* Asked while there still are records to go back to. */
-static struct err *check_destroy(struct op *op, const struct sr_ref *ref)
+static struct err *check_destroy(struct op *op)
 {
+    _cleanup_(remembered_done) struct remembered r = {0};
+    recall(op, &r);
     struct verb v = op_verb(op, VERB_TIME);
-    return sr_check_destroy(op->host, &v, ref);
+    return sr_check_destroy(op->host, &v, &r.ref);
 }
 
 static struct err *note_storage(struct op *op)
@@ -444,7 +493,7 @@ static struct err *note_storage(struct op *op)
     }
     TRY(sr_ref_of(s, sr, false, &ref));
     remember(op, &ref);
-    return check_destroy(op, &ref);
+    return check_destroy(op);
 }
 
 static struct err *forget_records(struct op *op)

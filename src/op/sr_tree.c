@@ -127,10 +127,13 @@ static void put_next(struct ops *ops, const struct snap *s, const struct rec_SR 
     }
     buf_printf(out, "next: %s %s", tidy_action_name(step.action), step.vdi->uuid);
     int64_t wait_s = tidy_wait_s(ops, sr, &step);
+    _cleanup_(freep) char *failure = tidy_failure(ops, sr, &step);
     if (step.why)
         buf_printf(out, ", waits: %s\n", step.why);
     else if (tidy_is_stopped(ops, sr->row.ref))
         buf_puts(out, ", waits: the SR is being detached\n");
+    else if (failure)
+        buf_printf(out, " in %lld s again, it failed: %s\n", (long long)wait_s, failure);
     else
         buf_printf(out, " in %lld s\n", (long long)wait_s);
 }

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "base/vec.h"
+#include "host/disk_format.h"
 #include "op/local_cache.h"
 #include "op/tidy_work.h"
 #include "op/vdi_chain.h"
@@ -94,7 +95,16 @@ static enum tidy_action action_of(const struct snap *s, const struct rec_VDI *vd
     return alone && n == 0 ? TIDY_JOIN : TIDY_NOTHING;
 }
 
-static const char *why_waits(const struct rec_SR *sr, const struct rec_VDI *vdi, enum tidy_action a)
+/* A raw volume of XenServer's can be built upon; it keeps what it has. */
+static bool is_raw(const struct rec_VDI *vdi)
+{
+    const char *format = disk_format_of(vdi->location);
+    format = format ? format : disk_format_of_volume(vdi->location);
+    return format && !disk_has_chain(format);
+}
+
+static const char *why_waits(const struct rec_SR *sr, const struct rec_VDI *vdi,
+                             const struct rec_VDI *below, enum tidy_action a)
 {
     if (is_off(sr->other_config, "gc") || is_off(vdi->other_config, "gc"))
         return "gc=false";
@@ -102,6 +112,8 @@ static const char *why_waits(const struct rec_SR *sr, const struct rec_VDI *vdi,
         return NULL;
     if (is_off(sr->other_config, "coalesce") || is_off(vdi->other_config, "coalesce"))
         return "coalesce=false";
+    if (below && is_raw(below))
+        return "nothing is merged into a raw volume";
     return a == TIDY_JOIN ? why_apart(sr, vdi) : NULL;
 }
 
@@ -125,7 +137,7 @@ void tidy_next(const struct snap *s, const struct rec_SR *sr, struct tidy_step *
         struct tidy_step one = {vdi ? action_of(s, vdi, &p) : TIDY_NOTHING, vdi, NULL};
         if (one.action == TIDY_NOTHING)
             continue;
-        one.why = why_waits(sr, vdi, one.action);
+        one.why = why_waits(sr, vdi, chain_parent(s, vdi), one.action);
         if (is_better(&one, ret))
             *ret = one;
     }
@@ -147,6 +159,7 @@ struct lately {
     usec_t not_before, pause;
     usec_t noticed; /* when it was seen that there is something to do; 0: nothing was */
     unsigned stops; /* how many want it quiet */
+    char *failed;   /* why that failed, the last time; NULL: it did not */
 };
 
 struct tidy {
@@ -175,6 +188,7 @@ void tidy_free(struct tidy *t)
     vec_each (l, &t->srs) {
         rstr_unref(l->sr);
         rstr_unref(l->vdi);
+        free(l->failed);
     }
     vec_done(&t->srs);
     watch_set_done(&t->stirs);
@@ -231,6 +245,28 @@ int64_t tidy_wait_s(struct ops *ops, const struct rec_SR *sr, const struct tidy_
     return at > now ? (int64_t)((at - now) / USEC_PER_SEC) : 0;
 }
 
+void tidy_note_failure(struct ops *ops, const char *sr, const char *vdi, const struct err *e)
+{
+    struct tidy *t = ops->tidy;
+    pthread_mutex_lock(&t->lock);
+    struct lately *l = lately_of(t, sr);
+    if (str_eq(l->vdi, vdi)) {
+        free(l->failed);
+        l->failed = e ? err_text(e) : NULL;
+    }
+    pthread_mutex_unlock(&t->lock);
+}
+
+char *tidy_failure(struct ops *ops, const struct rec_SR *sr, const struct tidy_step *step)
+{
+    struct tidy *t = ops->tidy;
+    pthread_mutex_lock(&t->lock);
+    const struct lately *l = lately_of(t, sr->row.ref);
+    char *text = l->failed && is_again(l, step) ? mem_strdup(l->failed) : NULL;
+    pthread_mutex_unlock(&t->lock);
+    return text;
+}
+
 /* Is it time for this? Notes it as begun, if so. */
 static bool may_begin(struct tidy *t, const struct rec_SR *sr, const struct tidy_step *step)
 {
@@ -243,6 +279,8 @@ static bool may_begin(struct tidy *t, const struct rec_SR *sr, const struct tidy
         usec_t longer = l->pause ? 2 * l->pause : USEC_PER_SEC;
         l->pause = !is_again(l, step) ? USEC_PER_SEC : longer < PAUSE_MAX ? longer : PAUSE_MAX;
         l->not_before = now + l->pause;
+        if (!is_again(l, step))
+            freep(&l->failed);
         l->action = step->action;
         rstr_set(&l->vdi, step->vdi->row.ref);
     }

@@ -144,6 +144,14 @@ static struct err *merge_at(struct op *op, uint64_t (*rate)(const struct rec_SR 
     return sr_vdi_coalesce(op->host, &v, &p.ref, op_get(op, "at"), rate ? rate(p.sr) : 0);
 }
 
+/* For who looks at the tree. What was given up has not failed. */
+static struct err *noted(struct op *op, struct err *e)
+{
+    if (!e || !is_given_up(op))
+        tidy_note_failure(ops_of(op), op_get(op, "sr"), op->self, e);
+    return e;
+}
+
 /* ---- delete ---- */
 
 static struct err *forget_txn(struct txn *t, void *arg)
@@ -169,7 +177,7 @@ const struct op_kind kind_tidy_delete = {"tidy delete", delete_steps, ARRAY_LEN(
 
 static struct err *merge(struct op *op)
 {
-    return merge_at(op, rate_of);
+    return noted(op, merge_at(op, rate_of));
 }
 
 static struct val *children_of(struct op *op)
@@ -323,11 +331,11 @@ static bool is_shed(struct op *op)
 static struct err *merge_or_shed(struct op *op)
 {
     if (!is_shed(op))
-        return merge_at(op, NULL);
+        return noted(op, merge_at(op, NULL));
     _cleanup_(place_done) struct place p = {0};
     TRY(place_of(op, &p));
     struct verb v = op_verb(op, VERB_TIME);
-    return sr_vdi_split(op->host, &v, &p.ref, op_get(op, "at"), op_get(op, "base"));
+    return noted(op, sr_vdi_split(op->host, &v, &p.ref, op_get(op, "at"), op_get(op, "base")));
 }
 
 static struct err *unshed(struct op *op)

@@ -10,6 +10,8 @@
 #include "op/vdi_cbt.h"
 #include "op/vm_ops.h"
 
+#define CHAIN_LONG 24u /* levels: six snapshots before the last */
+
 /* ---- the tree, as the records tell it ---- */
 
 const struct rec_VDI *chain_parent(const struct snap *s, const struct rec_VDI *vdi)
@@ -143,15 +145,21 @@ static struct err *disk_of(struct op *op, size_t i, struct disk *ret)
     return ret->base_at && ret->new_at ? NULL : err_SR_OPERATION_NOT_SUPPORTED(sr->row.ref);
 }
 
+typedef struct err *(*disk_fn)(struct op *op, size_t i, struct disk *d);
+
+static struct err *with(struct op *op, size_t i, disk_fn fn)
+{
+    _cleanup_(disk_done) struct disk d = {0};
+    TRY(disk_of(op, i, &d));
+    return fn(op, i, &d);
+}
+
 /* All of them, whatever fails. */
-static struct err *each(struct op *op, struct err *(*fn)(struct op *op, size_t i, struct disk *d))
+static struct err *each(struct op *op, disk_fn fn)
 {
     struct err *e = NULL;
-    for (size_t i = 0; i < chain_count(op); i++) {
-        _cleanup_(disk_done) struct disk d = {0};
-        struct err *one = disk_of(op, i, &d);
-        e = err_first(e, one ? one : fn(op, i, &d));
-    }
+    for (size_t i = 0; i < chain_count(op); i++)
+        e = err_first(e, with(op, i, fn));
     return e;
 }
 
@@ -177,21 +185,35 @@ struct err *chain_resume(struct op *op)
     return each(op, resume_one);
 }
 
+/* Its parent would do as well: it has nothing of its own, not even its size. */
+static struct err *is_like_parent(struct op *op, const struct disk *d, const struct sr_volume *vol,
+                                  bool forgets, bool *ret)
+{
+    struct sr_volume parent = {0};
+    *ret = (!vol->is_written || forgets) && vol->parent && *vol->parent;
+    if (!*ret)
+        return NULL;
+    TRY(sr_vdi_info(op->host, &d->sr, vol->parent, &parent));
+    *ret = parent.virtual_bytes == vol->virtual_bytes;
+    sr_volume_done(&parent);
+    return NULL;
+}
+
 /* What has nothing of its own is not worth a level: the new one is built on the same. Nor has what
  * will be forgotten. */
 static struct err *decide(struct op *op, size_t i, struct disk *d)
 {
     struct sr_volume vol = {0};
+    bool beside = false;
     TRY(sr_vdi_info(op->host, &d->sr, d->at, &vol));
     const struct rec_VDI *old = snap_VDI(d->s, chain_get(op, i, "vdi"));
     bool tracked = old && old->cbt_enabled && str_eq(chain_get(op, i, "use"), uses[CHAIN_SNAPSHOT]);
     chain_put(op, i, "tracked", tracked ? old->uuid : "");
-    bool forgets = old && old->on_boot == ON_BOOT_RESET;
-    bool beside = (!vol.is_written || forgets) && vol.parent && *vol.parent;
+    struct err *e = is_like_parent(op, d, &vol, old && old->on_boot == ON_BOOT_RESET, &beside);
     chain_put(op, i, "how", beside ? "beside" : "split");
     chain_put(op, i, "below", beside ? vol.parent : d->base_at);
     sr_volume_done(&vol);
-    return NULL;
+    return e;
 }
 
 static struct err *split_one(struct op *op, size_t i, struct disk *d)
@@ -215,6 +237,14 @@ struct err *chain_split(struct op *op)
     return each(op, split_one);
 }
 
+struct err *chain_split_last(struct op *op)
+{
+    size_t last = chain_count(op) - 1;
+    TRY(with(op, last, decide));
+    TRY(op_save(op));
+    return with(op, last, split_one);
+}
+
 static struct err *unsplit_one(struct op *op, size_t i, struct disk *d)
 {
     const char *how = chain_get(op, i, "how");
@@ -231,9 +261,13 @@ static struct err *unsplit_one(struct op *op, size_t i, struct disk *d)
     return e;
 }
 
+/* The last first: a disk may have been split several times. */
 struct err *chain_unsplit(struct op *op)
 {
-    return each(op, unsplit_one);
+    struct err *e = NULL;
+    for (size_t i = chain_count(op); i > 0; i--)
+        e = err_first(e, with(op, i - 1, unsplit_one));
+    return e;
 }
 
 /* ---- the records ---- */
@@ -293,6 +327,27 @@ static void put_back(struct rec_VDI *back, const struct rec_VDI *vdi)
     chain_set_parent(back, val_map_str(vdi->sm_config, CHAIN_PARENT, ""));
 }
 
+static unsigned levels_in(struct txn *t, const struct rec_VDI *vdi)
+{
+    unsigned n = 0;
+    for (; vdi && n <= SR_CHAIN_MAX; n++)
+        vdi = txn_VDI_by_uuid(t, val_map_str(vdi->sm_config, CHAIN_PARENT, ""));
+    return n;
+}
+
+/* Before it hurts, and once: tidying keeps up, or somebody has to look. */
+static void warn_of_length(struct txn *t, const struct rec_VDI *vdi)
+{
+    if (levels_in(t, vdi) != CHAIN_LONG)
+        return;
+    _cleanup_(freep) char *body = mem_printf(
+        "The chain of disk '%s' (%s) has %u of at most %u levels: snapshots are refused "
+        "then. Delete old ones. 'cairnctl sr tree' tells what is tidied next, and why it "
+        "waits.",
+        vdi->name_label, vdi->uuid, CHAIN_LONG, SR_CHAIN_MAX);
+    alert_add(t, "VDI_CHAIN_LONG", 3, CLS_VDI, vdi->uuid, body);
+}
+
 void chain_put_records(struct txn *t, struct op *op)
 {
     for (size_t i = 0; i < chain_count(op); i++) {
@@ -305,6 +360,7 @@ void chain_put_records(struct txn *t, struct op *op)
         _cleanup_(freep) char *new_at = sr_chain_location(sr->type, chain_get(op, i, "uuid"), at);
         if (str_eq(chain_get(op, i, "how"), "split"))
             chain_put_base(t, old, chain_get(op, i, "base"), base_at);
+        warn_of_length(t, old);
         struct rec_VDI *back = txn_edit_VDI(t, chain_get(op, i, "old"));
         if (back)
             put_back(back, old);
@@ -352,10 +408,10 @@ static struct err *shrink_one(struct op *op, size_t i, struct disk *d)
     struct verb v = op_verb(op, VERB_TIME);
     const struct rec_VDI *base = snap_VDI_by_uuid(d->s, chain_get(op, i, "base"));
     const struct sr_kind *k = sr_kind(d->sr.type);
-    if (!base || !k || !k->vdi_shrink)
+    if (!str_eq(chain_get(op, i, "how"), "split") || !k || !k->vdi_shrink)
         return NULL;
     struct err *e = sr_vdi_shrink(op->host, &v, &d->sr, d->base_at);
-    if (!e)
+    if (!e && base)
         e = vdi_note_size(op, base->row.ref);
     if (e)
         log_warn("event=not-shrunk vdi=%s error=\"%s\"", chain_get(op, i, "base"), err_param(e, 0));
@@ -369,9 +425,19 @@ struct err *chain_go_on(struct op *op)
     return chain_resume(op);
 }
 
+struct err *chain_shrink_last(struct op *op)
+{
+    return with(op, chain_count(op) - 1, shrink_one);
+}
+
 struct err *chain_finish(struct op *op)
 {
     TRY(chain_go_on(op));
+    return chain_note_sizes(op);
+}
+
+struct err *chain_note_sizes(struct op *op)
+{
     for (size_t i = 0; i < chain_count(op); i++) {
         TRY(vdi_note_size(op, chain_get(op, i, "vdi")));
         if (!is_alone(op, i))

@@ -45,10 +45,14 @@ struct err *chain_pause(struct op *op) _must_use_;
 struct err *chain_resume(struct op *op) _must_use_;
 struct err *chain_split(struct op *op) _must_use_;
 struct err *chain_unsplit(struct op *op) _must_use_;
+/* Of a set that grows, of a disk that nobody uses: the one that was added last. */
+struct err *chain_split_last(struct op *op) _must_use_;
+struct err *chain_shrink_last(struct op *op) _must_use_; /* what it is built on now */
 /* Base copies give back what they need no more while nobody reads them, then all go on: behind the
  * commit. chain_finish also reads sizes into the records. */
 struct err *chain_go_on(struct op *op) _must_use_;
 struct err *chain_finish(struct op *op) _must_use_;
+struct err *chain_note_sizes(struct op *op) _must_use_;
 /* In the transaction that commits: base copies and new VDIs; of CHAIN_BACK with an "old" VDI, that
  * its content is now built on the same. */
 void chain_put_records(struct txn *t, struct op *op);

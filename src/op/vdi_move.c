@@ -5,11 +5,12 @@
  *     make volume there - copy content - (devices show the new one, the old record goes) - delete
  *
  * Until the commit the old disk is untouched, so a failure leaves everything as it was. The new VDI
- * is another record, as clients expect; snapshots of the old one stay where they are.
+ * is another record, as clients expect; vdi_move_tree.c: its snapshots, which come along.
  */
+#include "op/vdi_move.h"
+
 #include "gen/msg.h"
 #include "op/vdi_cbt.h"
-#include "op/vdi_move.h"
 #include "op/vm_ops.h"
 #include "op/world.h"
 
@@ -32,6 +33,7 @@ struct err *move_make(struct op *op)
     if (*op_get(op, "format"))
         val_put_str(config, "image-format", op_get(op, "format"));
     m.sm_config = config;
+    m.size_bytes = (uint64_t)op_get_int(op, "move.size");
     TRY(vdi_make(op, &m, &ref));
     op_put(op, "result", ref);
     return NULL;
@@ -40,11 +42,6 @@ struct err *move_make(struct op *op)
 struct err *move_unmake(struct op *op)
 {
     return vdi_unmake(op, op_get(op, "image.uuid"), op_get(op, "to"));
-}
-
-static struct err *copy_content(struct op *op)
-{
-    return vdi_copy_content(op, op->self, op_get(op, "result"));
 }
 
 /* What a guest that runs or sleeps knows of its disk. */
@@ -64,8 +61,8 @@ static struct err *move_boot(struct txn *t, const struct rec_VBD *vbd, const str
     return NULL;
 }
 
-static struct err *move_devices(struct txn *t, const struct rec_VDI *old, const char *to,
-                                const struct image *image)
+struct err *move_devices(struct txn *t, const struct rec_VDI *old, const char *to,
+                         const struct image *image)
 {
     _cleanup_(val_unrefp) struct val *refs = val_ref(old->VBDs);
     val_each (ref, refs) {
@@ -73,9 +70,18 @@ static struct err *move_devices(struct txn *t, const struct rec_VDI *old, const 
         if (!vbd)
             continue;
         rstr_set(&vbd->VDI, to);
-        TRY(move_boot(t, vbd, image));
+        if (image)
+            TRY(move_boot(t, vbd, image));
     }
     return NULL;
+}
+
+void move_fields(struct rec_VDI *new, const struct rec_VDI *old)
+{
+    new->read_only = old->read_only;
+    new->allow_caching = old->allow_caching;
+    val_assign(&new->tags, val_ref(old->tags));
+    val_assign(&new->xenstore_data, val_ref(old->xenstore_data));
 }
 
 struct switch_arg {
@@ -91,11 +97,12 @@ static struct err *switch_txn(struct txn *t, void *data)
     struct rec_VDI *new = txn_edit_VDI(t, to);
     if (!old || !new)
         return err_HANDLE_INVALID("VDI", old ? to : from);
-    new->read_only = old->read_only;
-    new->allow_caching = old->allow_caching;
-    val_assign(&new->tags, val_ref(old->tags));
-    val_assign(&new->xenstore_data, val_ref(old->xenstore_data));
+    move_fields(new, old);
+    new->is_a_snapshot = old->is_a_snapshot;
+    rstr_set(&new->snapshot_of, old->snapshot_of);
+    new->snapshot_time = old->snapshot_time;
     TRY(move_devices(t, old, to, a->image));
+    TRY(move_put_snapshots(t, a->op));
     txn_delete(t, CLASS_VDI, from);
     return NULL;
 }
@@ -120,9 +127,10 @@ struct err *move_commit(struct op *op)
 static const struct step move_steps[] = {
     {"name volumes", move_note, NULL, .weight = 1},
     {"make volume", move_make, move_unmake, .weight = 1},
-    {"copy content", copy_content, vdi_copy_end, .weight = 20},
+    {"copy snapshots", move_copy_snapshots, move_drop_snapshots, .weight = 10},
+    {"copy content", move_copy_disk, vdi_copy_end, .weight = 20},
     {"switch over", move_commit, NULL, .weight = 1, .commit = true},
-    {"delete old volume", vdi_delete_noted, NULL, .weight = 1},
+    {"delete old volumes", move_delete_old, NULL, .weight = 1},
 };
 const struct op_kind kind_vdi_move = OP_KIND("VDI.pool_migrate", move_steps);
 
@@ -180,7 +188,9 @@ struct err *msg_VDI_pool_migrate(struct op *op, const struct args_VDI_pool_migra
     TRY(check_disk(s, vdi));
     TRY(op_claim(op, CLASS_SR, a->sr, STORAGE_OPERATIONS_VDI_CREATE));
     TRY(claim_users(op, s, vdi, &live));
+    TRY(move_plan_snapshots(op));
     op_put(op, "to", a->sr);
+    op_put(op, "live", live ? "true" : "");
     TRY(op_run_steps(op, live ? MOVE_LIVE : "VDI.pool_migrate"));
     *ret = val_str(op_get(op, "result"));
     return NULL;

@@ -1,9 +1,9 @@
 /*
  * vdi_move_live.c: VDI.pool_migrate of a disk that a guest writes to.
  *
- *     make volume there - copy while the guest writes - the guest waits, the rest is copied -
- *     its data path is told of the other image - (devices show it, the old record goes) -
- *     the guest goes on - delete
+ *     make volume there - copy its snapshots - copy while the guest writes - the guest waits, the
+ * rest is copied - its data path is told of the other image - (devices show it, the old record
+ * goes) - the guest goes on - delete
  *
  * Between telling and going on the disk is held (host.h): nothing is written to either image, so
  * both are good, whichever the commit decides for. Everything before has an undo that leaves the
@@ -14,6 +14,16 @@
 #include "op/vm_ops.h"
 
 #define COPY_TIME (24 * 3600 * USEC_PER_SEC)
+
+/* What a mirror writes to does not grow. */
+static struct err *fill_volume(struct op *op)
+{
+    struct image to = {0};
+    TRY(move_image(op, op_get(op, "result"), &to));
+    struct err *e = host_disk_fill(op->host, to.path, to.size_bytes);
+    image_done(&to);
+    return e;
+}
 
 /* For undo, which may run in another process. */
 static struct err *name_images(struct op *op)
@@ -89,12 +99,14 @@ static struct err *open_new(struct op *op)
 static const struct step live_steps[] = {
     {"name volumes", move_note, NULL, .weight = 1},
     {"make volume", move_make, move_unmake, .weight = 1},
+    {"copy snapshots", move_copy_snapshots, move_drop_snapshots, .weight = 10},
+    {"fill volume", fill_volume, NULL, .weight = 1},
     {"name images", name_images, NULL, .weight = 1},
     {"copy content", copy_live, drop_copy, .weight = 20},
     {"copy the rest", finish_copy, open_old, .weight = 1},
     {"hold image", hold_new, back_to_old, .weight = 1},
     {"switch over", move_commit, NULL, .weight = 1, .commit = true},
     {"open image", open_new, NULL, .weight = 1},
-    {"delete old volume", vdi_delete_noted, NULL, .weight = 1},
+    {"delete old volumes", move_delete_old, NULL, .weight = 1},
 };
 const struct op_kind kind_vdi_move_live = OP_KIND(MOVE_LIVE, live_steps);

@@ -8,6 +8,7 @@
 
 #include "gen/msg.h"
 #include "host/disk_format.h"
+#include "host/sr_thin.h"
 #include "op/vdi_cbt.h"
 #include "op/vm_ops.h"
 #include "op/world.h"
@@ -31,6 +32,17 @@ void vdi_note_format(struct rec_VDI *v, const struct rec_SR *sr, const char *for
     val_assign(&v->sm_config, val_with(v->sm_config, "image-format", name));
 }
 
+/* What is in force of a volume that grows, unless it is as its repository says. */
+static void note_thin(struct rec_VDI *v, const struct rec_SR *sr)
+{
+    struct sr_thin thin;
+    bool is_own = *val_map_str(v->sm_config, "initial_allocation", "") ||
+                  *val_map_str(v->sm_config, "allocation_quantum", "");
+    sr_thin_of(sr->sm_config, v->sm_config, (uint64_t)sr->physical_size, &thin);
+    if (thin.on && is_own && str_starts(sr->type, "lvm"))
+        val_assign(&v->sm_config, sr_thin_note(v->sm_config, &thin));
+}
+
 static struct err *add_vdi_txn(struct txn *t, void *arg)
 {
     struct add_arg *a = arg;
@@ -52,6 +64,7 @@ static struct err *add_vdi_txn(struct txn *t, void *arg)
     if (m->sm_config)
         val_assign(&v->sm_config, val_ref(m->sm_config));
     vdi_note_format(v, txn_SR(t, m->sr), a->vol->format);
+    note_thin(v, txn_SR(t, m->sr));
     if (m->other_config)
         val_assign(&v->other_config, val_ref(m->other_config));
     return NULL;
@@ -229,6 +242,12 @@ struct err *vdi_delete_noted(struct op *op)
 {
     _cleanup_(snap_unrefp) struct snap *s = snap_get(op->db);
     return delete_volume(op, s, op_get(op, "sr"), op_get(op, "uuid"), op_get(op, "location"));
+}
+
+struct err *vdi_delete_volume(struct op *op, const char *sr, const char *uuid, const char *location)
+{
+    _cleanup_(snap_unrefp) struct snap *s = snap_get(op->db);
+    return delete_volume(op, s, sr, uuid, location);
 }
 
 static const struct step destroy_steps[] = {

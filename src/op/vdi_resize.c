@@ -71,18 +71,30 @@ struct err *msg_VDI_update(struct op *op, const struct args_VDI_update *a, struc
 
 /* ---- steps ---- */
 
-static struct err *grow_volume(struct op *op)
+static struct err *grow_to(struct op *op, const char *ref, int64_t size)
 {
     _cleanup_(place_done) struct place p = {0};
     struct sr_volume vol = {0};
-    TRY(find_place(op, op->self, &p));
+    TRY(find_place(op, ref, &p));
     struct verb v = op_verb(op, VERB_TIME);
-    TRY(sr_vdi_resize(op->host, &v, &p.sr, p.vdi->location, (uint64_t)op_get_int(op, "size"),
-                      &vol));
-    struct size_arg a = {op->self, &vol};
+    TRY(sr_vdi_resize(op->host, &v, &p.sr, p.vdi->location, (uint64_t)size, &vol));
+    struct size_arg a = {ref, &vol};
     struct err *e = op_write(op, "VDI size", size_txn, &a);
     sr_volume_done(&vol);
     return e;
+}
+
+struct err *vdi_grow(struct op *op, const char *ref, int64_t size)
+{
+    _cleanup_(snap_unrefp) struct snap *s = snap_get(op->db);
+    const struct rec_VDI *vdi;
+    TRY(need_VDI(s, ref, &vdi));
+    return size > vdi->virtual_size ? grow_to(op, ref, size) : NULL;
+}
+
+static struct err *grow_volume(struct op *op)
+{
+    return grow_to(op, op->self, op_get_int(op, "size"));
 }
 
 static struct err *pause_users(struct op *op)

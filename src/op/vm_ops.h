@@ -25,6 +25,9 @@ struct err *mark_halted(struct op *op) _must_use_;   /* a commit step */
  * it: the VM cannot be saved then. */
 struct err *need_no_waiting_disk(struct op *op) _must_use_;
 void disk_wait_fact(struct ops *ops, const struct host_fact *fact);
+void disk_low_fact(struct ops *ops, const struct host_fact *fact);
+/* Little is left, in bytes. On core. */
+void sr_low_alert(struct txn *t, const struct rec_SR *sr, uint64_t left, uint64_t all);
 /* root_device.c: FACT_ROOT_NAMED. Mon loop. */
 void root_named(struct ops *ops, const struct host_fact *fact);
 void disk_again(struct ops *ops, const struct host_fact *fact);
@@ -55,6 +58,8 @@ struct err *vdi_make(struct op *op, const struct vdi_make *m, const char **ret_r
 /* By uuid; absent record or volume is fine. `sr` is where it was meant to be. */
 struct err *vdi_unmake(struct op *op, const char *uuid, const char *sr) _must_use_;
 
+/* Enlarges a volume that nobody uses, unless it is so large. */
+struct err *vdi_grow(struct op *op, const char *vdi, int64_t size) _must_use_;
 /* Reads the volume's sizes into the record. */
 struct err *vdi_note_size(struct op *op, const char *vdi) _must_use_;
 
@@ -62,7 +67,15 @@ struct err *vdi_note_size(struct op *op, const char *vdi) _must_use_;
 void vdi_note_format(struct rec_VDI *vdi, const struct rec_SR *sr, const char *format);
 /* The parameters of a volume like that one, elsewhere; strings are borrowed. */
 struct vdi_make vdi_make_like(const struct rec_VDI *vdi, const char *sr, const char *uuid);
-/* vdi_copy.c: everything that is in one VDI into another of the same size; cancel is looked at. */
+/* vdi_copy.c: content goes into a new VDI, or into one that has some; as differences from a base,
+ * or (`base` is "") as a whole. Cancel is looked at. */
+struct vdi_copy {
+    const char *from, *base, *to; /* refs */
+    bool is_fresh;                /* the target reads as zeroes */
+    double first, part; /* of the step's progress: where this begins, and how much it is */
+};
+struct err *vdi_copy_as(struct op *op, const struct vdi_copy *c) _must_use_;
+/* Everything that is in one VDI into another of the same size; cancel is looked at. */
 struct err *vdi_copy_content(struct op *op, const char *from, const char *to) _must_use_;
 /* Ends the transfer, whatever is left of it: the undo of steps that copy. */
 struct err *vdi_copy_end(struct op *op) _must_use_;
@@ -95,5 +108,8 @@ bool vm_field_is_own(const char *name);
 /* vdi_op.c: steps: keeps in the context where the volume of op->self is; deletes that one. */
 struct err *vdi_note_volume(struct op *op) _must_use_;
 struct err *vdi_delete_noted(struct op *op) _must_use_;
+/* A volume whose record has gone; NULL: wherever it is. Absent is fine. */
+struct err *vdi_delete_volume(struct op *op, const char *sr, const char *uuid, const char *location)
+    _must_use_;
 /* vdi_op.c: a disk that goes with what owns it: claimed, forgotten, deleted. HANDLE_INVALID. */
 struct err *vdi_remove(struct op *op, const char *ref) _must_use_;

@@ -23,6 +23,7 @@
 struct measure;
 struct metrics;
 struct tidy;
+struct sr_space;
 struct observers;
 
 struct ops {
@@ -37,6 +38,7 @@ struct ops {
     struct observers *observers;
     struct metrics *metrics;
     struct tidy *tidy;               /* chains of disks, see tidy.h */
+    struct sr_space *space;          /* of the thread of ops_space() */
     struct measure *measure;         /* of the thread of ops_measure() */
     _Atomic(usec_t) save_metrics_at; /* by clock_now(); 0: nobody has asked */
 };
@@ -143,6 +145,11 @@ int64_t domid_next(struct txn *t);
 
 void alert_add(struct txn *t, const char *name, int64_t priority, enum cls cls,
                const char *obj_uuid, const char *body);
+
+/* ---- sr_space.c ---- */
+
+struct sr_space *sr_space_new(void);
+void sr_space_free(struct sr_space *sp); /* NULL is fine */
 
 /* ---- root_device.c ---- */
 

@@ -231,13 +231,16 @@ static struct err *vdi_managed(const struct claim_view *v, const struct row *row
                          feature_of_vdi_operation(operation));
 }
 
-/* A suspended VM's disks are in use as well: its memory image knows their content. */
+/* A suspended VM's disks are in use as well: its memory image knows their content. One that is a
+ * snapshot never goes on itself: its disks can be read. */
 static struct err *vdi_detached(const struct claim_view *v, const struct row *row, int operation)
 {
     val_each (ref, rec_VDI(row)->VBDs) {
         const struct rec_VBD *vbd = rec_VBD(claim_view_row(v, CLASS_VBD, ref));
         const struct rec_VM *vm = vbd ? vm_of(v, vbd->VM) : NULL;
         bool used = vbd && (vbd->currently_attached || val_count(vbd->current_operations) > 0);
+        if (operation == VDI_OPERATIONS_COPY && vm && vm->is_a_snapshot)
+            continue;
         if (used || (vm && vm->power_state == VM_POWER_STATE_SUSPENDED))
             return err_VDI_IN_USE(row->ref, enum_vdi_operations.values[operation]);
     }

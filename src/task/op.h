@@ -151,5 +151,6 @@ struct err *op_wait(struct op *op, struct waitable *w, usec_t deadline, bool *re
 struct err *op_sleep(struct op *op, usec_t duration) _must_use_;
 
 /* Claims a further object for the rest of the operation, e.g. the VDI that a handler has just
- * made, or an SR found in another record. Refused at once, never waited for. */
+ * made, or an SR found in another record. Refused at once, unless the house has it for a moment:
+ * that is waited for, so what a snapshot said before may have changed. */
 struct err *op_claim(struct op *op, int cls, const char *ref, int operation) _must_use_;

@@ -188,6 +188,8 @@ def test_a_full_chain_is_refused_before_it_hurts(x, client, sr, vdi):
         snapshots.append(x.VDI.snapshot(vdi))
     fill(client, vdi, "last")
     assert failure(x.VDI.snapshot, vdi)[0] == "SR_BACKEND_FAILURE_109"
+    told = [m for m in x.message.get_all_records().values() if m["name"] == "VDI_CHAIN_LONG"]
+    assert [m["obj_uuid"] for m in told] == [x.VDI.get_uuid(vdi)] and "24 of at most 30" in told[0]["body"]
     for ref in snapshots:
         x.VDI.destroy(ref)
     x.SR.remove_from_other_config(sr, "gc")

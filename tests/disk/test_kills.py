@@ -142,7 +142,7 @@ def test_killed_under_load(diskd, make, fmt):
                 load.begin()
             if model.random.random() < 0.4:
                 load.settle()
-        if n % 3 == 0:
+        if n % 3 == 0 and load.under_way:
             seen = load.v.seen
             wait_for(lambda before=seen: load.v.used_idx() != before)
         load.v = reborn(diskd, load.v, name)

@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-from diskd import nbd_uri, run, vhdcheck, wait_for
+from diskd import nbd_uri, qemu_io, run, vhdcheck, wait_for
 from test_kills import UNIT, UNITS, Load, Model, content, read_back
 from vhost import DISCARD, OK, OUT, Vhost
 
@@ -99,6 +99,26 @@ def test_a_guest_writes_all_the_time(diskd, fmt, to):
     close(diskd, "a")
     if to == "vhd":
         vhdcheck(diskd.path("b"))
+
+
+def test_a_disk_that_is_only_read(diskd):
+    """And is read by others meanwhile, who keep it."""
+    diskd.disk("a", "vhd", SIZE)
+    qemu_io(nbd_uri(diskd, "a"), "write -P 7 1M 300k", "write -P 0 3M 64k")
+    close(diskd, "a")
+    diskd.create("b", "vhd", SIZE)
+    for name in ("x", "y"):
+        diskd.attach(name, SIZE, readonly=True)
+        diskd.activated[name] = dict(id=name, path=diskd.path("a"), format="vhd")
+        diskd.activated_again(name)
+    start(diskd, "x", "b", "vhd")
+    wait_for(lambda: is_ready(diskd, "b"))
+    complete(diskd, "b")
+    close(diskd, "x")
+    answer = ended(diskd, "b")
+    assert answer["ok"], answer
+    run("qemu-io", "-r", "-f", "raw", "-c", "read -P 7 1M 300k", nbd_uri(diskd, "y"))
+    same(diskd, "a", "vhd", "b", "vhd")
 
 
 def test_writes_at_one_place_at_the_same_time(diskd):

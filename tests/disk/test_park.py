@@ -146,6 +146,29 @@ def test_killed_while_they_wait(diskd, small):
     vhdcheck(diskd.path("small/a.vhd"))
 
 
+def test_opened_without_room_for_a_footer(diskd, small):
+    """As after a death before it was written: the image is good by the copy at its beginning."""
+    image = diskd.path("small/a.vhd")
+    with Vhost(diskd.path("small/a.vhd.vu")) as v:
+        assert v.wait([v.submit(OUT, 0, data(0))]) == [OK]
+        diskd.control("deactivate", id="small/a.vhd")
+        wait_for(lambda: stats(diskd)["state"] == "attached")
+        os.truncate(image, os.stat(image).st_size - 512)
+        with pytest.raises(OSError, match="No space"), open(os.path.join(small.folder, "more"), "wb", 0) as f:
+            while f.write(bytes(4096)):
+                pass
+        diskd.activated_again("small/a.vhd")
+        check(v, 1)
+        assert v.wait([v.submit(OUT, 0, data(0))]) == [OK] and v.flush() == OK
+        tokens = [v.submit(OUT, at, data(1)) for at in (sector(1), 4 * MIB // 512)]
+        wait_for(lambda: stats(diskd)["parked"])
+        small.make_room()
+        assert v.wait(tokens) == [OK] * 2
+        check(v, 2)
+    diskd.deactivate("small/a.vhd")
+    vhdcheck(image)
+
+
 def test_closed_and_opened_while_they_wait(diskd, small):
     with Vhost(diskd.path("small/a.vhd.vu")) as v:
         done, tokens = fill(v, diskd)

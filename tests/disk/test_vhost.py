@@ -1,6 +1,7 @@
 """The vhost-user-blk front end, seen from the guest's end of the socket."""
 import os
 import struct
+import tempfile
 
 import pytest
 
@@ -233,3 +234,33 @@ def test_image_is_what_was_written(guest):
     vhdcheck(guest.diskd.path("a.vhd"))
     qemu_io(guest.diskd.path("a.vhd"), "read -P 0x7a 2M 64k", fmt="vpc")
     run("qemu-img", "info", guest.diskd.path("a.vhd"))
+
+
+def endless(sectors):
+    """A disk on which sector n, read over the avail ring, offers the read of sector n + 1."""
+    image = bytearray()
+    for n in range(sectors):
+        image += struct.pack("<HH268xIIQ224x", 0, (n + 2) % 65536, IN, 0, (n + 1) % sectors)
+    return image
+
+
+def test_a_guest_that_never_ends(diskd):
+    """Requests that are answered at once and offered again as quickly: others have their turn."""
+    with tempfile.NamedTemporaryFile(dir="/dev/shm") as image:
+        image.write(endless(65536))
+        image.flush()
+        diskd.attach("a", 32 * MIB, ("vu",))
+        assert diskd.ok("activate", id="a", path=image.name, format="raw")
+        diskd.disk("b.vhd", "vhd", 64 * MIB, ("vu",))
+        with Vhost(diskd.path("a.vu")) as busy, Vhost(diskd.path("b.vhd.vu")) as other:
+            busy.put_desc(0, AVAIL + 272, 16, NEXT, 1)
+            busy.put_desc(1, AVAIL, 512, NEXT | WRITE, 2)
+            busy.put_desc(2, BUFFERS, 1, WRITE)
+            busy.offer(0)
+            wait_for(lambda: diskd.stats("a")["read"]["ops"] > 1000)
+            assert other.write(7, b"b" * 512) == OK
+            assert other.read(7, 512) == (OK, b"b" * 512)
+            before = diskd.stats("a")["read"]["ops"]
+            wait_for(lambda: diskd.stats("a")["read"]["ops"] > before)
+        diskd.ok("deactivate", id="a")
+        assert diskd.ok("ping") is not None

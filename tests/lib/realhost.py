@@ -42,7 +42,7 @@ class Host(Daemon):
         self.x = self.connect()
 
     def pid_of(self, vm, program):
-        """The process of a VM, found without asking the daemon; 0 if there is none."""
+        """The process of a VM, found without asking the daemon; None if there is none."""
         mark = self.x_uuid[vm]
         for path in glob.glob("/proc/[0-9]*/cmdline"):
             try:
@@ -53,7 +53,11 @@ class Host(Daemon):
             text = " ".join(argv)
             if program in argv[0] and mark in text and self.folder in text:
                 return int(path.split("/")[2])
-        return 0
+        return None
+
+    def kill(self, vm, program, how=signal.SIGKILL):
+        """A program that is just taking a dead one's place is waited for."""
+        os.kill(wait_for(lambda: self.pid_of(vm, program)), how)
 
     x_uuid = {}
 
@@ -193,10 +197,10 @@ def run_vm_on(host, sr, folder=None):
     host.remove_vm(ref)
 
 
-def make_disk(host, sr, size):
+def make_disk(host, sr, size, settings=None):
     return host.x.VDI.create({"name_label": "disk", "name_description": "", "SR": sr,
                               "virtual_size": str(size), "type": "user", "sharable": False,
-                              "read_only": False, "other_config": {}, "sm_config": {}})
+                              "read_only": False, "other_config": {}, "sm_config": settings or {}})
 
 
 @contextlib.contextmanager

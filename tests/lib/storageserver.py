@@ -201,6 +201,48 @@ class Iscsi(Server):
         return self
 
 
+class Smb(Server):
+    """smbd with writable shares for root, whose password is `password`, and one for guests."""
+    name, port = "smb", 445
+    password = "pass word"
+
+    def __init__(self, net, shares=("a",), small=None):
+        """`small`: shares of their own file system, of so many MiB, gone with the server."""
+        super().__init__(net)
+        self.small = small or {}
+        self.shares = {name: os.path.join(self.folder, "share", name)
+                       for name in (*shares, "guests", *self.small)}
+        for path in self.shares.values():
+            os.makedirs(path, exist_ok=True)
+        os.chmod(self.shares["guests"], 0o777)
+        self.conf = os.path.join(self.folder, "smb.conf")
+        self.configure("SMB3")
+        run("smbpasswd", "-c", self.conf, "-L", "-s", "-a", "root", input=f"{self.password}\n{self.password}\n")
+
+    def configure(self, protocol):
+        """`protocol`: the newest that it speaks, once it is started."""
+        lines = ["[global]", "smb ports = 445", "disable netbios = yes", "interfaces = " + self.net.address + "/30",
+                 "bind interfaces only = yes", "map to guest = bad user", "guest account = nobody",
+                 "server min protocol = SMB2_10", "server max protocol = " + protocol, "server signing = mandatory",
+                 "load printers = no", "printcap name = /dev/null", "disable spoolss = yes", "log level = 1",
+                 "log file = " + os.path.join(self.folder, "smbd.log")]
+        for key in ("private", "lock", "state", "cache", "pid", "ncalrpc"):
+            os.makedirs(os.path.join(self.folder, key), exist_ok=True)
+            lines.append(f"{key} {'dir' if key in ('private', 'ncalrpc') else 'directory'} = {self.folder}/{key}")
+        for name, path in self.shares.items():
+            lines += [f"[{name}]", "path = " + path, "writable = yes", f"guest ok = {'yes' if name == 'guests' else 'no'}", "force user = root"]
+        with open(self.conf, "w", encoding="utf-8") as f:
+            f.write("\n".join(lines) + "\n")
+
+    def script(self):
+        mounts = "".join(f"mount -t tmpfs -o size={mib}m t {self.shares[name]};" for name, mib in self.small.items())
+        return f"{mounts} rm -f {self.folder}/pid/*.pid; exec smbd -s {self.conf} -F --no-process-group"
+
+    def inside(self, script):
+        """What a shell prints that sees what the server sees."""
+        return run("nsenter", "-t", str(self.process.pid), "-m", "sh", "-c", script).stdout
+
+
 def available(*programs):
     """Programs may be in the administrator's folders, which are not on everybody's PATH."""
     path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"

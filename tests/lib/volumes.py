@@ -11,8 +11,8 @@ TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))
 
 @contextlib.contextmanager
 def loop_device(path, size, fill=b"\xa5"):
-    """Full of what somebody left there."""
-    with open(path, "wb") as f:
+    """Full of what somebody left there. Size 0: a file that is there."""
+    with open(path, "ab") as f:
         for _ in range(size // MIB):
             f.write(fill * MIB)
     device = subprocess.run(["losetup", "--show", "-f", str(path)], check=True, text=True,

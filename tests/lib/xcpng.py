@@ -10,6 +10,7 @@ import struct
 import subprocess
 import uuid as uuids
 import xmlrpc.client
+from xml.sax.saxutils import escape
 
 MIB = 1 << 20
 BLOCK, SECTORS, SLOT = 2 * MIB, 4096, 4104
@@ -139,6 +140,17 @@ class VolumeImage(Image):
         return "VHD-" + self.uuid
 
 
+class RawVolume(Image):
+    id = bytes(16)
+
+    def __init__(self, name, content):
+        self.uuid, self.content, self.parent = name, content, None
+
+    @property
+    def file(self):
+        return "LV-" + self.uuid
+
+
 class VolumeTree(Tree):
     """The same on logical volumes, made with lvm2's tools: tables for 2 TiB, the footer at the
     volume's end. Disks have their full size; base copies, what they need, and nobody may write to
@@ -169,6 +181,14 @@ class VolumeTree(Tree):
             self.lvm("lvchange", "-qq", "-p", "r", f"{self.group}/{im.file}")
         return im
 
+    def raw_base(self, content):
+        """What a raw disk becomes when it is snapshotted: content alone, hidden by a tag."""
+        im = RawVolume(str(uuids.uuid4()), content)
+        self.lvm("lvcreate", "-qq", "-an", "-Zn", "-Wn", "-y", "-L", f"{len(content)}b", "-n", im.file, self.group)
+        self.write(im.file, content)
+        self.lvm("lvchange", "-qq", "-p", "r", "--addtag", "hidden", f"{self.group}/{im.file}")
+        return im
+
     def write(self, name, body):
         start = int(self.lvm("pvs", "--noheadings", "--nosuffix", "--units", "b", "-o", "pe_start"))
         out = self.lvm("lvs", "--noheadings", "--segments", "-o", "seg_pe_ranges", f"{self.group}/{name}")
@@ -179,6 +199,28 @@ class VolumeTree(Tree):
                 f.seek(start + first * 4 * MIB)
                 f.write(body[:size])
             body = body[size:]
+
+    def name(self, disks):
+        """Writes the list of names: of images, or None where one was deleted, dictionaries of fields."""
+        def sector(text):
+            assert len(text) <= 512
+            return text.encode().ljust(512)
+
+        def elements(**fields):
+            return "".join(f"<{k}>{escape(str(v))}</{k}>" for k, v in fields.items())
+
+        slots = b""
+        for im, fields in disks:
+            slots += sector("<vdi>" + elements(name_label=fields["name"], name_description=fields.get("description", "")))
+            slots += sector(elements(uuid=im.uuid if im else uuids.uuid4(), is_a_snapshot=int("of" in fields),
+                                     snapshot_of=fields["of"].uuid if "of" in fields else "",
+                                     snapshot_time=fields.get("time", "19700101T00:00:00Z"), type="user", vdi_type="vhd",
+                                     read_only=0, metadata_of_pool="", managed=int(im is not None),
+                                     deleted=int(im is None)) + "</vdi>")
+        own = sector('<?xml version="1.0" ?><sr>' + elements(uuid=self.group[-36:], allocation="thick"))
+        own += sector(elements(name_label="volumes")) + sector(elements(name_description="") + "</sr>")
+        head = f"XSSM:{512 + len(own) + len(slots):<10}:1:2"
+        self.write("MGT", sector(head) + own + slots)
 
     def litter(self):
         for name in (f"{uuids.uuid4()}.cbtlog", "hostRef-free"):

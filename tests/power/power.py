@@ -6,11 +6,13 @@
 
 The load is a guest's: writes, zeroes and flushes on one ring, with snapshots, new branches, growth,
 merges and joins around it. What was sent, answered and flushed is remarked in the recording itself,
-so the replay (replay.c) knows what must be there. With --device the image is on a block device, which
-is full of rubbish: there the order of bitmaps and BAT, of clusters and tables matters, which a file
-with holes forgives. Ends with 1 when something is lost.
+so the replay (replay.c) knows what must be there. With --device each image is a logical volume on a
+block device full of rubbish: there the order of bitmaps and BAT, of clusters and tables matters, which
+a file with holes forgives. A volume that is not used any more is given to a later image as it is.
+Ends with 1 when something is lost.
 """
 import argparse
+import contextlib
 import os
 import random
 import shutil
@@ -31,8 +33,9 @@ SECTORS_FIRST = 6 * MIB // 512
 SECTORS_MAX = 12 * MIB // 512
 DEPTH_MAX = 8
 BRANCHES_MAX = 3
-DEVICE = "device"        # as in record.h
+DEVICE = "device"        # as in record.h: what begins so
 DEVICE_SIZE = 28 * MIB
+DEVICES = 6
 SECTORS_DEVICE = 24 * MIB // 512
 
 
@@ -69,30 +72,41 @@ class Recorder:
 
 
 class Load:
-    def __init__(self, recorder, diskd, seed, fmt, device=None):
+    def __init__(self, recorder, diskd, seed, fmt, devices=None):
         self.r, self.d, self.random, self.format = recorder, diskd, random.Random(seed), fmt
         self.r.mark("format", fmt)
-        self.sectors = SECTORS_DEVICE if device else SECTORS_FIRST
+        self.sectors = SECTORS_DEVICE if devices else SECTORS_FIRST
         self.named = self.value = self.number = 0
+        self.chain = []
         self.v = None
         self.under_way = []  # (number, at, n, token)
         self.flushing = None
         self.branches = {}   # id: chain; disks that nobody has open
-        self.device = device
-        self.chain = [self.new_name() if not device else DEVICE]
-        if not device:
-            self.d.ok("create", path=self.path(self.chain[0]), format=fmt,
-                      size=self.sectors * 512)
+        self.devices = devices
+        self.chain = self.new_names(1)
+        self.d.ok("create", path=self.path(self.chain[0]), format=fmt, size=self.sectors * 512)
         self.tell("disk")
         self.attach()
 
     # ---- names, marks ----
-    def new_name(self):
-        self.named += 1
-        return f"{self.named}.{self.format}"
+    def new_names(self, n):
+        """Of images to come; fewer where devices are used up."""
+        if self.devices:
+            used = set(self.chain).union(*(c for _, c in self.branches.values()))
+            return [name for name in sorted(self.devices) if name not in used][:n]
+        self.named += n
+        return [f"{self.named - i}.{self.format}" for i in range(n)]
 
     def path(self, name):
-        return self.device if name == DEVICE else os.path.join(self.r.mount, name)
+        if self.devices:
+            return f"lv:VHD-{name}:{self.devices[name]}@0+{DEVICE_SIZE}"
+        return os.path.join(self.r.mount, name)
+
+    def unlink(self, name):
+        """A volume is given to somebody else as it is."""
+        if not self.devices:
+            os.unlink(self.path(name))
+            sync_folder(self.r.mount)
 
     def tell(self, word, chain=None, sectors=None):
         self.r.mark(word, 0, sectors or self.sectors, ",".join(chain or self.chain))
@@ -195,16 +209,15 @@ class Load:
     # ---- trees ----
     def snapshot(self):
         """The leaf becomes a base; now and then a second child of it is a disk of its own."""
-        if len(self.chain) >= DEPTH_MAX:
+        names = self.new_names(2)
+        if len(self.chain) >= DEPTH_MAX or len(names) < 2:
             return
         self.close()
-        base = self.chain[0]
+        base, (child, other) = self.chain[0], names
         self.finished("modify", hidden=True, **self.item(base))
-        child = self.new_name()
         self.finished("create", path=self.path(child), format=self.format, parent=self.item(base))
         free = [i for i in range(1, BRANCHES_MAX + 1) if i not in self.branches]
         if free and self.random.random() < 0.4:
-            other = self.new_name()
             self.finished("create", path=self.path(other), format=self.format, parent=self.item(base))
             self.r.mark("copy", free[0], 0)
             self.r.mark("disk", free[0], self.sectors, ",".join([other] + self.chain))
@@ -223,8 +236,7 @@ class Load:
         id_ = self.random.choice(sorted(self.branches))
         _, chain = self.branches.pop(id_)
         self.r.mark("gone", id_)
-        os.unlink(self.path(chain[0]))
-        sync_folder(self.r.mount)
+        self.unlink(chain[0])
 
     def merge(self):
         """An image between goes into the one below it, while the leaf is written."""
@@ -249,12 +261,11 @@ class Load:
         self.chain = new
         self.tell("disk")
         self.tell_branches("disk", lambda c: [n for n in c if n != middle])
-        os.unlink(self.path(middle))
-        sync_folder(self.r.mount)
+        self.unlink(middle)
         self.open()
 
     def join(self):
-        """The leaf goes into the one below it, which takes its name."""
+        """The leaf goes into the one below it, which takes its name (of a volume lvm2 would change that)."""
         if len(self.chain) < 2 or len(self.children(self.chain[1])) != 1:
             return
         self.close()
@@ -262,10 +273,13 @@ class Load:
         self.finished("coalesce", parents=[self.item(n) for n in self.chain[1:]], **self.item(leaf))
         self.finished("modify", hidden=False, **self.item(below))
         self.tell("alt", self.chain[1:])
-        self.tell("alt", [leaf] + self.chain[2:])
-        os.rename(self.path(below), self.path(leaf))
-        sync_folder(self.r.mount)
-        self.chain.remove(below)
+        if self.devices:
+            self.chain.remove(leaf)
+        else:
+            self.tell("alt", [leaf] + self.chain[2:])
+            os.rename(self.path(below), self.path(leaf))
+            sync_folder(self.r.mount)
+            self.chain.remove(below)
         self.tell("disk")
         self.open()
 
@@ -288,8 +302,8 @@ class Load:
 
     def run(self, steps):
         acts = [self.snapshot, self.snapshot, self.merge, self.join, self.drop_branch, self.grow]
-        if self.device:
-            acts = [self.reopen]
+        if self.devices:  # chains of qcow2 on them nobody makes
+            acts = acts[:-1] + [self.reopen] if self.format == "vhd" else [self.reopen]
         for n in range(steps):
             self.some_requests()
             if n % 4 == 3:
@@ -299,23 +313,24 @@ class Load:
         self.settle()
 
 
-class Device:
-    """A block device with an image of `sectors`, over a file of the recorder; the rest is rubbish."""
-
-    def __init__(self, recorder, diskd, sectors, fmt):
-        image, made = os.path.join(recorder.mount, DEVICE), diskd.path("made")
-        diskd.ok("create", path=made, format=fmt, size=sectors * 512)
-        with open(made, "rb") as f:
-            head = f.read()
-        with open(image, "wb") as f:
-            f.write(head + b"\xa5" * (DEVICE_SIZE - len(head)))
-            os.fsync(f.fileno())
+@contextlib.contextmanager
+def rubbish(recorder):
+    """Paths of block devices over files of the recorder, full of rubbish, by their names."""
+    paths = {}
+    try:
+        for i in range(DEVICES):
+            name = f"{DEVICE}{i}"
+            image = os.path.join(recorder.mount, name)
+            with open(image, "wb") as f:
+                f.write(b"\xa5" * DEVICE_SIZE)
+                os.fsync(f.fileno())
+            paths[name] = subprocess.run(["losetup", "--show", "-f", image], check=True, text=True,
+                                         capture_output=True).stdout.strip()
         sync_folder(recorder.mount)
-        self.path = subprocess.run(["losetup", "--show", "-f", image], check=True, text=True,
-                                   capture_output=True).stdout.strip()
-
-    def close(self):
-        subprocess.run(["losetup", "-d", self.path], check=True)
+        yield paths
+    finally:
+        for path in paths.values():
+            subprocess.run(["losetup", "-d", path], check=True)
 
 
 def record(folder, program, steps, seed, fmt="vhd", on_device=False):
@@ -323,14 +338,12 @@ def record(folder, program, steps, seed, fmt="vhd", on_device=False):
     recorder = Recorder(folder)
     disk_tests.DISKD = program
     try:
-        with Diskd(os.path.join(folder, "run")) as d:
-            device = Device(recorder, d, SECTORS_DEVICE, fmt) if on_device else None
-            load = Load(recorder, d, seed, fmt, device and device.path)
+        with (rubbish(recorder) if on_device else contextlib.nullcontext()) as devices, \
+                Diskd(os.path.join(folder, "run")) as d:
+            load = Load(recorder, d, seed, fmt, devices)
             load.run(steps)
             load.v.close()
             load.d.ok("detach", id="d", force=True)
-            if device:
-                device.close()
     except BaseException:
         recorder.abandon()
         raise

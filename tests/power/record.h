@@ -29,6 +29,7 @@ struct record {
 
 #define RECORD_SIZE_MAX (1u << 20)
 #define RECORD_MARKS    "mark" /* the file whose writes are marks */
-/* A file that stands for a device of that size: what was never written is not zero. */
+/* A file whose name begins so stands for a device of that size: what was never written is not zero.
+ */
 #define RECORD_DEVICE      "device"
 #define RECORD_DEVICE_SIZE (28ull << 20)

@@ -454,7 +454,8 @@ static void play_create(const struct record *r, const char *name)
     while (w.files.n <= r->file)
         vec_push(&w.files, NULL);
     (void)snprintf(path, sizeof(path), "mem:%u", r->file);
-    mem_store_devices(strcmp(name, RECORD_DEVICE) == 0 ? RECORD_DEVICE_SIZE : 0);
+    mem_store_devices(strncmp(name, RECORD_DEVICE, strlen(RECORD_DEVICE)) == 0 ? RECORD_DEVICE_SIZE
+                                                                               : 0);
     if (strcmp(name, RECORD_MARKS) != 0)
         nothing(NULL, file_create(path, &f));
     w.files.v[r->file] = f;

@@ -36,6 +36,20 @@ def test_formats_mounts_and_unmounts(privd, loop):
     assert not os.path.exists(privd.path("one"))
 
 
+def test_mounts_a_part_of_a_device(privd, loop):
+    folder, about = f"{privd.mounts}/one", {"device": loop, "offset": 1 << 20, "size": 8 << 20}
+    subprocess.run(["mkfs.ext4", "-q", "-F", "-E", f"offset={1 << 20}", loop, "8M"], check=True)
+    privd.refused("mount", "carries no ext4", device=loop, folder=folder)
+    assert privd.ask("mount", folder=folder, **about) == {"ok": True}
+    assert privd.ask("mount", folder=folder, **about) == {"ok": True}, "mounted is fine"
+    assert os.path.isdir(privd.path("one/lost+found"))
+    privd.refused("mount", "something else is mounted", folder=folder, **{**about, "offset": 2 << 20})
+    privd.refused("mount", "is in use", folder=f"{privd.mounts}/two", **about)
+    assert privd.ask("umount", folder=folder) == {"ok": True}
+    used = subprocess.run(["losetup", "-j", loop], check=True, text=True, stdout=subprocess.PIPE).stdout
+    assert not used, "the part is a device no more"
+
+
 def test_mkfs_gives_the_root_folder_to_the_caller(privd, loop):
     with privd_for(privd, 4242) as other:
         assert ask_as(4242, other, {"verb": "mkfs", "device": loop, "label": "x"})["ok"]
@@ -537,13 +551,18 @@ def test_asked_to_end_it_finishes_what_is_under_way(privd):
 # ---- powers
 
 
+def powers(pid):
+    """The capabilities in force."""
+    with open(f"/proc/{pid}/status", encoding="ascii") as f:
+        return int(next(line.split()[1] for line in f if line.startswith("CapEff")), 16)
+
+
 def test_powers_are_given_away(privd):
     with privd.send(b""):
         wait(privd.workers, "there is a worker")
-        for pid, force in ((privd.process.pid, 1 << 5), (privd.workers()[0], 0)):
-            with open(f"/proc/{pid}/status", encoding="ascii") as f:
-                status = dict(line.split(":", 1) for line in f)
-            assert int(status["CapEff"], 16) == force
+        worker = privd.workers()[0]
+        wait(lambda: powers(worker) == 0, "the new worker gives them away")
+        assert powers(privd.process.pid) == 1 << 5
 
 
 def test_its_arguments_name_the_listening_process_alone(privd):

@@ -1,5 +1,6 @@
 """Trees in XCP-ng's layout, made by a script of their own: introduced, scanned, booted, where they
 are; and the guest that still asks for /dev/xvda1."""
+import contextlib
 import io
 import os
 import shutil
@@ -14,9 +15,10 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 
 import xcpng  # noqa: E402
 from realhost import run_host, wait_for  # noqa: E402
+from simhost import BUILD, failure  # noqa: E402
 from storageserver import Network, Nfs, available  # noqa: E402
 from transfers import Client, pattern  # noqa: E402
-from volumes import loop_device, report, vhdcheck, volumes  # noqa: E402
+from volumes import extents, loop_device, report, tool, vhdcheck, volumes  # noqa: E402
 
 host = pytest.fixture(scope="module")(run_host)
 MIB = 1 << 20
@@ -58,6 +60,17 @@ def check_disks(host, sr, images):
         status, _, body = web.get("/export_raw_vdi", vdi=found[images[name].uuid])
         assert status == 200 and body == images[name].content, name
     return found
+
+
+def check_names(host, found, images):
+    """What the list on the volumes says, which does not know all of them."""
+    disk, snapshot, alone = (host.x.VDI.get_record(found[images[n].uuid]) for n in ("leaf", "snapshot", "alone"))
+    assert (disk["name_label"], disk["name_description"]) == ("root & more", "of the guest")
+    assert snapshot["name_label"] == "as it was" and snapshot["is_a_snapshot"]
+    assert snapshot["snapshot_of"] == found[images["leaf"].uuid] and not disk["is_a_snapshot"]
+    assert disk["snapshots"] == [found[images["snapshot"].uuid]]
+    assert str(snapshot["snapshot_time"]) == "20251224T18:00:00Z"
+    assert alone["name_label"] == images["alone"].file
 
 
 def import_metadata(host, text):
@@ -112,6 +125,48 @@ def test_a_local_tree(host, tmp_path):
     leave(host, sr, vm)
 
 
+@contextlib.contextmanager
+def mounted(device, offset, size, folder):
+    os.makedirs(folder)
+    subprocess.run(["mount", "-o", f"loop,offset={offset},sizelimit={size}", device, folder], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", folder], check=True)
+
+
+def test_a_local_tree_on_a_logical_volume(host, tmp_path):
+    """As the installer makes it: a file system on a volume in one piece. It is told of one in several."""
+    with loop_device(tmp_path / "device", 96 * MIB) as device:
+        sr_uuid = str(uuid.uuid4())
+        group = "XSLocalEXT-" + sr_uuid
+        tool(device, "pvcreate", "-qq", "-y", "-ff", device)
+        tool(device, "vgcreate", "-qq", "-s", "4M", group, device)
+        for name, size in (("other", "8M"), (sr_uuid, "48M"), ("wall", "4M")):
+            tool(device, "lvcreate", "-qq", "-an", "-Zn", "-Wn", "-y", "-L", size, "-n", name, group)
+        ((on, at, size),) = extents(device, sr_uuid)
+        subprocess.run(["mkfs.ext3", "-q", "-F", "-E", f"offset={at}", on, f"{size // 1024}k"], check=True)
+        tree = tmp_path / "tree"
+        with mounted(device, at, size, tree):
+            images = grow(xcpng.Tree(tree))
+        sr = introduce(host, "ext", sr_uuid, {"device": device})
+        check_disks(host, sr, images)
+        vm = import_metadata(host, xcpng.metadata("adopted", [images["leaf"].uuid]))
+        boot(host, vm)
+        pbd = host.x.SR.get_PBDs(sr)[0]
+        host.x.PBD.unplug(pbd)
+        host.x.PBD.plug(pbd)
+        host.restart()
+        host.x.SR.scan(sr)
+        check_disks(host, sr, images)
+        leave(host, sr, vm)
+        tool(device, "lvextend", "-qq", "-L", "+4M", f"{group}/{sr_uuid}")
+        code, _, _, why = failure(introduce, host, "ext", sr_uuid, {"device": device})
+        assert code == "SR_BACKEND_FAILURE_52" and group in why and "several pieces" in why and "device-config:device" in why
+        (sr,) = [s for s in host.x.SR.get_all() if host.x.SR.get_uuid(s) == sr_uuid]
+        host.x.SR.forget(sr)
+
+
 def test_chains_moved_in_by_hand(host, tmp_path):
     """They appear with the next scan, whichever file came first; others' readers agree."""
     sr = introduce(host, "file", str(uuid.uuid4()), {"location": str(tmp_path)})
@@ -149,10 +204,13 @@ def test_a_tree_on_volumes(host, tmp_path):
         sr_uuid = str(uuid.uuid4())
         tree = xcpng.VolumeTree(device, sr_uuid)
         images = grow(tree)
+        tree.name([(images["leaf"], {"name": "root & more", "description": "of the guest"}), (None, {"name": "gone"}),
+                   (images["snapshot"], {"name": "as it was", "of": images["leaf"], "time": "20251224T18:00:00Z"})])
         before = volumes(device)
         sr = introduce(host, "lvm", sr_uuid, {"device": device})
         host.x.SR.add_to_other_config(sr, "gc", "false")
         found = check_disks(host, sr, images)
+        check_names(host, found, images)
         assert volumes(device) == before, "looking changes nothing"
         vm = import_metadata(host, xcpng.metadata("adopted", [images["leaf"].uuid]))
         boot(host, vm)
@@ -169,6 +227,26 @@ def test_a_tree_on_volumes(host, tmp_path):
         assert bits[1] == "w"
         vhdcheck(device, [name], tmp_path)
         leave(host, sr, vm)
+
+
+def test_nothing_is_merged_into_a_raw_volume(host, tmp_path):
+    """The disk goes on above it, which is told, and not tried again and again."""
+    with loop_device(tmp_path / "device", 96 * MIB) as device:
+        sr_uuid = str(uuid.uuid4())
+        tree = xcpng.VolumeTree(device, sr_uuid)
+        base = tree.raw_base(pattern("raw", 8 * MIB))
+        leaf = tree.image(base.content[:MIB] + pattern("leaf", MIB) + base.content[2 * MIB:], parent=base)
+        sr = introduce(host, "lvm", sr_uuid, {"device": device})
+        host.x.SR.add_to_other_config(sr, "gc-delay", "0")
+        env = dict(os.environ, CAIRN_CONTROL=os.path.join(host.folder, "run", "cairnd.ctl"))
+        told = subprocess.run([os.path.join(BUILD, "cairnctl"), "sr", "tree", sr_uuid], check=True, text=True,
+                              capture_output=True, env=env).stdout
+        assert f"next: join {leaf.uuid}, waits: nothing is merged into a raw volume" in told
+        disk = host.x.VDI.get_by_uuid(leaf.uuid)
+        status, _, body = Client(host, host.x).get("/export_raw_vdi", vdi=disk)
+        assert status == 200 and body == leaf.content
+        assert set(volumes(device)) == {"MGT", base.file, leaf.file}
+        leave(host, sr)
 
 
 def test_a_kernel_that_is_told(host, tmp_path):

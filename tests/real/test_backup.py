@@ -4,7 +4,6 @@ every block in which they differ must have been told."""
 import base64
 import json
 import os
-import signal
 import struct
 import subprocess
 import sys
@@ -199,7 +198,7 @@ def test_a_guest_that_writes(host, x, web, vm):
     x.VDI.enable_cbt(vdi)
     first = x.VDI.snapshot(vdi)
     host.rounds(vm, 10)
-    os.kill(host.pid_of(vm, "cairn-diskd"), signal.SIGKILL)
+    host.kill(vm, "cairn-diskd")
     host.rounds(vm, 10)
     second = x.VDI.snapshot(vdi)
     host.rounds(vm, 10)

@@ -75,7 +75,7 @@ def test_daemon_killed_in_the_middle_of_start(host, vm):
 def test_killed_qemu_is_halted_at_once(host, vm):
     host.x.VM.start(vm, False, False)
     host.rounds(vm, 2)
-    os.kill(host.pid_of(vm, "qemu-system"), signal.SIGKILL)
+    host.kill(vm, "qemu-system")
     wait_for(lambda: state(host, vm)[0] == "Halted")
     told = [m for m in host.x.message.get_all_records().values()
             if m["name"] == "VM_CRASHED" and m["obj_uuid"] == host.x.VM.get_uuid(vm)]
@@ -92,7 +92,7 @@ def test_killed_diskd_loses_no_write(host, vm):
         host.rounds(vm, 10)
         old = host.pid_of(vm, "cairn-diskd")
         os.kill(old, signal.SIGKILL)
-        wait_for(lambda: host.pid_of(vm, "cairn-diskd") not in (0, old))
+        wait_for(lambda: host.pid_of(vm, "cairn-diskd") not in (None, old))
         host.rounds(vm, 10)
     assert state(host, vm)[0] == "Running"
 
@@ -104,7 +104,25 @@ def test_daemon_and_diskd_killed_together(host, vm):
     host.process.kill()
     os.kill(old, signal.SIGKILL)
     host.restart(signal.SIGKILL)
-    wait_for(lambda: host.pid_of(vm, "cairn-diskd") not in (0, old))
+    wait_for(lambda: host.pid_of(vm, "cairn-diskd") not in (None, old))
+    host.rounds(vm, 10)
+
+
+def test_a_guest_that_is_silent_when_the_daemon_starts(host, vm):
+    """Nothing is said about it that is not known, and it is there as soon as it answers."""
+    host.x.VM.start(vm, False, False)
+    host.rounds(vm, 2)
+    host.kill(vm, "qemu-system", signal.SIGSTOP)
+    try:
+        host.restart(signal.SIGKILL)
+        assert state(host, vm)[0] == "Running"
+        assert "does not answer" in " ".join(failure(host.x.VM.pause, vm))
+        assert state(host, vm)[0] == "Running"
+    finally:
+        host.kill(vm, "qemu-system", signal.SIGCONT)
+    host.x.VM.pause(vm)
+    assert state(host, vm)[0] == "Paused"
+    host.x.VM.unpause(vm)
     host.rounds(vm, 10)
 
 

@@ -38,7 +38,7 @@ def test_limits_of_a_vbd(host, vm):
     host.rounds(vm, 3)
     pid = host.pid_of(vm, "diskd")
     os.kill(pid, signal.SIGKILL)
-    assert wait_for(lambda: host.pid_of(vm, "diskd") not in (0, pid) and limit(host, vm) == want, 30)
+    assert wait_for(lambda: host.pid_of(vm, "diskd") not in (None, pid) and limit(host, vm) == want, 30)
     host.rounds(vm, 3)
     host.x.VM.hard_shutdown(vm)
     host.x.VBD.set_qos_algorithm_type(vbd, "")

@@ -1,7 +1,7 @@
 """Disks that go to another repository, with the bytes that their guest compares."""
+import hashlib
 import json
 import os
-import signal
 import subprocess
 import sys
 
@@ -9,7 +9,8 @@ import pytest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 
-from realhost import run_host, run_vm, wait_for  # noqa: E402
+from realhost import make_disk, run_host, run_vm, state, wait_for  # noqa: E402
+from transfers import Client, pattern  # noqa: E402
 
 host = pytest.fixture(scope="module")(run_host)
 vm = pytest.fixture(run_vm)
@@ -23,8 +24,10 @@ def disk_of(host, vm):
 def make_sr(host, name):
     folder = os.path.join(host.folder, name)
     os.mkdir(folder)
-    return folder, host.x.SR.create(host.x.host.get_all()[0], {"location": folder}, "0", name, "",
-                                    "file", "user", False, {})
+    sr = host.x.SR.create(host.x.host.get_all()[0], {"location": folder}, "0", name, "", "file",
+                          "user", False, {})
+    host.x.SR.add_to_other_config(sr, "gc-delay", "0")
+    return folder, sr
 
 
 def test_a_guest_finds_its_bytes_on_the_other_repository(host, vm):
@@ -35,7 +38,6 @@ def test_a_guest_finds_its_bytes_on_the_other_repository(host, vm):
     location = host.x.VDI.get_location(old)
     host.rounds(vm, 2)
     host.x.VM.hard_shutdown(vm)
-    snapshot = host.x.VDI.snapshot(old)  # a chain is moved as one disk
     new = host.x.VDI.pool_migrate(old, sr, {})
     assert disk_of(host, vm) == new and host.x.VDI.get_SR(new) == sr
     assert os.path.exists(os.path.join(folder, host.x.VDI.get_location(new)))
@@ -44,7 +46,6 @@ def test_a_guest_finds_its_bytes_on_the_other_repository(host, vm):
     host.x.VM.start(vm, False, False)
     host.rounds(vm, 5)
     host.x.VM.hard_shutdown(vm)
-    host.x.VDI.destroy(snapshot)
 
 
 def served(host, vm):
@@ -67,7 +68,7 @@ def test_a_disk_moves_under_its_guest(host, vm):
     assert served(host, vm) == [os.path.join(folder, host.x.VDI.get_location(there))]
     assert not os.path.exists(path)
     host.rounds(vm, 3)
-    os.kill(host.pid_of(vm, "cairn-diskd"), signal.SIGKILL)
+    host.kill(vm, "cairn-diskd")
     host.rounds(vm, 3)
     host.restart()
     host.rounds(vm, 2)
@@ -135,7 +136,7 @@ def test_what_fails_is_no_matter_to_the_guest(host, vm):
         if who == "cairnd":
             host.restart()
         else:
-            os.kill(host.pid_of(vm, who), signal.SIGKILL)
+            host.kill(vm, who)
         wait_for(lambda t=task: host.x.task.get_status(t) != "pending")
         host.rounds(vm, 3)
         disk = disk_of(host, vm)
@@ -148,14 +149,138 @@ def test_what_fails_is_no_matter_to_the_guest(host, vm):
     host.x.VM.hard_shutdown(vm)
 
 
-def test_a_snapshot_from_before_is_still_good(host, vm):
-    sr = make_sr(host, "third")[1]
+def content(host, vdi):
+    status, _, body = Client(host, host.x).get("/export_raw_vdi", vdi=vdi, format="raw")
+    assert status == 200, body
+    return hashlib.sha256(body).hexdigest()
+
+
+def snapshots_of(host, vm):
+    """Disks of its snapshots, by what those are called."""
+    return {host.x.VM.get_name_label(s): disk_of(host, s) for s in host.x.VM.get_snapshots(vm)}
+
+
+def contents_of(host, vm):
+    return {name: content(host, vdi) for name, vdi in snapshots_of(host, vm).items()}
+
+
+def room_on(host, sr):
+    host.x.SR.scan(sr)
+    return sum(int(r["physical_utilisation"]) for r in host.x.VDI.get_all_records().values() if r["SR"] == sr)
+
+
+def take_snapshots(host, vm):
+    """Each after the guest has written; the last with its memory."""
+    for name in ("first", "second"):
+        host.rounds(vm, 30)
+        host.x.VM.snapshot(vm, name)
+    host.rounds(vm, 30)
+    host.x.VM.checkpoint(vm, "third")
+    host.rounds(vm, 30)
+
+
+def drop_snapshots(host, vm):
+    for s in host.x.VM.get_snapshots(vm):
+        host.remove_vm(s)
+
+
+def check_all_at(host, vm, sr, wanted):
+    """Records and contents: what belongs together still does."""
+    disk = disk_of(host, vm)
+    disks = snapshots_of(host, vm)
+    records = {name: host.x.VDI.get_record(vdi) for name, vdi in disks.items()}
+    assert {r["SR"] for r in records.values()} == {sr}
+    assert all(r["is_a_snapshot"] and r["snapshot_of"] == disk for r in records.values())
+    assert sorted(host.x.VDI.get_snapshots(disk)) == sorted(disks.values())
+    times = [records[name]["snapshot_time"].value for name in ("first", "second", "third")]
+    assert times == sorted(times)
+    assert contents_of(host, vm) == wanted
+
+
+def check_reverts(host, vm):
+    """The guest compares what it finds; the checkpoint goes on with its memory."""
+    by_name = {host.x.VM.get_name_label(s): s for s in host.x.VM.get_snapshots(vm)}
+    host.x.VM.revert(by_name["third"])
+    assert state(host, vm)[0] == "Suspended"
+    host.x.VM.resume(vm, False, False)
+    host.rounds(vm, 5)
+    host.x.VM.revert(by_name["first"])
+    host.x.VM.start(vm, False, False)
+    host.rounds(vm, 5)
+
+
+@pytest.mark.parametrize("power", ["Running", "Halted", "Suspended"])
+def test_snapshots_come_along(host, vm, power):
+    sr = make_sr(host, "with " + power)[1]
+    home = host.x.VDI.get_SR(disk_of(host, vm))
+    host.x.VM.start(vm, False, False)
+    take_snapshots(host, vm)
+    if power != "Running":
+        getattr(host.x.VM, "suspend" if power == "Suspended" else "hard_shutdown")(vm)
+    wanted = contents_of(host, vm)
+    old = snapshots_of(host, vm).values()
+    host.x.VDI.pool_migrate(disk_of(host, vm), sr, {})
+    assert not set(old) & set(host.x.VDI.get_all())
+    check_all_at(host, vm, sr, wanted)
+    if power != "Running":
+        getattr(host.x.VM, "resume" if power == "Suspended" else "start")(vm, False, False)
+    host.rounds(vm, 10)
+    check_reverts(host, vm)
+    host.x.VDI.pool_migrate(disk_of(host, vm), home, {})
+    check_all_at(host, vm, home, wanted)
+    host.rounds(vm, 5)
+    host.x.VM.hard_shutdown(vm)
+    drop_snapshots(host, vm)
+    wait_for(lambda: not host.x.SR.get_VDIs(sr))
+
+
+def test_what_snapshots_share_is_there_once(host):
+    sr = make_sr(host, "shared")[1]
+    disk = make_disk(host, host.x.SR.get_by_name_label("Local storage")[0], 64 << 20)
+    client = Client(host, host.x)
+    assert client.put("/import_raw_vdi", pattern("shared", 64 << 20), vdi=disk, format="raw")[0] == 200
+    snapshots = [host.x.VDI.snapshot(disk) for _ in range(4)]
+    wanted = content(host, disk)
+    new = host.x.VDI.pool_migrate(disk, sr, {"dest-img-format": "qcow2"})
+    moved = host.x.VDI.get_snapshots(new)
+    assert len(moved) == len(snapshots)
+    assert {content(host, v) for v in moved + [new]} == {wanted}
+    assert room_on(host, sr) < 80 << 20
+    for vdi in moved + [new]:
+        assert host.x.VDI.get_sm_config(vdi)["image-format"] == "qcow2"
+        host.x.VDI.destroy(vdi)
+    wait_for(lambda: not host.x.SR.get_VDIs(sr))
+
+
+def test_a_snapshot_that_is_larger_stays(host):
+    """Of a disk that was reverted to what it was before it grew; nothing shrinks."""
+    sr = make_sr(host, "smaller")[1]
+    home = host.x.SR.get_by_name_label("Local storage")[0]
+    disk = make_disk(host, home, 8 << 20)
+    small = host.x.VDI.snapshot(disk)
+    host.x.VDI.resize(disk, str(16 << 20))
+    large = host.x.VDI.snapshot(disk)
+    assert int(host.x.VDI.get_virtual_size(large)) == 16 << 20
+    host.x.VDI.revert(small)
+    new = host.x.VDI.pool_migrate(disk, sr, {})
+    assert [int(host.x.VDI.get_virtual_size(v)) for v in host.x.VDI.get_snapshots(new)] == [8 << 20]
+    assert int(host.x.VDI.get_virtual_size(new)) == 8 << 20
+    assert host.x.VDI.get_SR(large) == home
+    for vdi in host.x.VDI.get_snapshots(new) + [new, large]:
+        host.x.VDI.destroy(vdi)
+
+
+def test_a_snapshot_alone(host, vm):
+    """It stays one of its disk's, wherever it is."""
+    sr = make_sr(host, "alone")[1]
     then = host.x.VM.snapshot(vm, "then")
-    old_sr = host.x.VDI.get_SR(disk_of(host, vm))
-    new = host.x.VDI.pool_migrate(disk_of(host, vm), sr, {})
+    old, disk = disk_of(host, then), disk_of(host, vm)
+    wanted = content(host, old), host.x.VDI.get_snapshot_time(old).value
+    new = host.x.VDI.pool_migrate(old, sr, {})
+    assert (content(host, new), host.x.VDI.get_snapshot_time(new).value) == wanted
+    assert host.x.VDI.get_is_a_snapshot(new) and host.x.VDI.get_snapshot_of(new) == disk
     host.x.VM.revert(then)
-    assert host.x.VDI.get_SR(disk_of(host, vm)) == old_sr and host.x.VDI.get_SR(new) == sr
     host.x.VM.start(vm, False, False)
     host.rounds(vm, 5)
     host.x.VM.hard_shutdown(vm)
-    host.x.VDI.destroy(new)
+    host.remove_vm(then)

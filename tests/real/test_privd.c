@@ -178,25 +178,6 @@ static void an_ext_repository_is_formatted_once_and_mounted(void **state)
     assert_null(sr_create(x->h, &v, &sr));
 }
 
-/* What a local "ext" repository of another host looks like from the outside. */
-static void a_physical_volume_is_refused_by_name(void **state)
-{
-    struct fixture *x = *state;
-    static const char label[] = "LABELONE\1\0\0\0\0\0\0\0\0\0\0\0\40\0\0\0LVM2 001"
-                                "0123456789abcdef0123456789abcdef";
-    char sector[512] = {0};
-    _cleanup_(freep) char *inside = mem_printf("%s/sr-mount/pv", x->dir);
-    _cleanup_(fd_closep) int fd = open(x->device, O_RDWR | O_CLOEXEC);
-    assert_true(fd >= 0);
-    memcpy(sector, label, sizeof(label) - 1);
-    assert_int_equal(pwrite(fd, sector, sizeof(sector), 512), sizeof(sector));
-    assert_int_equal(fsync(fd), 0);
-    assert_says(priv_mount(x->socket, x->device, inside), "is a physical volume of LVM");
-    memset(sector, 0, sizeof(sector));
-    assert_int_equal(pwrite(fd, sector, sizeof(sector), 512), sizeof(sector));
-    assert_int_equal(fsync(fd), 0);
-}
-
 static void arguments_are_checked_again(void **state)
 {
     struct fixture *x = *state;
@@ -204,10 +185,10 @@ static void arguments_are_checked_again(void **state)
     _cleanup_(freep) char *outside = mem_printf("%s/sr-mount/../../etc", x->dir);
     char *found = NULL;
     int fd = -1;
-    assert_says(priv_mount(x->socket, x->device, outside), "without '.', '..'");
-    assert_says(priv_mount(x->socket, x->device, "/mnt"), "not one below");
-    assert_says(priv_mount(x->socket, x->device, inside), "carries no ext4");
-    assert_says(priv_mount(x->socket, "/etc/passwd", inside), "below /dev");
+    assert_says(priv_mount(x->socket, x->device, 0, 0, outside), "without '.', '..'");
+    assert_says(priv_mount(x->socket, x->device, 0, 0, "/mnt"), "not one below");
+    assert_says(priv_mount(x->socket, x->device, 0, 0, inside), "carries no ext4");
+    assert_says(priv_mount(x->socket, "/etc/passwd", 0, 0, inside), "below /dev");
     assert_says(priv_mkfs(x->socket, "/dev/null", "x", true), "no block device");
     assert_says(priv_mkfs(x->socket, x->device, "X Y", true), "label");
     assert_says(priv_examine(x->socket, "/dev/../etc/passwd", &found), "absolute path");
@@ -252,7 +233,6 @@ static void a_wrong_password_is_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(a_physical_volume_is_refused_by_name),
         TEST(an_ext_repository_is_formatted_once_and_mounted),
         TEST(what_is_discarded_is_given_back),
         TEST(arguments_are_checked_again),

@@ -87,7 +87,7 @@ def test_a_guest_on_qcow2_is_snapshotted_killed_and_tidied(host):
     for n in range(2):
         snapshots.append(host.x.VM.snapshot(vm, f"snapshot {n}"))
         host.rounds(vm, 5)
-    os.kill(host.pid_of(vm, "cairn-diskd"), 9)
+    host.kill(vm, "cairn-diskd")
     host.rounds(vm, 5)
     for snapshot in snapshots:
         disks = [host.x.VBD.get_VDI(b) for b in host.x.VM.get_VBDs(snapshot)

@@ -27,7 +27,7 @@ def test_a_disk_grows_under_its_guest(host, vm):
         host.x.VDI.resize_online(vdi, str(size + more))
         assert int(host.x.VDI.get_virtual_size(vdi)) == size + more
         host.rounds(vm, 5)
-    os.kill(host.pid_of(vm, "cairn-diskd"), 9)
+    host.kill(vm, "cairn-diskd")
     host.rounds(vm, 5)
     host.restart()
     host.rounds(vm, 5)

@@ -83,7 +83,7 @@ def test_a_dead_daemon_finds_its_chains_again(host, vm, tidy):
     host.x.VM.start(vm, False, False)
     snapshot = host.x.VM.snapshot(vm, "then")
     host.rounds(vm, 5)
-    os.kill(host.pid_of(vm, "cairn-diskd"), 9)
+    host.kill(vm, "cairn-diskd")
     host.rounds(vm, 5)
     host.restart()
     host.rounds(vm, 5)

@@ -10,6 +10,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 from realhost import guest_sector, run_host, run_vm_with  # noqa: E402
 from simhost import failure  # noqa: E402
 from storageserver import Iscsi, Network  # noqa: E402
+from transfers import Client, pattern  # noqa: E402
 
 host = pytest.fixture(scope="module")(run_host)
 MIB = 1 << 20
@@ -69,6 +70,23 @@ def test_the_password_is_kept_as_a_secret(host, sr):
     host.x.PBD.plug(pbd)
 
 
+def test_a_unit_is_copied_and_filled(host, target, sr):
+    """To a repository of files by cairn-diskd alone, and back into the unit, with what it had."""
+    content, home = pattern("unit", 8 * MIB), host.x.SR.get_by_name_label("Local storage")[0]
+    web = Client(host, host.x)
+    with open(target.luns[1], "r+b") as f:
+        f.write(content[:4 * MIB] + bytes(2 * MIB) + content[6 * MIB:])
+    (unit,) = (v for v in host.x.SR.get_VDIs(sr) if int(host.x.VDI.get_virtual_size(v)) == 8 * MIB)
+    copy = host.x.VDI.copy(unit, home)
+    body = web.get("/export_raw_vdi", vdi=copy)[2]
+    assert body == content[:4 * MIB] + bytes(2 * MIB) + content[6 * MIB:]
+    assert web.put("/import_raw_vdi", content[::-1], vdi=copy)[0] == 200
+    assert host.x.VDI.copy(copy, "OpaqueRef:NULL", "OpaqueRef:NULL", unit) == unit
+    with open(target.luns[1], "rb") as f:
+        assert f.read() == content[::-1]
+    host.x.VDI.destroy(copy)
+
+
 def test_units_are_disks_and_a_guest_writes_through_an_outage(host, target, sr):
     disks = {int(host.x.VDI.get_virtual_size(v)): v for v in host.x.SR.get_VDIs(sr)}
     assert set(disks) == {32 * MIB, 8 * MIB}
@@ -80,7 +98,7 @@ def test_units_are_disks_and_a_guest_writes_through_an_outage(host, target, sr):
         target.stop()
         target.start()
         host.rounds(vm, 10)
-        os.kill(host.pid_of(vm, "cairn-diskd"), 9)
+        host.kill(vm, "cairn-diskd")
         host.rounds(vm, 5)
 
 

@@ -62,7 +62,7 @@ def test_library_that_cannot_be(host, nfs):
     def code(location, **more):
         return failure(library, host, {"location": location, **more})[0]
     assert code(f"{nfs.net.address}:/none") == "SR_BACKEND_FAILURE_222"
-    assert code("somewhere") == "SR_BACKEND_FAILURE_224"
+    assert code("somewhere") == "SR_BACKEND_FAILURE_225"
     assert code(f"{nfs.net.address}:/a", nfsversion="4") == "SR_BACKEND_FAILURE_72"
 
 

@@ -107,7 +107,7 @@ def test_a_guest_on_volumes(host, device, sr):
         other = make_disk(host, sr, DISK)
         host.rounds(vm, 5)
         host.x.VDI.destroy(other)
-        os.kill(host.pid_of(vm, "cairn-diskd"), 9)
+        host.kill(vm, "cairn-diskd")
         host.rounds(vm, 5)
         host.restart()
         host.rounds(vm, 5)

@@ -8,6 +8,7 @@ import pytest
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 
 from realhost import run_host, run_vm  # noqa: E402
+from simhost import failure  # noqa: E402
 from transfers import MIB, Client, query, sparse  # noqa: E402
 
 host = pytest.fixture(scope="module")(run_host)
@@ -127,6 +128,30 @@ def test_a_copy_has_the_contents(host, disk, tmp_path):
         same(path_of(host, copy), "vpc", tmp_path / "d.raw", "raw")
     finally:
         host.x.VDI.destroy(copy)
+
+
+def test_what_differs_is_copied_to_another_repository(host, vm, disk, tmp_path):
+    """As a backup tool does it: a copy of a snapshot is brought up to date."""
+    sr = host.x.SR.create(host.x.host.get_all()[0], {"location": str(tmp_path)}, "0", "second", "", "file", "user", False, {})
+    vdi, web = disk(len(CONTENT)), Client(host, host.x)
+    assert web.put("/import_raw_vdi", CONTENT, vdi=vdi)[0] == 200
+    snapshot = host.x.VDI.snapshot(vdi)
+    into = host.x.VDI.copy(snapshot, sr)
+    later = bytearray(CONTENT)
+    later[5 * MIB + 512:5 * MIB + 1024], later[9 * MIB:10 * MIB] = b"\x5a" * 512, bytes(MIB)
+    assert web.put("/import_raw_vdi", bytes(later), vdi=vdi)[0] == 200
+    assert host.x.VDI.copy(vdi, "OpaqueRef:NULL", snapshot, into) == into
+    assert web.get("/export_raw_vdi", vdi=into)[2] == bytes(later)
+    host.x.VM.start(vm, False, False)
+    (used,) = (host.x.VBD.get_VDI(b) for b in host.x.VM.get_VBDs(vm) if host.x.VBD.get_type(b) == "Disk")
+    assert failure(host.x.VDI.copy, vdi, "OpaqueRef:NULL", snapshot, used)[:2] == ["VDI_IN_USE", used]
+    host.rounds(vm, 3)
+    host.x.VM.hard_shutdown(vm)
+    for one in (snapshot, into):
+        host.x.VDI.destroy(one)
+    host.x.PBD.unplug(host.x.SR.get_PBDs(sr)[0])
+    host.x.SR.destroy(sr)
+    assert not host.leftovers()
 
 
 def peak(host):

@@ -1,5 +1,6 @@
-"""Snapshots on logical volumes, and their end, with the daemon dying at every mark of them; then
-lvm2's tools find what there was before or what there should be, and the content is right."""
+"""Snapshots on logical volumes and images of a Ceph pool, and their end, with the daemon dying at every
+mark of them; then lvm2's tools, or Ceph's, find what there was before or what there should be, and the
+content is right."""
 import os
 import subprocess
 import sys
@@ -8,8 +9,10 @@ import pytest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 
+import cephserver  # noqa: E402
 from realhost import make_disk, run_host, wait_for  # noqa: E402
 from simhost import BUILD, xapi  # noqa: E402
+from storageserver import Network  # noqa: E402
 from transfers import Client, pattern  # noqa: E402
 from volumes import check, loop_device, volumes  # noqa: E402
 
@@ -18,19 +21,53 @@ MIB = 1 << 20
 DISK = 4 * MIB
 DIED = 86  # FAULT_EXIT of task/fault.h
 MOST_POINTS = 120
-# The gate takes every third mark, `make torture-real` all.
-STEP = 1 if os.environ.get("CAIRN_TORTURE") == "all" else 3
+# The gate takes every third mark, of volumes; `make torture-real` all.
+ALL = os.environ.get("CAIRN_TORTURE") == "all"
+STEP = 1 if ALL else 3
+KINDS = ["lvm"] + ["rbd"] * (ALL and cephserver.is_installed())
 
 
-@pytest.fixture(scope="module")
-def device(tmp_path_factory):
-    with loop_device(tmp_path_factory.mktemp("lvm") / "device", 128 * MIB) as path:
-        yield path
+class Group:
+    kind = "lvm"
+
+    def __init__(self, device):
+        self.device, self.config = device, {"device": device}
+
+    def names(self, host, sr):
+        return set(volumes(self.device))
+
+    def check(self, host, sr):
+        check(host, self.device, sr)
+
+
+class Pool:
+    kind = "rbd"
+
+    def __init__(self, ceph):
+        self.ceph = ceph
+        self.config = {"monitors": ceph.net.address, "pool": ceph.pool, "user": "cairn", "password": ceph.key}
+
+    def names(self, host, sr):
+        return set(self.ceph.tool("rbd", "-p", self.ceph.pool, "--namespace", host.x.SR.get_uuid(sr), "ls").split())
+
+    def check(self, host, sr):
+        host.x.SR.scan(sr)
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def device(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp(request.param)
+    if request.param == "lvm":
+        with loop_device(folder / "device", 128 * MIB) as path:
+            yield Group(path)
+    else:
+        with Network(folder) as net:
+            yield Pool(cephserver.Ceph(net).start())
 
 
 @pytest.fixture(scope="module")
 def sr(host, device):
-    ref = host.x.SR.create(host.x.host.get_all()[0], {"device": device}, "0", "volumes", "", "lvm", "user", False, {})
+    ref = host.x.SR.create(host.x.host.get_all()[0], device.config, "0", "volumes", "", device.kind, "user", False, {})
     host.x.SR.add_to_other_config(ref, "gc-delay", "0")
     host.x.SR.add_to_other_config(ref, "gc", "false")
     return ref
@@ -96,8 +133,8 @@ def attempt(call, *args):
 def sound(host, device, sr):
     """Each volume has a record and each record a volume."""
     wait_for(lambda: is_idle(host, sr))
-    check(host, device, sr)
-    assert {r["location"] for r in disks(host, sr).values()} == set(volumes(device))
+    device.check(host, sr)
+    assert {r["location"] for r in disks(host, sr).values()} == device.names(host, sr)
 
 
 def struck(host, way, is_done):
@@ -121,7 +158,7 @@ def test_a_snapshot(host, device, sr, way):
         hit = struck(host, way, lambda: is_idle(host, sr))
         sound(host, device, sr)
         (*snapshots,) = [v for v, r in disks(host, sr).items() if r["is_a_snapshot"]]
-        assert len(volumes(device)) == 1 + 2 * len(snapshots) and len(snapshots) <= 1
+        assert len(device.names(host, sr)) == 1 + 2 * len(snapshots) and len(snapshots) <= 1
         fill(host, vdi, now)
         assert [read(host, s) for s in snapshots] == [then] * len(snapshots)
         for one in snapshots:
@@ -149,7 +186,7 @@ def test_a_revert(host, device, sr):
         attempt(host.x.VDI.revert, snapshot)
         died = ends(host, lambda: is_idle(host, sr))
         sound(host, device, sr)
-        assert len(volumes(device)) == 3 and host.x.VDI.get_uuid(vdi) == uuid
+        assert len(device.names(host, sr)) == 3 and host.x.VDI.get_uuid(vdi) == uuid
         assert read(host, snapshot) == then and read(host, vdi) in (then, now)
         if not died:
             assert n > 10 and read(host, vdi) == then
@@ -178,7 +215,7 @@ def test_a_join(host, device, sr):
         set_gc(host, sr, "true")
         wait_for(lambda: set(disks(host, sr)) == {vdi} and is_idle(host, sr))
         sound(host, device, sr)
-        assert len(volumes(device)) == 1 and read(host, vdi) == now
+        assert len(device.names(host, sr)) == 1 and read(host, vdi) == now
         host.x.VDI.destroy(vdi)
         if not died:
             assert n > 10, "it did not get far"

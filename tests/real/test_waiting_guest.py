@@ -21,7 +21,7 @@ MIB = 1 << 20
 def kill_diskd(host, vm):
     old = host.pid_of(vm, "cairn-diskd")
     os.kill(old, signal.SIGKILL)
-    wait_for(lambda: host.pid_of(vm, "cairn-diskd") not in (0, old))
+    wait_for(lambda: host.pid_of(vm, "cairn-diskd") not in (None, old))
 
 
 @pytest.mark.parametrize("later", [0, 1])

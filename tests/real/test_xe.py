@@ -29,6 +29,22 @@ def run(host, *words, program="xe"):
     return out.rstrip("\n")
 
 
+def test_a_repository_is_measured(host):
+    """What was found is kept, and nothing where there is nothing to measure."""
+    sr = host.x.SR.get_by_name_label("Local storage")[0]
+    out = run(host, "sr", "profile", host.x.SR.get_uuid(sr), "1", program="cairnctl")
+    split, budget = re.search(r"^other-config:io-split=(\d+) other-config:io-budget=(\d+)$", out, re.M).groups()
+    config = host.x.SR.get_other_config(sr)
+    assert (config["io-split"], config["io-budget"]) == (split, budget)
+    assert int(split) % 4096 == 0 and int(budget) >= 1 << 20
+    drives = host.x.SR.get_by_name_label("Removable storage")[0]
+    for wrong, why in ((host.x.SR.get_uuid(drives), "not in a folder"), ("none", "no SR 'none'")):
+        with start(host, "sr", "profile", wrong, program="cairnctl") as p:
+            _, err = p.communicate(timeout=60)
+        assert p.returncode == 1 and why in err, err
+    assert "io-split" not in host.x.SR.get_other_config(drives)
+
+
 def test_a_guest_is_started_seen_and_stopped(host, vm):
     uuid = host.x_uuid[vm]
     with start(host, "event-wait", "class=vm", f"uuid={uuid}", "power-state=running") as waiting:

@@ -1,5 +1,5 @@
 /* scenario.c: see scenario.h. One or two lines for each step table. */
-#include "scenario.h"
+#include "scenario_impl.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -9,9 +9,9 @@
 #include "base/fd.h"
 #include "base/str.h"
 #include "lab.h"
-#include "op/portable/portable.h"
 
-static const char *remembered; /* the object that setup made for run; an rstr, for the process */
+const char *remembered;
+static const char *base_vdi, *into_vdi; /* likewise */
 
 /* ---- setups ---- */
 
@@ -387,6 +387,19 @@ static struct err *run_copy_vdi(struct lab *w)
                     .into_vdi = REF_NULL);
 }
 
+static struct err *with_three_disks(struct lab *w)
+{
+    TRY(lab_make_vdi(w, &base_vdi));
+    TRY(lab_make_vdi(w, &into_vdi));
+    return with_vdi(w);
+}
+
+static struct err *run_copy_into(struct lab *w)
+{
+    return lab_call(w, VDI_copy, remembered, .vdi = remembered, .sr = REF_NULL,
+                    .base_vdi = base_vdi, .into_vdi = into_vdi);
+}
+
 static struct err *run_snapshot_vdi(struct lab *w)
 {
     return lab_call(w, VDI_snapshot, remembered, .vdi = remembered,
@@ -485,11 +498,34 @@ static struct err *run_move_vdi(struct lab *w)
                     .options = val_empty_map());
 }
 
+/* The disk has been written to since each of them. */
+static struct err *add_snapshots(struct lab *w)
+{
+    const char *ref;
+    for (int i = 0; i < 2; i++) {
+        TRY(snapshot_of(w, remembered, &ref));
+        TRY(write_to(w, remembered));
+    }
+    return NULL;
+}
+
+static struct err *with_snapshots_and_second_sr(struct lab *w)
+{
+    TRY(with_vdi_and_second_sr(w));
+    return add_snapshots(w);
+}
+
 static struct err *with_used_disk_and_second_sr(struct lab *w)
 {
     TRY(create_sr(w));
     second_sr = remembered;
     return with_running_disk(w);
+}
+
+static struct err *with_used_snapshots_and_second_sr(struct lab *w)
+{
+    TRY(with_used_disk_and_second_sr(w));
+    return add_snapshots(w);
 }
 
 static struct err *with_sleeping_disk_and_second_sr(struct lab *w)
@@ -537,31 +573,17 @@ static struct err *guest_does(struct lab *w, enum sim_event what, int64_t number
     return e;
 }
 
-static struct err *run_power_off(struct lab *w)
-{
-    return guest_does(w, SIM_POWER_OFF, 0);
-}
-
-static struct err *run_crash(struct lab *w)
-{
-    return guest_does(w, SIM_CRASH, 0);
-}
-
-static struct err *run_guest_reboot(struct lab *w)
-{
-    return guest_does(w, SIM_REBOOT, 0);
-}
-
+#define GUEST_DOES(name, what, number)                                                             \
+    static struct err *run_##name(struct lab *w)                                                   \
+    {                                                                                              \
+        return guest_does(w, what, number);                                                        \
+    }
+GUEST_DOES(power_off, SIM_POWER_OFF, 0)
+GUEST_DOES(crash, SIM_CRASH, 0)
+GUEST_DOES(guest_reboot, SIM_REBOOT, 0)
 /* The device that with_plugged_…() gave: number 1. */
-static struct err *run_drop_disk(struct lab *w)
-{
-    return guest_does(w, SIM_DROP_DISK, 1);
-}
-
-static struct err *run_drop_nic(struct lab *w)
-{
-    return guest_does(w, SIM_DROP_NIC, 1);
-}
+GUEST_DOES(drop_disk, SIM_DROP_DISK, 1)
+GUEST_DOES(drop_nic, SIM_DROP_NIC, 1)
 
 /* Its process is connected to the data path and says nothing. */
 static struct err *run_disk_again(struct lab *w)
@@ -580,143 +602,6 @@ static struct err *run_sr_changed(struct lab *w)
     struct host_fact f = {.kind = FACT_SR_CHANGED, .sr = snap_SR(s, w->sr)->uuid};
     ops_fact(&w->ops, &f);
     return NULL;
-}
-
-/* ---- transfers ---- */
-
-#define STREAM_BYTES (8u << 20)
-
-struct stream {
-    size_t at; /* bytes that went through */
-    struct lab *lab;
-};
-
-static struct buf archive; /* of a VM, for the process */
-
-static struct err *stream_begin(void *arg)
-{
-    return NULL;
-}
-
-static struct err *stream_read(void *arg, void *p, size_t size, size_t *ret)
-{
-    struct stream *s = arg;
-    size_t left = STREAM_BYTES - s->at;
-    *ret = size < left ? size : left;
-    memset(p, (int)(s->at >> 20) + 1, *ret);
-    s->at += *ret;
-    return NULL;
-}
-
-static struct err *stream_write(void *arg, const void *p, size_t size)
-{
-    struct stream *s = arg;
-    s->at += size;
-    return NULL;
-}
-
-static struct portable_io stream_io(struct stream *s)
-{
-    return (struct portable_io){
-        .arg = s, .begin = stream_begin, .read = stream_read, .write = stream_write};
-}
-
-static struct err *transfer(struct lab *w, msg_fn fn)
-{
-    struct stream s = {.lab = w};
-    return tasks_transfer(
-        w->tasks, &(struct run_request){.fn = fn, .args = &s, .label = "transfer", .async = true},
-        NULL);
-}
-
-static struct err *import_disk(struct op *op, const void *args, struct val **ret)
-{
-    struct stream *s = (struct stream *)args;
-    struct portable_io io = stream_io(s);
-    return vdi_import(
-        op, &(struct vdi_stream){.sr = s->lab->sr, .size_bytes = STREAM_BYTES, .io = &io}, ret);
-}
-
-static struct err *run_import_disk(struct lab *w)
-{
-    return transfer(w, import_disk);
-}
-
-static struct err *export_disk(struct op *op, const void *args, struct val **ret)
-{
-    struct portable_io io = stream_io((struct stream *)args);
-    return vdi_export(op,
-                      &(struct vdi_stream){.vdi = remembered, .format = PORTABLE_VHD, .io = &io});
-}
-
-static struct err *archive_read(void *arg, void *p, size_t size, size_t *ret)
-{
-    struct stream *s = arg;
-    size_t left = archive.size - s->at;
-    *ret = size < left ? size : left;
-    memcpy(p, archive.data + s->at, *ret);
-    s->at += *ret;
-    return NULL;
-}
-
-static struct err *archive_write(void *arg, const void *p, size_t size)
-{
-    buf_put(&archive, p, size);
-    return NULL;
-}
-
-static struct err *export_vm(struct op *op, const void *args, struct val **ret)
-{
-    struct stream *s = (struct stream *)args;
-    struct portable_io io = stream_io(s);
-    io.write = archive_write;
-    return vm_export(op, &(struct vm_out){.vm = s->lab->vm, .io = &io});
-}
-
-static struct err *run_export_vm(struct lab *w)
-{
-    buf_done(&archive);
-    buf_init(&archive, 64 << 20);
-    return transfer(w, export_vm);
-}
-
-static struct err *with_archive(struct lab *w)
-{
-    TRY(lab_make_vm(w));
-    return run_export_vm(w);
-}
-
-static struct err *import_vm(struct op *op, const void *args, struct val **ret)
-{
-    struct stream *s = (struct stream *)args;
-    struct portable_io io = stream_io(s);
-    io.read = archive_read;
-    return vm_import(op, &(struct vm_in){.sr = s->lab->sr, .io = &io}, ret);
-}
-
-static struct err *run_import_vm(struct lab *w)
-{
-    return transfer(w, import_vm);
-}
-
-static struct err *run_export_disk(struct lab *w)
-{
-    return transfer(w, export_disk);
-}
-
-static struct err *read_nothing(void *arg, struct op *op, const char *socket)
-{
-    return NULL;
-}
-
-static struct err *serve_disk(struct op *op, const void *args, struct val **ret)
-{
-    return vdi_serve_nbd(op, &(struct vdi_nbd){.vdi = remembered, .serve = read_nothing});
-}
-
-static struct err *run_serve_disk(struct lab *w)
-{
-    return transfer(w, serve_disk);
 }
 
 const struct scenario scenarios[] = {
@@ -753,9 +638,13 @@ const struct scenario scenarios[] = {
     {"vif-unplug", "VIF.unplug", with_plugged_nic, run_VIF_unplug},
     {"vdi-create", "VDI.create", empty, run_create_vdi},
     {"vdi-copy", "VDI.copy", with_vdi, run_copy_vdi},
+    {"vdi-copy-into", "VDI.copy into", with_three_disks, run_copy_into},
     {"vdi-move", "VDI.pool_migrate", with_vdi_and_second_sr, run_move_vdi},
     {"vdi-move-asleep", "VDI.pool_migrate", with_sleeping_disk_and_second_sr, run_move_vdi},
     {"vdi-move-live", "VDI.pool_migrate live", with_used_disk_and_second_sr, run_move_vdi},
+    {"vdi-move-tree", "VDI.pool_migrate", with_snapshots_and_second_sr, run_move_vdi},
+    {"vdi-move-tree-live", "VDI.pool_migrate live", with_used_snapshots_and_second_sr,
+     run_move_vdi},
     {"vdi-snapshot", "VDI.snapshot", with_running_disk, run_snapshot_vdi},
     {"vdi-snapshot-again", "VDI.snapshot", with_split_disk, run_snapshot_vdi},
     {"vdi-clone", "VDI.clone", with_vdi, run_clone_vdi},

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <time.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -133,6 +134,26 @@ static void files_are_replaced_whole(void **state)
     assert_int_equal(fd_read_file(path, 4, &b), -E2BIG);
     assert_int_equal(fd_remove_tree(dir), 0);
     assert_int_equal(access(dir, F_OK), -1);
+}
+
+/* As of a process that was stopped: nobody may wait for it for ever. */
+static void a_listener_that_takes_nobody_is_not_waited_for(void **state)
+{
+    (void)state;
+    char dir[] = "/tmp/test-base-XXXXXX";
+    assert_non_null(mkdtemp(dir));
+    _cleanup_(freep) char *path = mem_printf("%s/sock", dir);
+    _cleanup_(fd_closep) int listener = fd_listen_unix(path, 0600);
+    assert_true(listener >= 0);
+    assert_int_equal(listen(listener, 0), 0);
+    _cleanup_(fd_closep) int first = fd_connect_unix(path);
+    assert_true(first >= 0);
+    assert_int_equal(fd_connect_unix(path), -ETIMEDOUT);
+    _cleanup_(fd_closep) int taken = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+    assert_true(taken >= 0);
+    _cleanup_(fd_closep) int second = fd_connect_unix(path);
+    assert_true(second >= 0);
+    assert_int_equal(fd_remove_tree(dir), 0);
 }
 
 static void datetimes_agree_with_the_library(void **state)
@@ -271,6 +292,7 @@ int main(void)
         cmocka_unit_test(maps_find_keys_small_and_large),
         cmocka_unit_test(errors_carry_code_and_parameters),
         cmocka_unit_test(files_are_replaced_whole),
+        cmocka_unit_test(a_listener_that_takes_nobody_is_not_waited_for),
         cmocka_unit_test(memory_is_given_back_after_growth_alone),
     };
     return cmocka_run_group_tests_name("base", tests, NULL, NULL);

@@ -26,7 +26,9 @@
 #include "disk/backend/sync.h"
 #include "disk/create.h"
 #include "disk/engine.h"
+#include "disk/full.h"
 #include "disk/keeper.h"
+#include "disk/layout.h"
 #include "tests/unit/disk_fixture.h"
 
 /* Parent with 4s, child with one sector of 9s and one block of its own. */
@@ -305,6 +307,41 @@ static void test_hidden_and_new_parent(void **state)
     assert_int_equal(unlink(middle), 0);
 }
 
+/* So it is made before its parent has its name. */
+static void test_parent_that_will_be_called_otherwise(void **state)
+{
+    struct image_info info;
+    char other[80];
+    new_child(0);
+    (void)snprintf(other, sizeof(other), "%s.other", path);
+    struct image_parent parent = {path, IMAGE_VHD};
+    struct image_change named = {.hidden = -1, .parent = &parent, .called = other};
+    assert_int_equal(image_modify(child_path, IMAGE_VHD, &named, NULL), 0);
+    assert_int_equal(image_info(child_path, NULL, &info, NULL), 0);
+    assert_string_equal(info.parent_path + 2, strrchr(other, '/') + 1);
+    struct chain_item items[] = {{child_path, IMAGE_VHD}, {other, IMAGE_VHD}};
+    struct chain *c = NULL;
+    assert_int_equal(rename(path, other), 0);
+    assert_int_equal(chain_open(items, 2, true, &c, NULL), 0);
+    assert_int_equal(chain_close(c, NULL), 0);
+    assert_int_equal(rename(other, path), 0);
+}
+
+/* What is written whole, and grew before, fits. */
+static void test_full_size(void **state)
+{
+    static const uint64_t sizes[] = {512, 2 * MIB, 2 * MIB + 512, 8ull << 30, 2040ull << 30};
+    for (size_t i = 0; i < ARRAY_LEN(sizes); i++) {
+        uint64_t n = (sizes[i] + 2 * MIB - 1) / (2 * MIB), used = 3 * MIB;
+        struct layout l = layout_of(sizes[i], used, true);
+        uint64_t end = l.end + n * (2 * MIB + 4096) + 512;
+        assert_true(full_size(IMAGE_VHD, used, sizes[i]) >= end);
+        assert_true(full_size(IMAGE_VHD, used, sizes[i]) < end + 16 * MIB);
+        assert_true(full_size(IMAGE_QCOW2, used, sizes[i]) > used + sizes[i] + sizes[i] / 8192);
+        assert_int_equal(full_size(IMAGE_RAW, used, sizes[i]), sizes[i]);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -317,6 +354,8 @@ int main(void)
         cmocka_unit_test(test_child_grows),
         cmocka_unit_test(test_child_says_its_parent),
         cmocka_unit_test(test_hidden_and_new_parent),
+        cmocka_unit_test(test_parent_that_will_be_called_otherwise),
+        cmocka_unit_test(test_full_size),
     };
     return cmocka_run_group_tests(tests, disk_set_up, disk_tear_down);
 }

@@ -86,11 +86,59 @@ static void test_what_ends_together_is_told_together(void **state)
         fd_close(w[i].fd);
 }
 
+struct chatter {
+    struct ring_op op, answer;
+    struct ring_op write[MANY];
+    struct ring *r;
+    int out;
+    bool is_answered;
+};
+
+static void on_answer(struct ring_op *op, int res)
+{
+    struct chatter *c = (struct chatter *)((char *)op - offsetof(struct chatter, answer));
+    (void)res;
+    assert_int_equal(n_done, 0);
+    c->is_answered = true;
+}
+
+static void on_asked(struct ring_op *op, int res)
+{
+    static struct iovec byte = {"x", 1};
+    struct chatter *c = (struct chatter *)op;
+    assert_true(res > 0);
+    ring_later(c->r, &c->answer);
+    for (unsigned i = 0; i < MANY; i++) {
+        c->write[i] = (struct ring_op){.done = on_done};
+        ring_writev(c->r, &c->write[i], c->out, &byte, 1, UINT64_MAX);
+    }
+}
+
+/* What ends while others are told, being quick, does not keep their signal back. */
+static void test_what_ends_meanwhile_is_told_later(void **state)
+{
+    (void)state;
+    _cleanup_(fd_closep) int in = -1, out = -1, asked = eventfd(1, EFD_CLOEXEC);
+    int fds[2];
+    assert_int_equal(pipe2(fds, O_CLOEXEC | O_NONBLOCK), 0);
+    in = fds[0];
+    out = fds[1];
+    struct chatter c = {.op.done = on_asked, .answer.done = on_answer, .out = out};
+    assert_int_equal(ring_new(&c.r), 0);
+    ring_poll(c.r, &c.op, asked);
+    n_done = 0;
+    while (n_done < MANY)
+        assert_int_equal(ring_step(c.r), 0);
+    assert_true(c.is_answered);
+    ring_free(c.r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_long_queue_begins_early),
         cmocka_unit_test(test_what_ends_together_is_told_together),
+        cmocka_unit_test(test_what_ends_meanwhile_is_told_later),
     };
     return cmocka_run_group_tests_name("ring", tests, NULL, NULL);
 }

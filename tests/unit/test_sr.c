@@ -182,7 +182,7 @@ static void a_device_needs_privileges_and_is_examined(void **state)
     val_put_str(config, "device", "/dev/null");
     assert_code(sr_create(x->h, &x->v, &ext), "SR_BACKEND_FAILURE_91");
     val_put_str(config, "force", "true");
-    assert_code(sr_create(x->h, &x->v, &ext), "SR_BACKEND_FAILURE_111");
+    assert_code(sr_create(x->h, &x->v, &ext), "SR_BACKEND_FAILURE_57");
 }
 
 static void an_iso_library_lists_images(void **state)

@@ -30,6 +30,11 @@ struct err *portable_attach(struct op *op, const char *vdi_ref, unsigned device,
                             struct diskio **ret)
 {
     TRY(portable_serve(op, vdi_ref, device, readonly));
+    return portable_open(op, device, ret);
+}
+
+struct err *portable_open(struct op *op, unsigned device, struct diskio **ret)
+{
     TRY(diskio_open(op->host, op_id(op), device, ret));
     diskio_watch(*ret, is_cancelled, op);
     return NULL;

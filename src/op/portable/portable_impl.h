@@ -84,12 +84,20 @@ struct err *chunked_receive(struct disk_in *in) _must_use_;
 struct err *tar_send_disk(const struct disk_out *out) _must_use_;
 struct err *tar_receive_disk(struct disk_in *in) _must_use_;
 
+/* ---- vdi.c ---- */
+
+/* Nobody may use a disk that is to be filled, and while it is nobody begins to: VDI_READONLY, or
+ * VDI_IN_USE with that use. The operation gets it as "result", and its repository as "sr". */
+struct err *vdi_claim_target(struct op *op, const char *ref, const char *use) _must_use_;
+
 /* ---- attach.c: the data path of a transfer ---- */
 
 /* Serves the VDI as `device` of the operation's own transfer. */
 struct err *portable_serve(struct op *op, const char *vdi, unsigned device, bool readonly)
     _must_use_;
-/* The same, and opens it. */
+/* Opens what is served; not before all is, where there are several: see vdi_copy.c. */
+struct err *portable_open(struct op *op, unsigned device, struct diskio **ret) _must_use_;
+/* Both, for one disk. */
 struct err *portable_attach(struct op *op, const char *vdi, unsigned device, bool readonly,
                             struct diskio **ret) _must_use_;
 /* Ends all of it: also the undo of steps that attach. */

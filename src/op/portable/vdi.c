@@ -52,11 +52,14 @@ static struct err *send_content(struct op *op)
     _cleanup_(diskio_freep) struct diskio *disk = NULL, *base = NULL;
     const struct rec_VDI *vdi, *base_vdi = NULL;
     TRY(need_VDI(s, st->vdi, &vdi));
-    TRY(portable_attach(op, st->vdi, 0, true, &disk));
+    TRY(portable_serve(op, st->vdi, 0, true));
     if (st->base)
         TRY(need_VDI(s, st->base, &base_vdi));
     if (st->base)
-        TRY(portable_attach(op, st->base, 1, true, &base));
+        TRY(portable_serve(op, st->base, 1, true));
+    TRY(portable_open(op, 0, &disk));
+    if (st->base)
+        TRY(portable_open(op, 1, &base));
     return send_as(&(struct disk_out){.op = op,
                                       .disk = disk,
                                       .base = base,
@@ -201,8 +204,7 @@ static const struct step import_steps[] = {
 };
 const struct op_kind kind_vdi_import = OP_KIND("VDI.import", import_steps);
 
-/* Nobody may use it; and while it is filled nobody begins to. */
-static struct err *claim_target(struct op *op, const char *ref)
+struct err *vdi_claim_target(struct op *op, const char *ref, const char *use)
 {
     _cleanup_(snap_unrefp) struct snap *s = snap_get(op->db);
     const struct rec_VDI *vdi;
@@ -211,9 +213,12 @@ static struct err *claim_target(struct op *op, const char *ref)
     if (vdi->read_only)
         return err_VDI_READONLY(ref);
     TRY(op_claim(op, CLASS_VDI, ref, VDI_OPERATIONS_UPDATE));
+    /* The claim may have waited: who has it now counts. */
+    _cleanup_(snap_unrefp) struct snap *now = snap_get(op->db);
+    TRY(need_VDI(now, ref, &vdi));
     val_each (vbd, vdi->VBDs)
-        if (snap_VBD(s, vbd) && snap_VBD(s, vbd)->currently_attached)
-            return err_VDI_IN_USE(ref, "import");
+        if (snap_VBD(now, vbd) && snap_VBD(now, vbd)->currently_attached)
+            return err_VDI_IN_USE(ref, use);
     op_put(op, "result", ref);
     op_put(op, "sr", vdi->SR);
     return NULL;
@@ -234,7 +239,7 @@ static struct err *claim_repository(struct op *op, const char *ref, const char *
 
 struct err *vdi_import(struct op *op, const struct vdi_stream *st, struct val **ret)
 {
-    TRY(st->vdi ? claim_target(op, st->vdi) : claim_repository(op, st->sr, st->name));
+    TRY(st->vdi ? vdi_claim_target(op, st->vdi, "import") : claim_repository(op, st->sr, st->name));
     op_lend(op, (void *)st);
     TRY(op_run_steps(op, "VDI.import"));
     *ret = val_str(op_get(op, "result"));
