@@ -25,6 +25,7 @@
 #include "host/lvm_change.h"
 #include "host/sr_lvm.h"
 #include "host/sr_thin.h"
+#include "task/fault.h"
 
 #undef LOG_MODULE
 #define LOG_MODULE "room"
@@ -35,6 +36,7 @@
 #define PATIENCE   (10 * USEC_PER_SEC)
 #define LOW_QUANTA 4  /* of the disk that grew, or */
 #define LOW_PART   20 /* of the group: less than that is little */
+#define HELD_LOOK  10000
 
 /* A cairn-diskd, and what it is asked. */
 struct asked {
@@ -103,6 +105,14 @@ bool disk_room_comes(const struct disk_set *s, unsigned device)
 {
     const struct boot_disk *d = boot_disk(s->record, device);
     return d && grows(d) && !(s->full[device / 8] & 1u << device % 8);
+}
+
+/* Where a test stops a growth, or breaks it: fault.h. */
+static struct err *mark(const struct disk_room *room, const char *name)
+{
+    while (fault_is_held(name) && !room->is_stopping)
+        usleep(HELD_LOOK);
+    return fault_point(name);
 }
 
 /* ---- one volume ---- */
@@ -185,6 +195,7 @@ static struct err *make_room(struct disk_room *room, const struct want *w)
         return NULL;
     uint64_t left = lvm_vg_free(&v.vg) * v.vg.extent_size, has = size_of(&v);
     uint64_t size = sr_thin_next(w->image.quantum, has, full_size(&w->image), left);
+    TRY(mark(room, "growth/volume/before"));
     TRY(extend(h, &v, size));
     note_left(room, &v.vg, left - (size - has), w->image.quantum);
     return NULL;
@@ -263,11 +274,14 @@ static struct err *grow(struct disk_room *room, const struct want *w, bool *ret_
     *ret_stuck = true;
     TRY(make_room(room, w));
     *ret_stuck = false;
+    TRY(mark(room, "growth/volume/after"));
     int r = lvm_group_beside(w->image.path, NULL, &path);
     if (r < 0)
         return cannot_find(w->image.path, r);
     TRY(note_path(dc, w, path));
-    return tell(dc, w, path);
+    TRY(mark(room, "growth/record/after"));
+    TRY(tell(dc, w, path));
+    return mark(room, "growth/told/after");
 }
 
 /* A transfer has somebody who wants to hear of a full repository. */

@@ -1,5 +1,9 @@
 """Volumes that begin small and grow under who writes to them; lvm2's tools look on."""
+import json
 import os
+import signal
+import socket
+import subprocess
 import sys
 
 import pytest
@@ -7,7 +11,7 @@ import pytest
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 
 from realhost import guest_sector, make_disk, run_host, run_vm_with, state, wait_for  # noqa: E402
-from simhost import failure  # noqa: E402
+from simhost import BUILD, failure  # noqa: E402
 from transfers import Client, pattern  # noqa: E402
 from volumes import check, loop_device, vhdcheck, volumes  # noqa: E402
 
@@ -16,6 +20,7 @@ MIB = 1 << 20
 EMPTY = 8 * MIB
 QUANTUM = 16 * MIB
 GUEST = 32 * MIB
+STEPS = ("growth/volume/before", "growth/volume/after", "growth/record/after", "growth/told/after")
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +36,9 @@ def create(host, device, **config):
 
 @pytest.fixture(scope="module")
 def sr(host, device):
-    return create(host, device, allocation="xlvhd")
+    ref = create(host, device, allocation="xlvhd")
+    host.x.SR.add_to_other_config(ref, "gc-delay", "0")
+    return ref
 
 
 def drop(host, sr):
@@ -110,7 +117,6 @@ def test_snapshots_begin_small_and_are_tidied(host, device, sr, tmp_path):
     fill(host, vdi, bytes(data[:32 * MIB]))
     assert 32 * MIB < size_of(host, device, vdi) <= 56 * MIB
     host.x.VDI.destroy(snapshot)
-    host.x.SR.add_to_other_config(sr, "gc-delay", "0")
     wait_for(lambda: all(host.x.VDI.get_managed(v) and not host.x.VDI.get_current_operations(v)
                          for v in host.x.SR.get_VDIs(sr)), 120)
     assert read(host, vdi) == data
@@ -197,6 +203,73 @@ def test_a_guest_waits_while_nobody_makes_room(host, device, sr):
     fill(host, other, pattern("much", GUEST))
     for one in (vdi, other):
         host.x.VDI.destroy(one)
+    check(host, device, sr)
+
+
+def fault(host, *words):
+    env = dict(os.environ, CAIRN_CONTROL=os.path.join(host.folder, "run", "cairnd.ctl"))
+    return subprocess.run([os.path.join(BUILD, "cairnctl"), "fault", *words], env=env, check=True,
+                          capture_output=True, text=True).stdout
+
+
+def known(host, vm):
+    """How large its cairn-diskd knows the guest's volume to be; None while there is none."""
+    path = os.path.join(host.folder, "run", "disk", host.x.VM.get_uuid(vm), "ctl.sock")
+    with socket.socket(socket.AF_UNIX) as s:
+        try:
+            s.settimeout(5)
+            s.connect(path)
+            s.sendall(b'{"op": "stats"}\n')
+            (disk,) = json.loads(s.makefile().readline())["result"]["disks"]
+        except (OSError, ValueError):
+            return None
+    return disk["room"] and disk["room"]["size"]
+
+
+def begin_to_grow(host, vm, step):
+    """Its volume is small, and the growth that comes at once stands still at that step."""
+    fault(host, "hold", step)
+    host.x.VM.start(vm, False, False)
+    wait_for(lambda: fault(host, "held") == "reached\n")
+
+
+def break_off(host, vm, who):
+    if who == "cairn-diskd":
+        host.kill(vm, who)
+        fault(host, "release")
+        return
+    host.stop(signal.SIGKILL)
+    if who == "both":
+        host.kill(vm, "cairn-diskd")
+    host.start()
+    host.x = host.connect()
+
+
+def chain(device, host, sr, vdi):
+    """Volumes from a disk down to what it is built on."""
+    base = next(r["location"] for r in (host.x.VDI.get_record(v) for v in host.x.SR.get_VDIs(sr))
+                if not r["managed"])
+    return [host.x.VDI.get_location(vdi), base]
+
+
+@pytest.mark.parametrize("who", ["cairnd", "cairn-diskd", "both"])
+def test_who_dies_while_a_volume_grows_loses_nothing(host, device, sr, tmp_path, who):
+    golden = install(host, sr)
+    for step in STEPS:
+        vdi = host.x.VDI.clone(golden, {})
+        assert size_of(host, device, vdi) == EMPTY
+        with run_vm_with(host, vdi) as vm:
+            begin_to_grow(host, vm, step)
+            break_off(host, vm, who)
+            host.rounds(vm, 5)
+            wait_for(lambda: EMPTY < size_of(host, device, vdi) == known(host, vm))
+            assert size_of(host, device, vdi) == EMPTY + QUANTUM, step
+            assert state(host, vm)[0] == "Running"
+            check(host, device, sr)
+        vhdcheck(device, chain(device, host, sr, vdi), tmp_path)
+        host.x.VDI.destroy(vdi)
+    host.x.VDI.destroy(golden)
+    wait_for(lambda: not volumes(device))
     check(host, device, sr)
 
 
